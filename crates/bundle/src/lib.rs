@@ -1,0 +1,2 @@
+//! Signed manifests, delegations, erasure coding and update slots.
+#![no_std]

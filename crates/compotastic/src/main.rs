@@ -1,0 +1,2 @@
+//! The Compotastic command: demo, try, bench, model.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Foundation models, distillation and bundle packing on a high-compute node.

@@ -1,0 +1,2 @@
+//! Tiny integer inference: text encoder and task parts.
+#![no_std]

@@ -1,0 +1,2 @@
+//! The agent: registry, jobs, objects, update, governor.
+#![no_std]

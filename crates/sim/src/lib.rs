@@ -1,0 +1,1 @@
+//! Deterministic simulation of LoRa radios and the world around the nodes.

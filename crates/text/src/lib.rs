@@ -1,0 +1,2 @@
+//! Model-based coder for short radio texts.
+#![no_std]

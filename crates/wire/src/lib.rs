@@ -1,0 +1,2 @@
+//! Frames of the Compotastic profile, their authentication and replay window.
+#![no_std]
