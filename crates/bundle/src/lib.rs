@@ -1,2 +1,55 @@
 //! Signed manifests, delegations, erasure coding and update slots.
+//!
+//! The way of a bundle through a device:
+//!
+//! 1. A manifest arrives, in one frame: [`ClaimedManifest::parse`]. [`TrustStore::verify`] checks who signed it and
+//!    whether they may: [`VerifiedManifest`].
+//! 2. [`Slots::begin`] checks that it is for this device and newer, and prepares the inactive slot.
+//! 3. Symbols arrive in any order, some never: [`ObjectReceiver::handle_symbol`] puts verified pieces in their final
+//!    place in flash and coded symbols in a spare area, and decodes when there are enough.
+//! 4. [`Slots::switch`] checks the whole content and puts it on trial; [`Slots::confirm`] or [`Slots::fall_back`].
+//!
+//! Power may fail inside any flash operation. Whoever holds a whole object serves it: [`Encoder`].
+//!
+//! Nothing here allocates, reads a clock or draws a random number.
 #![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+mod code;
+mod cose;
+mod crc;
+mod delegation;
+mod flashstore;
+mod gf;
+mod manifest;
+pub mod object;
+#[cfg(feature = "ramflash")]
+pub mod ramflash;
+mod receiver;
+mod slotlog;
+mod slots;
+mod suit;
+mod trust;
+
+pub use code::{EncodeError, Encoder, GF256_MAX};
+pub use cose::KeyId;
+pub use delegation::{ALL_KEYS, Delegation, MAX_RECORD, Revocation};
+pub use flashstore::{FlashSource, FlashStore};
+pub use manifest::{
+    Authority, ClaimedManifest, ClassMask, ComponentKind, DEFAULT_PIECE_SIZE, KindMask, MAX_ENVELOPE,
+    MAX_PACKED, Manifest, ManifestError, VerifiedManifest,
+};
+pub use object::{Layout, ObjectIdentity, ObjectTag, PieceSource, SliceSource, build_stream};
+pub use receiver::{
+    FinishError, MAX_SPARE, ObjectReceiver, Outcome, PieceStore, Progress, Refused, SpareSlot,
+};
+pub use slots::{
+    Active, BeginError, Begun, Geometry, MAX_TRIAL_BOOTS, Recovery, SlotError, Slots, SwitchError,
+};
+pub use trust::{
+    Installed, MAX_DELEGATIONS, MAX_REVOCATIONS, MAX_ROOTS, RecordChange, RecordError, Refusal, Target,
+    TrustStore, verify,
+};

@@ -1,0 +1,234 @@
+//! A NOR flash in RAM that loses power on command: before, inside or after any operation.
+//!
+//! It is stricter than most parts: a written word cannot be written again before it is erased, and what a cut leaves of
+//! the word or page it hit is garbage.
+
+use embedded_storage::nor_flash::{
+    ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash, check_erase, check_read, check_write,
+};
+
+/// When, relative to a flash operation, power fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// Before it has any effect.
+    Before,
+    /// When this share of it is done, in 1/256; the word or page at the edge becomes garbage.
+    Inside(u8),
+    /// When it is complete, but before its caller knows.
+    After,
+}
+
+/// Why an operation failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RamFlashError {
+    /// Power failed; every operation fails until [`RamFlash::power_on`].
+    NoPower,
+    /// A word was written that was not erased.
+    NotErased,
+    /// Out of bounds or not aligned.
+    Arguments(NorFlashErrorKind),
+}
+
+impl NorFlashError for RamFlashError {
+    fn kind(&self) -> NorFlashErrorKind {
+        match self {
+            Self::Arguments(kind) => *kind,
+            Self::NoPower | Self::NotErased => NorFlashErrorKind::Other,
+        }
+    }
+}
+
+/// `SIZE` bytes of flash, written in words of `WRITE` bytes and erased in pages of `ERASE` bytes.
+#[derive(Clone, Debug)]
+pub struct RamFlash<const SIZE: usize, const WRITE: usize = 4, const ERASE: usize = 4096> {
+    bytes: [u8; SIZE],
+    operations: u64,
+    written: u64,
+    erased_pages: u64,
+    cut: Option<(u64, Cut)>,
+    powered: bool,
+}
+
+impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> Default for RamFlash<SIZE, WRITE, ERASE> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> RamFlash<SIZE, WRITE, ERASE> {
+    /// An erased flash with power.
+    pub const fn new() -> Self {
+        Self { bytes: [0xFF; SIZE], operations: 0, written: 0, erased_pages: 0, cut: None, powered: true }
+    }
+
+    /// All that is in it.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// All that is in it, to damage it.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    /// Writes and erasures so far, the one that was cut included.
+    pub fn operations(&self) -> u64 {
+        self.operations
+    }
+
+    /// Bytes written so far.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Pages erased so far.
+    pub fn erased_pages(&self) -> u64 {
+        self.erased_pages
+    }
+
+    /// Lets power fail at the write or erasure after the next `operations` ones.
+    pub fn cut_after(&mut self, operations: u64, cut: Cut) {
+        self.cut = Some((self.operations + operations, cut));
+    }
+
+    /// Whether there is power.
+    pub fn has_power(&self) -> bool {
+        self.powered
+    }
+
+    /// Brings power back, with no further cut planned.
+    pub fn power_on(&mut self) {
+        self.powered = true;
+        self.cut = None;
+    }
+
+    /// How many of `units` are done in this operation, and whether power is lost in it.
+    fn begin(&mut self, units: usize) -> Result<(usize, bool), RamFlashError> {
+        if !self.powered {
+            return Err(RamFlashError::NoPower);
+        }
+        let now = self.operations;
+        self.operations += 1;
+        match self.cut {
+            Some((at, cut)) if at == now => {
+                self.powered = false;
+                Ok(match cut {
+                    Cut::Before => (0, true),
+                    Cut::Inside(share) => (units * usize::from(share) / 256, true),
+                    Cut::After => (units, true),
+                })
+            }
+            _ => Ok((units, false)),
+        }
+    }
+
+    /// Whether the unit after `done` was hit.
+    fn is_torn(&self, lost: bool) -> bool {
+        lost && matches!(self.cut, Some((_, Cut::Inside(_))))
+    }
+
+    fn end(&self, lost: bool) -> Result<(), RamFlashError> {
+        if lost { Err(RamFlashError::NoPower) } else { Ok(()) }
+    }
+
+    /// Byte of garbage that depends on place and time only.
+    fn garbage(&self, at: usize) -> u8 {
+        let mixed = (at as u64 ^ self.operations << 32).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        (mixed >> 56) as u8
+    }
+}
+
+impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> ErrorType for RamFlash<SIZE, WRITE, ERASE> {
+    type Error = RamFlashError;
+}
+
+impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> ReadNorFlash
+    for RamFlash<SIZE, WRITE, ERASE>
+{
+    const READ_SIZE: usize = 1;
+
+    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), RamFlashError> {
+        if !self.powered {
+            return Err(RamFlashError::NoPower);
+        }
+        check_read(self, offset, bytes.len()).map_err(RamFlashError::Arguments)?;
+        let start = offset as usize;
+        bytes.copy_from_slice(&self.bytes[start..start + bytes.len()]);
+        Ok(())
+    }
+
+    fn capacity(&self) -> usize {
+        SIZE
+    }
+}
+
+impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> NorFlash for RamFlash<SIZE, WRITE, ERASE> {
+    const WRITE_SIZE: usize = WRITE;
+    const ERASE_SIZE: usize = ERASE;
+
+    fn erase(&mut self, from: u32, to: u32) -> Result<(), RamFlashError> {
+        check_erase(self, from, to).map_err(RamFlashError::Arguments)?;
+        let (from, to) = (from as usize, to as usize);
+        let (done, lost) = self.begin(to - from)?;
+        let whole_pages = done / ERASE * ERASE;
+        self.bytes[from..from + whole_pages].fill(0xFF);
+        self.erased_pages += (whole_pages / ERASE) as u64;
+        if self.is_torn(lost) && whole_pages < to - from {
+            // Of the page that was being erased a part is erased, a part untouched, and the word between is neither.
+            let page = from + whole_pages;
+            let edge = from + done / WRITE * WRITE;
+            self.bytes[page..edge].fill(0xFF);
+            for at in edge..edge + WRITE {
+                self.bytes[at] |= self.garbage(at);
+            }
+        }
+        self.end(lost)
+    }
+
+    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), RamFlashError> {
+        check_write(self, offset, bytes.len()).map_err(RamFlashError::Arguments)?;
+        let start = offset as usize;
+        if self.powered && self.bytes[start..start + bytes.len()].iter().any(|b| *b != 0xFF) {
+            return Err(RamFlashError::NotErased);
+        }
+        let (done, lost) = self.begin(bytes.len())?;
+        let words = done / WRITE * WRITE;
+        self.bytes[start..start + words].copy_from_slice(&bytes[..words]);
+        self.written += words as u64;
+        if self.is_torn(lost) && words < bytes.len() {
+            for (at, byte) in (start + words..).zip(&bytes[words..words + WRITE]) {
+                self.bytes[at] = byte | self.garbage(at);
+            }
+        }
+        self.end(lost)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cuts_leave_what_they_should() {
+        for share in [0, 1, 64, 128, 200, 255] {
+            let mut f = RamFlash::<4096, 4, 1024>::new();
+            f.write(8, &[0; 16]).unwrap();
+            assert_eq!(f.write(8, &[0; 4]), Err(RamFlashError::NotErased));
+            f.cut_after(0, Cut::Inside(share));
+            assert_eq!(f.write(24, &[0; 256]), Err(RamFlashError::NoPower));
+            assert_eq!(f.read(0, &mut [0]), Err(RamFlashError::NoPower));
+            f.power_on();
+            let words = usize::from(share) / 4 * 4;
+            assert!(f.bytes()[24..24 + words].iter().all(|b| *b == 0), "a prefix is written");
+            assert!(f.bytes()[24 + words + 4..].iter().all(|b| *b == 0xFF), "the rest is not");
+            f.cut_after(0, Cut::Before);
+            assert_eq!(f.erase(0, 2048), Err(RamFlashError::NoPower));
+            f.power_on();
+            assert_eq!(f.bytes()[8], 0);
+            f.cut_after(0, Cut::After);
+            assert_eq!(f.erase(0, 2048), Err(RamFlashError::NoPower));
+            f.power_on();
+            assert!(f.bytes()[..2048].iter().all(|b| *b == 0xFF));
+        }
+    }
+}
