@@ -1,2 +1,18 @@
-//! Meshtastic packets, channel crypto, managed flooding, acks, LoRa air time.
+//! Meshtastic packets, channel crypto, managed flooding, next-hop unicast, acknowledgements, LoRa air time.
+//!
+//! Each layer is usable alone: [`packet`] and [`crypto`] for frames, [`lora`] and [`airtime`] for figures, [`router`]
+//! for the packet work of a native node. Nothing here reads a clock, draws its own randomness or allocates.
+//! Facts are those of Meshtastic's firmware 2.8; the code is our own.
 #![no_std]
+#![forbid(unsafe_code)]
+
+pub mod airtime;
+pub mod crypto;
+pub mod lora;
+pub mod modules;
+pub mod packet;
+mod queue;
+pub mod rng;
+pub mod router;
+pub mod routes;
+pub mod time;

@@ -1,0 +1,103 @@
+//! Stock modules: the NodeInfo, position and telemetry that each Meshtastic node sends by default.
+
+use heapless::Vec;
+
+use crate::{
+    packet::NodeNum,
+    rng::Rng,
+    router::Priority,
+    time::{Duration, Instant},
+};
+
+/// Port of positions.
+pub const POSITION_PORT: u16 = 3;
+/// Port of NodeInfo.
+pub const NODEINFO_PORT: u16 = 4;
+/// Port of telemetry.
+pub const TELEMETRY_PORT: u16 = 67;
+/// Hop limit of stock broadcasts.
+const HOP_LIMIT: u8 = 3;
+/// Payload bytes of a User message with names of usual length, hardware model and public key.
+const NODEINFO_LEN: usize = 68;
+/// Payload bytes of a Position with time, altitude, precision and satellites.
+const POSITION_LEN: usize = 29;
+/// Payload bytes of DeviceMetrics with time, battery, voltage, both utilisations and uptime.
+const TELEMETRY_LEN: usize = 27;
+
+/// A broadcast of a stock module.
+#[derive(Clone, Debug)]
+pub struct ModuleBroadcast {
+    /// Port.
+    pub port: u16,
+    /// Payload.
+    pub payload: Vec<u8, 80>,
+    /// Hop limit.
+    pub hop_limit: u8,
+    /// Priority.
+    pub priority: Priority,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Module {
+    port: u16,
+    period: Duration,
+    length: usize,
+    due: Instant,
+}
+
+/// The three periodic broadcasts of a stock node at their default periods.
+#[derive(Clone, Debug)]
+pub struct PeriodicBroadcasts {
+    num: NodeNum,
+    modules: [Module; 3],
+    rng: Rng,
+    /// Interval factor per node above 40, in millionths: 2^SF / (BW in kHz * 100).
+    scale_ppm_per_node: u64,
+}
+
+impl PeriodicBroadcasts {
+    /// Starts with random phases, as nodes that were switched on at different times.
+    pub fn new(num: NodeNum, scale_ppm_per_node: u64, seed: u64, now: Instant) -> Self {
+        let mut rng = Rng::from_seed(seed).child(0x6d6f_6475);
+        let mut module = |port, hours: u64, length| {
+            let period = Duration::from_secs(hours * 3600);
+            let phase = u64::from(rng.below((hours * 3_600_000) as u32));
+            Module { port, period, length, due: now + Duration::from_millis(phase) }
+        };
+        let modules = [
+            module(NODEINFO_PORT, 3, NODEINFO_LEN),
+            module(POSITION_PORT, 1, POSITION_LEN),
+            module(TELEMETRY_PORT, 1, TELEMETRY_LEN),
+        ];
+        Self { num, modules, rng, scale_ppm_per_node }
+    }
+
+    /// A broadcast that is due. `nodes_heard` stretches the periods above 40 nodes.
+    pub fn poll(&mut self, now: Instant, nodes_heard: usize) -> Option<ModuleBroadcast> {
+        let module = self.modules.iter_mut().find(|module| now >= module.due)?;
+        let over = nodes_heard.saturating_sub(40) as u64;
+        let period_us = module.period.as_micros();
+        let stretched_us = period_us + period_us / 1000 * (over * self.scale_ppm_per_node / 1000);
+        // A jitter of a minute keeps nodes that started together apart.
+        let jitter = Duration::from_millis(u64::from(self.rng.below(60_000)));
+        module.due = now + Duration::from_micros(stretched_us) + jitter;
+        let mut payload = Vec::new();
+        let _ = payload.extend_from_slice(&self.num.0.to_le_bytes());
+        // Contents do not matter to the mesh; their length does.
+        let filler = self.rng.next_u32().to_le_bytes();
+        while payload.len() < module.length {
+            let _ = payload.push(filler[payload.len() % 4]);
+        }
+        Some(ModuleBroadcast {
+            port: module.port,
+            payload,
+            hop_limit: HOP_LIMIT,
+            priority: Priority::Background,
+        })
+    }
+
+    /// When the next one is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.modules.iter().map(|module| module.due).min()
+    }
+}
