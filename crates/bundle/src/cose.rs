@@ -2,7 +2,6 @@
 //! device side has no allocator. An independent implementation reads our vectors in `tests/golden.rs`.
 
 use ed25519_dalek::{Signature, VerifyingKey};
-use heapless::Vec;
 use minicbor::encode::write::Cursor;
 use minicbor::{Decoder, Encoder};
 use sha2::{Digest, Sha256};
@@ -125,13 +124,13 @@ pub(crate) fn decode_sign1(bytes: &[u8]) -> Option<Sign1<'_>> {
 }
 
 /// A whole signed record (delegation, revocation) in canonical form.
-#[cfg(any(feature = "sign", test))]
+#[cfg(feature = "sign")]
 pub(crate) fn signed_record(
     key_id: KeyId,
     payload: &[u8],
     signature: &[u8; 64],
-) -> Result<Vec<u8, MAX_SIGN1>, Overflow> {
+) -> Result<heapless::Vec<u8, MAX_SIGN1>, Overflow> {
     let mut e = cbor::<MAX_SIGN1>();
     encode_sign1(&mut e, key_id, Some(payload), signature)?;
-    Vec::from_slice(written(&e)).map_err(|_| Overflow)
+    heapless::Vec::from_slice(written(&e)).map_err(|_| Overflow)
 }

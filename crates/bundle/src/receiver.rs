@@ -477,6 +477,10 @@ impl ObjectReceiver {
             for slot in 0..self.spare.len() {
                 moved |= self.place_waiting(slot, store)?;
             }
+            if moved {
+                // What was placed may hold the hash of another that waits, which is better checked than decoded with.
+                continue;
+            }
             for generation in (0..self.layout().generations()).rev() {
                 if self.is_decodable(generation) {
                     moved = true;
