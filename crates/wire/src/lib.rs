@@ -1,2 +1,46 @@
 //! Frames of the Compotastic profile, their authentication and replay window.
+//!
+//! PROTOCOL.md is the byte-level page; `tests/protocol_page.rs` compares it with this code. [`open`] turns bytes from
+//! the air into a checked [`Frame`]; [`seal`] does the reverse. Nothing here allocates, reads a clock or draws a
+//! random number.
 #![no_std]
+#![forbid(unsafe_code)]
+
+mod frame;
+mod ids;
+mod replay;
+mod seal;
+
+pub use frame::{
+    Award, Beacon, Frame, FrameClass, JobResult, Malformed, Offer, Record, RecordRequest, RecordType, Report,
+    ReportEntry, ReportText, ReportWriter, Request, ResultStatus, Symbol, SymbolRequest,
+};
+pub use ids::IdBlocks;
+pub use replay::{ReplayTable, Verdict};
+pub use seal::{Address, KeyRing, OpenError, SealError, SwarmKey, open, seal};
+
+/// Port of our packets: private (256..=511), neither 256 nor 257, which others use.
+pub const PORT: u16 = 448;
+/// Version of the profile, in the upper three bits of byte 0. Version N talks to N - 1.
+pub const PROFILE_VERSION: u8 = 1;
+/// Longest sealed frame in bytes: one frame stays under 3 s of air on LONG_FAST.
+pub const MAX_PAYLOAD: usize = 200;
+/// Bytes of the MAC, but for symbols.
+pub const MAC_LEN: usize = 8;
+/// Bytes of the MAC on symbols, whose pieces are verified again.
+pub const SYMBOL_MAC_LEN: usize = 4;
+
+/// The deadline code (0..=15) for a time in seconds: the smallest code whose time is at least as long.
+/// Code n stands for 15 * 2^n seconds: 15 s to 5.7 days.
+pub const fn deadline_code(seconds: u32) -> u8 {
+    let mut code = 0;
+    while code < 15 && 15u64 << code < seconds as u64 {
+        code += 1;
+    }
+    code
+}
+
+/// The time in seconds that a deadline code stands for.
+pub const fn deadline_seconds(code: u8) -> u32 {
+    15 << (code & 15)
+}
