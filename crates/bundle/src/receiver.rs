@@ -140,6 +140,8 @@ pub struct ObjectReceiver {
     missing: [u16; GENERATIONS],
     /// Independent symbols in the spare area, per generation.
     rank: [u16; GENERATIONS],
+    /// Whether the rank has to be computed again.
+    outdated: [bool; GENERATIONS],
     poisoned: [bool; GENERATIONS],
     /// Entry n tells what is in spare slot n.
     spare: Vec<Spare, MAX_SPARE>,
@@ -165,6 +167,7 @@ impl ObjectReceiver {
             have: [0; MAX_PIECES as usize / 8],
             missing,
             rank: [0; GENERATIONS],
+            outdated: [false; GENERATIONS],
             poisoned: [false; GENERATIONS],
             spare: Vec::new(),
             matrix: Matrix::new(),
@@ -368,6 +371,12 @@ impl ObjectReceiver {
         let generation = self.layout().generation_of(index);
         self.have[(index / 8) as usize] |= 1 << (index % 8);
         self.missing[usize::from(generation)] -= 1;
+        self.outdate(generation);
+    }
+
+    /// A generation's rank and matrix have to be computed again.
+    fn outdate(&mut self, generation: u8) {
+        self.outdated[usize::from(generation)] = true;
         if self.matrix_of == Some(generation) {
             self.matrix_of = None;
         }
@@ -387,11 +396,10 @@ impl ObjectReceiver {
         Ok(Some(hash))
     }
 
-    /// Writes a verified piece and brings the generation's rank up to date.
+    /// Writes a verified piece.
     fn keep<S: PieceStore>(&mut self, index: u32, piece: &[u8], store: &mut S) -> Result<(), S::Error> {
         store.write_piece(index, piece)?;
         self.mark(index);
-        self.load_matrix(self.layout().generation_of(index));
         Ok(())
     }
 
@@ -415,9 +423,7 @@ impl ObjectReceiver {
         if self.matrix_of == Some(generation) {
             return;
         }
-        if !self.spare.iter().any(mine) {
-            self.rank[g] = 0;
-        }
+        self.outdated[g] = false;
         let k = self.layout().generation_len(generation);
         self.matrix.reset(k, k);
         for slot in 0..self.spare.len() {
@@ -433,6 +439,7 @@ impl ObjectReceiver {
     fn drop_symbols(&mut self, generation: u8) {
         self.spare.iter_mut().filter(|s| s.generation == generation).for_each(|s| s.live = false);
         self.rank[usize::from(generation)] = 0;
+        self.outdated[usize::from(generation)] = false;
         self.matrix_of = None;
     }
 
@@ -482,6 +489,9 @@ impl ObjectReceiver {
                 continue;
             }
             for generation in (0..self.layout().generations()).rev() {
+                if self.outdated[usize::from(generation)] && self.rank[usize::from(generation)] > 0 {
+                    self.load_matrix(generation);
+                }
                 if self.is_decodable(generation) {
                     moved = true;
                     if !self.decode(generation, store)? {
@@ -509,13 +519,11 @@ impl ObjectReceiver {
         let mut piece: Piece = [0; MAX_PIECE_SIZE as usize];
         let piece = &mut piece[..usize::from(self.layout().piece_size())];
         store.read_spare(slot, piece)?;
-        self.spare[slot].live = false;
-        self.matrix_of = None;
         if hash == piece_hash(piece) {
             self.keep(index, piece, store)?;
-        } else {
-            self.load_matrix(spare.generation);
         }
+        self.spare[slot].live = false;
+        self.outdate(spare.generation);
         Ok(true)
     }
 

@@ -311,3 +311,25 @@ fn pieces_beside_a_torn_one_are_kept() {
     }
     assert_whole(&rx, &bundle, &mut store(&mut flash, &bundle));
 }
+
+#[test]
+fn a_flash_whose_pages_exceed_memory_loses_the_page_only() {
+    type CoarseFlash = RamFlash<65_536, 16, 16_384>;
+    let bundle = Bundle::new(content(4096, 1), 1);
+    let object = bundle.manifest.object();
+    let mut flash = Box::new(CoarseFlash::new());
+    let mut store = FlashStore::new(&mut *flash, 0..16_384, 16_384..65_536, &object.layout, 7).unwrap();
+    let mut rx = ObjectReceiver::new(&bundle.manifest);
+    for (g, id) in bundle.pieces() {
+        rx.handle_symbol(g, id, &bundle.symbol(g, id), &mut store).unwrap();
+    }
+    flash.bytes_mut()[176 * 3] ^= 1;
+    let mut store = FlashStore::new(&mut *flash, 0..16_384, 16_384..65_536, &object.layout, 7).unwrap();
+    let mut rx = ObjectReceiver::resume(object, &mut store).unwrap();
+    assert_eq!(rx.pieces_present(), 0);
+    for (g, id) in bundle.pieces() {
+        rx.handle_symbol(g, id, &bundle.symbol(g, id), &mut store).unwrap();
+    }
+    assert!(rx.is_complete());
+    assert_eq!(rx.finish(&mut store), Ok(()));
+}
