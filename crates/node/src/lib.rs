@@ -1,2 +1,28 @@
-//! The agent: registry, jobs, objects, update, governor.
+//! The agent of one node: registry, jobs, reports, objects, update, governor; and the station that joins it with the
+//! Meshtastic router of a native node.
+//!
+//! [`agent`] states the calling contract. Everything is bounded; nothing here reads a clock, draws its own
+//! randomness, does I/O or allocates.
 #![no_std]
+#![forbid(unsafe_code)]
+
+pub mod agent;
+mod beacons;
+mod executor;
+pub mod governor;
+pub mod jobs;
+mod objects;
+pub mod outbox;
+pub mod policy;
+pub mod promises;
+pub mod registry;
+mod reports;
+mod requester;
+mod spread;
+pub mod state;
+pub mod station;
+pub mod trickle;
+mod update;
+
+pub use agent::{Agent, AgentConfig, AgentEvent, Answer, BundleRefusal, JobFailure, SubmitError};
+pub use station::Station;

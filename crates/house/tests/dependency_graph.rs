@@ -1,0 +1,55 @@
+//! Lower crates never import higher ones. What each crate may know of the others is written here once.
+
+use std::collections::BTreeSet;
+
+use compotastic_house::{direct_dependencies, metadata};
+
+/// Crate, and the workspace crates that it may depend on.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("wire", &[]),
+    ("mesh", &[]),
+    ("text", &[]),
+    ("model", &[]),
+    ("bundle", &[]),
+    ("node", &["wire", "mesh", "text", "model", "bundle"]),
+    ("sim", &["node", "mesh", "wire"]),
+    ("text-train", &["text"]),
+    ("edge", &["bundle", "model", "text"]),
+    ("house", &[]),
+    ("", &["bundle", "edge", "mesh", "model", "node", "sim", "text", "text-train", "wire"]),
+];
+
+fn short(name: &str) -> Option<&str> {
+    name.strip_prefix("compotastic").map(|rest| rest.strip_prefix('-').unwrap_or(rest))
+}
+
+#[test]
+fn crates_know_only_what_they_may() {
+    let graph = direct_dependencies(&metadata());
+    for (name, dependencies) in &graph {
+        let own = short(name).expect("workspace crates are named compotastic-*");
+        let (_, allowed) = ALLOWED
+            .iter()
+            .find(|(crate_name, _)| *crate_name == own)
+            .unwrap_or_else(|| panic!("{name} is not in the table of crates: say what it may depend on"));
+        let ours: BTreeSet<&str> = dependencies.iter().filter_map(|dependency| short(dependency)).collect();
+        for dependency in ours {
+            assert!(allowed.contains(&dependency), "{name} must not depend on compotastic-{dependency}");
+        }
+    }
+    assert_eq!(graph.len(), ALLOWED.len(), "the table names a crate that does not exist");
+}
+
+#[test]
+fn only_the_edge_knows_candle_and_the_core_no_std_crates() {
+    for (name, dependencies) in direct_dependencies(&metadata()) {
+        let candle = dependencies.iter().any(|dependency| dependency.starts_with("candle"));
+        assert!(!candle || name == "compotastic-edge", "{name} depends on candle");
+        let core = ["wire", "mesh", "text", "model", "bundle", "node"];
+        if short(&name).is_some_and(|own| core.contains(&own)) {
+            for banned in ["serde_json", "anyhow", "tokio", "clap", "rand"] {
+                assert!(!dependencies.contains(banned), "{name} must stay no_std: {banned}");
+            }
+        }
+    }
+}

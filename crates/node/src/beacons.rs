@@ -1,0 +1,102 @@
+//! Beacons: a few bytes that tell what a node can do and what it holds.
+//!
+//! Field nodes beacon to their direct neighbours only; nodes with a foundation model flood theirs, since executors
+//! are asked across the mesh. Both keep Trickle timers: minutes after a change, an hour when all is quiet.
+
+use compotastic_mesh::{
+    packet::NodeNum,
+    rng::Rng,
+    router::{Gate, Priority as QueuePriority},
+    time::{Duration, Instant},
+};
+use compotastic_wire::{Beacon, Frame};
+use embedded_storage::nor_flash::NorFlash;
+
+use crate::{
+    agent::{Agent, InFrame, OutFrame, beacon_flags},
+    trickle::Trickle,
+};
+
+/// Shortest interval of a field node's beacon.
+const FIELD_MIN: Duration = Duration::from_secs(120);
+/// Shortest interval of a flooded beacon.
+const EDGE_MIN: Duration = Duration::from_secs(90);
+/// Longest interval of both.
+const INTERVAL_MAX: Duration = Duration::from_secs(5760);
+
+/// State of this node's beacon.
+#[derive(Debug)]
+pub(crate) struct Beacons {
+    timer: Trickle,
+    battery: u8,
+    record_hash: u32,
+}
+
+impl Beacons {
+    pub(crate) fn new(now: Instant, flooded: bool, record_hash: u32, rng: &mut Rng) -> Self {
+        let min = if flooded { EDGE_MIN } else { FIELD_MIN };
+        // Redundancy 0: each beacon says something that no other node can say.
+        Self { timer: Trickle::new(min, INTERVAL_MAX, 0, now, rng), battery: 15, record_hash }
+    }
+
+    pub(crate) fn battery(&self) -> u8 {
+        self.battery
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Instant {
+        self.timer.poll_timeout()
+    }
+}
+
+impl<F: NorFlash> Agent<'_, F> {
+    /// Battery level of this node, 0 (empty) to 15 (full); below 3 it does not work for others.
+    pub fn set_battery(&mut self, level: u8) {
+        self.beacons.battery = level.min(15);
+    }
+
+    /// Something that the beacon tells has changed.
+    pub(crate) fn beacon_soon(&mut self, now: Instant) {
+        self.beacons.timer.reset(now, &mut self.rng);
+    }
+
+    pub(crate) fn poll_beacon(&mut self, now: Instant) -> Option<OutFrame> {
+        if !self.beacons.timer.poll(now, &mut self.rng) {
+            return None;
+        }
+        let version = self.update.active_version();
+        let object_tag = self.objects.manifest.tag;
+        let object_progress = if object_tag == 0 { 0 } else { self.update.progress() };
+        let beacon = Beacon {
+            device_class: self.config.device_class,
+            flags: beacon_flags(self.config.foundation_model, self.config.mains_power, version.is_some()),
+            load: self.promises.running().min(15) as u8,
+            battery: self.beacons.battery,
+            wake: 0,
+            record_hash: self.beacons.record_hash,
+            task: self.config.task,
+            model_version: version.unwrap_or(0),
+            object_tag,
+            object_progress,
+        };
+        let hop_limit = if self.config.foundation_model { self.config.hop_limit } else { 0 };
+        self.seal(
+            &Frame::Beacon(beacon),
+            NodeNum::BROADCAST,
+            hop_limit,
+            false,
+            Gate::Bulk,
+            QueuePriority::Background,
+        )
+    }
+
+    pub(crate) fn handle_beacon(&mut self, now: Instant, incoming: &InFrame<'_>, beacon: &Beacon) {
+        let hops = incoming.hops_away.unwrap_or(7);
+        let known = self.registry.get(incoming.from).is_some();
+        self.registry.handle_beacon(now, incoming.from, hops, beacon);
+        if !known && hops == 0 {
+            // A new neighbour: let it know us.
+            self.beacon_soon(now);
+        }
+        self.handle_neighbour_progress(now, incoming.from, hops, beacon);
+    }
+}

@@ -1,0 +1,115 @@
+//! The governor: how much of the local air bulk data may take.
+//!
+//! The gates (25 % polite, 40 % hard, the region's duty cycle) stand in the router and bind at the moment of
+//! sending. The governor keeps bulk far below them: symbols and manifests draw on a bucket that fills with a
+//! share of the elapsed time. Bulk that is overheard empties the bucket too, since the air is one.
+
+use compotastic_mesh::time::{Duration, Instant};
+
+/// Share of the air for bulk when the channel is as busy as a working mesh usually is, in permille.
+pub const SHARE_PERMILLE: u32 = 50;
+/// Share when the channel is all but idle.
+pub const SHARE_IDLE_PERMILLE: u32 = 120;
+/// At and above this utilisation bulk has no share: Meshtastic's polite gate.
+const POLITE_PERMILLE: u32 = 250;
+/// Up to this utilisation the idle share applies.
+const IDLE_PERMILLE: u32 = 80;
+/// The bucket holds at most this much air: one burst of a few symbols after a long silence.
+const BUCKET_US: i64 = 6_000_000;
+
+/// Paces bulk by measured air time.
+#[derive(Clone, Debug)]
+pub struct Governor {
+    bucket_us: i64,
+    updated: Instant,
+    share_permille: u32,
+}
+
+impl Governor {
+    /// Starts with an empty bucket, so that a reboot cannot be used to send more.
+    pub fn new(now: Instant) -> Self {
+        Self { bucket_us: 0, updated: now, share_permille: SHARE_PERMILLE }
+    }
+
+    /// The share for a channel utilisation: [`SHARE_IDLE_PERMILLE`] on idle air, falling in a straight line to 0
+    /// at the polite gate.
+    pub fn share_permille(channel_utilization_permille: u16) -> u32 {
+        let busy = u32::from(channel_utilization_permille);
+        if busy <= IDLE_PERMILLE {
+            SHARE_IDLE_PERMILLE
+        } else {
+            SHARE_IDLE_PERMILLE * POLITE_PERMILLE.saturating_sub(busy) / (POLITE_PERMILLE - IDLE_PERMILLE)
+        }
+    }
+
+    /// Takes the time that has passed into account at the utilisation measured now.
+    pub fn update(&mut self, now: Instant, channel_utilization_permille: u16) {
+        let elapsed_us = now.saturating_duration_since(self.updated).as_micros();
+        self.updated = now;
+        self.share_permille = Self::share_permille(channel_utilization_permille);
+        let gained = (elapsed_us.min(3_600_000_000) * u64::from(self.share_permille) / 1000) as i64;
+        self.bucket_us = (self.bucket_us + gained).min(BUCKET_US);
+    }
+
+    /// Bulk went on the air here or was heard.
+    pub fn spend(&mut self, airtime: Duration) {
+        // A debt of more than a bucket is forgiven: overheard bulk must not starve a node for hours.
+        self.bucket_us = (self.bucket_us - airtime.as_micros() as i64).max(-BUCKET_US);
+    }
+
+    /// May one bulk frame go now?
+    pub fn allows(&self) -> bool {
+        self.bucket_us > 0
+    }
+
+    /// When [`Self::allows`] turns true if the channel stays as it is.
+    pub fn allowed_at(&self) -> Instant {
+        if self.allows() {
+            return self.updated;
+        }
+        let share = u64::from(self.share_permille.max(5));
+        self.updated + Duration::from_micros((1 - self.bucket_us) as u64 * 1000 / share + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_share_falls_with_utilisation() {
+        assert_eq!(Governor::share_permille(0), SHARE_IDLE_PERMILLE);
+        assert_eq!(Governor::share_permille(250), 0);
+        assert_eq!(Governor::share_permille(1000), 0);
+        assert!(Governor::share_permille(150) < Governor::share_permille(100));
+    }
+
+    #[test]
+    fn bulk_keeps_to_its_share_over_an_hour() {
+        let mut governor = Governor::new(Instant::ZERO);
+        let symbol = Duration::from_millis(1830);
+        let mut sent_us = 0;
+        let mut now = Instant::ZERO;
+        while now.as_micros() < 3_600_000_000 {
+            governor.update(now, 150);
+            if governor.allows() {
+                governor.spend(symbol);
+                sent_us += symbol.as_micros();
+            }
+            now = now + Duration::from_millis(500);
+        }
+        let limit = 3_600_000_000 * u64::from(Governor::share_permille(150)) / 1000;
+        assert!(sent_us <= limit + symbol.as_micros(), "{sent_us} of {limit}");
+        assert!(sent_us >= limit * 9 / 10, "{sent_us} of {limit}");
+    }
+
+    #[test]
+    fn allowed_at_is_when_it_allows() {
+        let mut governor = Governor::new(Instant::ZERO);
+        governor.update(Instant::ZERO + Duration::from_secs(1), 100);
+        governor.spend(Duration::from_secs(2));
+        let at = governor.allowed_at();
+        governor.update(at, 100);
+        assert!(governor.allows());
+    }
+}

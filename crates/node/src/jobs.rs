@@ -1,0 +1,304 @@
+//! The requester's side of jobs, and reports that wait for their receipt.
+//!
+//! Both are the same thing: a text that has to get to somebody who confirms it with one small frame. A job is
+//! confirmed by its result, a report by its receipt. Each step is idempotent: a repeated request carries the
+//! distance to the first one's packet id, and a confirmation names the first one's low 16 bits.
+
+use compotastic_mesh::{
+    packet::NodeNum,
+    rng::Rng,
+    time::{Duration, Instant},
+};
+use heapless::Vec;
+
+use crate::policy::Priority;
+
+/// Jobs that a node keeps at a time. One more is refused, and the person is told so.
+pub const CAPACITY: usize = 24;
+/// Longest coded text in a request: 200 bytes of payload less head, request fields, codec byte and MAC.
+pub const TEXT_MAX: usize = 180;
+
+/// Names a job to its submitter: unique on this node since its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct JobId(pub u32);
+
+/// A text as it travels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodedText {
+    /// Codec byte of the profile (0 = raw UTF-8).
+    pub codec: u8,
+    /// The coded bytes.
+    pub bytes: Vec<u8, TEXT_MAX>,
+}
+
+/// Where a job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Waits for its turn to be sent (for the first time or again).
+    Due,
+    /// Sent to an executor whose confirmation is awaited.
+    Asked(NodeNum),
+    /// An open call was sent; offers are awaited.
+    Calling,
+    /// An offer was taken; the award has to be sent.
+    Awarding(NodeNum),
+}
+
+/// An answer that the own student gave without being sure: better than none when the deadline passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fallback {
+    /// Class index.
+    pub class: u8,
+    /// Calibrated confidence, 0..=255.
+    pub confidence: u8,
+    /// Version of the task part.
+    pub model_version: u16,
+}
+
+/// One job.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Its name.
+    pub id: JobId,
+    /// What is asked.
+    pub text: CodedText,
+    /// Service order.
+    pub priority: Priority,
+    /// When it was submitted.
+    pub submitted: Instant,
+    /// When it ends with a reason if nobody answered.
+    pub deadline: Instant,
+    /// Our own unsure answer; its presence means that only a foundation model can help.
+    pub fallback: Option<Fallback>,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Packet id of the first request.
+    pub first_packet: Option<u32>,
+    /// Packet id of the last request.
+    pub last_packet: Option<u32>,
+    /// Requests sent.
+    pub attempts: u8,
+    /// Requests sent to the present executor.
+    pub attempts_here: u8,
+    /// When the phase times out, or the job may be sent again.
+    pub next_at: Instant,
+    /// The sender of a refusal that said "not now": why the job waits.
+    pub refused: bool,
+}
+
+/// The table of open jobs.
+#[derive(Debug)]
+pub struct Jobs {
+    open: Vec<Job, CAPACITY>,
+    next_id: u32,
+}
+
+/// Base of the waiting time for a confirmation: the executor thinks, packets queue behind others.
+const REPLY_WAIT: Duration = Duration::from_millis(12_000);
+/// Longest waiting time between two requests of a job.
+const REPLY_WAIT_MAX: Duration = Duration::from_secs(600);
+
+impl Jobs {
+    /// An empty table.
+    pub fn new() -> Self {
+        Self { open: Vec::new(), next_id: 1 }
+    }
+
+    /// Adds a job; `None` when [`CAPACITY`] jobs are open.
+    pub fn submit(
+        &mut self,
+        now: Instant,
+        text: CodedText,
+        priority: Priority,
+        lifetime: Duration,
+        fallback: Option<Fallback>,
+    ) -> Option<JobId> {
+        let id = JobId(self.next_id);
+        let job = Job {
+            id,
+            text,
+            priority,
+            submitted: now,
+            deadline: now + lifetime,
+            fallback,
+            phase: Phase::Due,
+            first_packet: None,
+            last_packet: None,
+            attempts: 0,
+            attempts_here: 0,
+            next_at: now,
+            refused: false,
+        };
+        self.open.push(job).ok()?;
+        self.next_id = self.next_id.wrapping_add(1);
+        Some(id)
+    }
+
+    /// A fresh name for a job that never enters the table since it was answered at once.
+    pub fn name_local(&mut self) -> JobId {
+        let id = JobId(self.next_id);
+        self.next_id = self.next_id.wrapping_add(1);
+        id
+    }
+
+    /// True when another job would be refused.
+    pub fn is_full(&self) -> bool {
+        self.open.is_full()
+    }
+
+    /// Open jobs.
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// True when no job is open.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// The job to send next: due, highest priority first, then oldest.
+    pub fn due(&self, now: Instant) -> Option<usize> {
+        self.open
+            .iter()
+            .enumerate()
+            .filter(|(_, job)| {
+                matches!(job.phase, Phase::Due | Phase::Awarding(_))
+                    && now >= job.next_at
+                    && now < job.deadline
+            })
+            .min_by_key(|(_, job)| (core::cmp::Reverse(job.priority), job.id))
+            .map(|(index, _)| index)
+    }
+
+    /// The job at an index that [`Self::due`] gave.
+    pub fn at(&mut self, index: usize) -> &mut Job {
+        &mut self.open[index]
+    }
+
+    /// The job whose first request carried a packet id with these low bits.
+    pub fn by_reference(&mut self, reference: u16) -> Option<&mut Job> {
+        self.open.iter_mut().find(|job| job.first_packet.is_some_and(|id| id as u16 == reference))
+    }
+
+    /// The job whose last request was this packet.
+    pub fn by_packet(&mut self, packet: u32) -> Option<&mut Job> {
+        self.open.iter_mut().find(|job| job.last_packet == Some(packet))
+    }
+
+    /// Takes a job out of the table.
+    pub fn remove(&mut self, id: JobId) -> Option<Job> {
+        let index = self.open.iter().position(|job| job.id == id)?;
+        Some(self.open.remove(index))
+    }
+
+    /// A job whose deadline has passed.
+    pub fn expired(&self, now: Instant) -> Option<JobId> {
+        self.open.iter().find(|job| now >= job.deadline).map(|job| job.id)
+    }
+
+    /// A job whose waiting time is over without a confirmation or an offer.
+    pub fn timed_out(&mut self, now: Instant) -> Option<&mut Job> {
+        self.open
+            .iter_mut()
+            .find(|job| matches!(job.phase, Phase::Asked(_) | Phase::Calling) && now >= job.next_at)
+    }
+
+    /// All open jobs.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Job> {
+        self.open.iter_mut()
+    }
+
+    /// When something is due next.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.open.iter().map(|job| if job.next_at < job.deadline { job.next_at } else { job.deadline }).min()
+    }
+}
+
+impl Default for Jobs {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Job {
+    /// The request went out as `packet`.
+    pub fn handle_sent(
+        &mut self,
+        now: Instant,
+        packet: u32,
+        phase: Phase,
+        flood_time: Duration,
+        rng: &mut Rng,
+    ) {
+        self.first_packet.get_or_insert(packet);
+        self.last_packet = Some(packet);
+        self.attempts = self.attempts.saturating_add(1);
+        self.attempts_here = self.attempts_here.saturating_add(1);
+        self.phase = phase;
+        // There and back, then more patience with each attempt, and a jitter against lock step.
+        let round_trip_us = REPLY_WAIT.as_micros() + 2 * flood_time.as_micros();
+        let patience =
+            (round_trip_us << self.attempts_here.min(6).saturating_sub(1)).min(REPLY_WAIT_MAX.as_micros());
+        let jitter_us = patience / 4 * u64::from(rng.below(1000)) / 1000;
+        self.next_at = now + Duration::from_micros(patience + jitter_us);
+    }
+
+    /// Sends again after `wait`, a jitter on top.
+    pub fn retry_after(&mut self, now: Instant, wait: Duration, rng: &mut Rng) {
+        self.phase = Phase::Due;
+        let jitter_us = wait.as_micros() / 4 * u64::from(rng.below(1000)) / 1000;
+        self.next_at = now + Duration::from_micros(wait.as_micros() + jitter_us);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text() -> CodedText {
+        CodedText { codec: 0, bytes: Vec::from_slice(b"hello").unwrap() }
+    }
+
+    fn at(seconds: u64) -> Instant {
+        Instant::ZERO + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn urgent_jobs_go_first_then_the_oldest() {
+        let mut jobs = Jobs::new();
+        let hour = Duration::from_secs(3600);
+        jobs.submit(at(0), text(), Priority::Routine, hour, None).unwrap();
+        jobs.submit(at(1), text(), Priority::Urgent, hour, None).unwrap();
+        jobs.submit(at(2), text(), Priority::Urgent, hour, None).unwrap();
+        let index = jobs.due(at(3)).unwrap();
+        assert_eq!(jobs.at(index).id, JobId(2));
+    }
+
+    #[test]
+    fn the_table_refuses_rather_than_forgets() {
+        let mut jobs = Jobs::new();
+        for _ in 0..CAPACITY {
+            assert!(jobs.submit(at(0), text(), Priority::Low, Duration::from_secs(9), None).is_some());
+        }
+        assert!(jobs.is_full());
+        assert!(jobs.submit(at(0), text(), Priority::Urgent, Duration::from_secs(9), None).is_none());
+        assert_eq!(jobs.len(), CAPACITY);
+        assert!(jobs.expired(at(9)).is_some());
+    }
+
+    #[test]
+    fn patience_grows_and_the_first_packet_names_the_job() {
+        let mut rng = Rng::from_seed(3);
+        let mut jobs = Jobs::new();
+        jobs.submit(at(0), text(), Priority::Low, Duration::from_secs(9000), None).unwrap();
+        let job = jobs.at(0);
+        let flood = Duration::from_secs(4);
+        job.handle_sent(at(0), 0x1_0005, Phase::Asked(NodeNum(9)), flood, &mut rng);
+        let first = job.next_at.as_micros();
+        job.handle_sent(at(100), 0x1_0009, Phase::Asked(NodeNum(9)), flood, &mut rng);
+        assert!(job.next_at.as_micros() - 100_000_000 > first * 3 / 2);
+        assert_eq!((job.first_packet, job.last_packet), (Some(0x1_0005), Some(0x1_0009)));
+        assert!(jobs.by_reference(5).is_some());
+        assert!(jobs.by_packet(0x1_0009).is_some());
+    }
+}

@@ -1,0 +1,203 @@
+//! The registry: who can do what, learnt from beacons.
+//!
+//! Bounded to [`CAPACITY`] nodes. When it is full, the entry heard longest ago makes room: a node that speaks is worth
+//! more than one that does not.
+
+use compotastic_mesh::{
+    packet::NodeNum,
+    time::{Duration, Instant},
+};
+use compotastic_wire::Beacon;
+use heapless::Vec;
+
+/// Most nodes that a node remembers.
+pub const CAPACITY: usize = 64;
+/// An executor that was not heard for this long is not asked by name any more. Beacons of executors come at least
+/// every hour; two may be lost.
+pub const EXPIRY: Duration = Duration::from_secs(3 * 3600 + 600);
+/// How long an executor that did not answer is passed over; doubles with each further silence.
+const SILENCE: Duration = Duration::from_secs(600);
+/// Longest time that an executor is passed over for: avoidance of a bad peer is local and expires.
+const SILENCE_MAX: Duration = Duration::from_secs(3600);
+/// Beacons hold battery and load in a nibble; below this battery level a node is spared.
+const BATTERY_LOW: u8 = 3;
+
+/// What is known of one node.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its number.
+    pub num: NodeNum,
+    /// Its last beacon.
+    pub beacon: Beacon,
+    /// When something was last heard from it.
+    pub heard_at: Instant,
+    /// Hops that its last beacon took; 0 = a direct neighbour.
+    pub hops_away: u8,
+    /// Not asked before this time.
+    avoided_until: Instant,
+    silences: u8,
+}
+
+/// What a job needs from an executor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Any executor: a foundation model, or a neighbour's student for this task.
+    Any {
+        /// The task that a student must be for.
+        task: u8,
+    },
+    /// A foundation model: our own student was unsure, a neighbour's would be too.
+    Foundation,
+}
+
+/// All nodes heard.
+#[derive(Clone, Debug, Default)]
+pub struct Registry {
+    entries: Vec<Entry, CAPACITY>,
+}
+
+impl Registry {
+    /// Takes a beacon in. Returns whether the node is new or told something new.
+    pub fn handle_beacon(&mut self, now: Instant, num: NodeNum, hops_away: u8, beacon: &Beacon) -> bool {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.num == num) {
+            let news = entry.beacon.record_hash != beacon.record_hash
+                || entry.beacon.object_tag != beacon.object_tag
+                || entry.beacon.object_progress != beacon.object_progress
+                || entry.beacon.model_version != beacon.model_version;
+            entry.beacon = *beacon;
+            entry.heard_at = now;
+            entry.hops_away = hops_away;
+            return news;
+        }
+        if self.entries.is_full()
+            && let Some(oldest) = self
+                .entries
+                .iter()
+                .enumerate()
+                .min_by_key(|(_, entry)| entry.heard_at)
+                .map(|(index, _)| index)
+        {
+            self.entries.swap_remove(oldest);
+        }
+        let entry = Entry {
+            num,
+            beacon: *beacon,
+            heard_at: now,
+            hops_away,
+            avoided_until: Instant::ZERO,
+            silences: 0,
+        };
+        self.entries.push(entry).is_ok()
+    }
+
+    /// The node answered: it is trusted again at once.
+    pub fn handle_answer(&mut self, now: Instant, num: NodeNum) {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.num == num) {
+            entry.heard_at = now;
+            entry.silences = 0;
+            entry.avoided_until = Instant::ZERO;
+        }
+    }
+
+    /// The node did not answer: it is passed over for a while.
+    pub fn handle_silence(&mut self, now: Instant, num: NodeNum) {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.num == num) {
+            let wait = SILENCE.as_micros() << entry.silences.min(8);
+            entry.avoided_until = now + Duration::from_micros(wait.min(SILENCE_MAX.as_micros()));
+            entry.silences = entry.silences.saturating_add(1);
+        }
+    }
+
+    /// The best executor for a job: a live foundation model before a student, then few hops, low load, and the
+    /// node number, so that the choice does not depend on the order in which beacons came.
+    pub fn executor(&self, now: Instant, need: Need) -> Option<&Entry> {
+        self.entries
+            .iter()
+            .filter(|entry| entry.can_execute(now, need))
+            .min_by_key(|entry| (!entry.has_foundation(), entry.hops_away, entry.beacon.load, entry.num.0))
+    }
+
+    /// The entry of a node.
+    pub fn get(&self, num: NodeNum) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.num == num)
+    }
+
+    /// All entries, in no particular but a repeatable order.
+    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
+    }
+}
+
+impl Entry {
+    fn has_foundation(&self) -> bool {
+        self.beacon.flags & Beacon::FOUNDATION_MODEL != 0
+    }
+
+    fn can_execute(&self, now: Instant, need: Need) -> bool {
+        if self.beacon.flags & Beacon::EXECUTES == 0
+            || now < self.avoided_until
+            || now.saturating_duration_since(self.heard_at) > EXPIRY
+        {
+            return false;
+        }
+        match need {
+            _ if self.has_foundation() => true,
+            Need::Foundation => false,
+            Need::Any { task } => {
+                self.beacon.flags & Beacon::STUDENT != 0
+                    && self.beacon.task == task
+                    && (self.beacon.battery >= BATTERY_LOW || self.beacon.flags & Beacon::MAINS_POWER != 0)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn beacon(flags: u8) -> Beacon {
+        Beacon { flags, task: 1, battery: 12, ..Beacon::default() }
+    }
+
+    fn at(seconds: u64) -> Instant {
+        Instant::ZERO + Duration::from_secs(seconds)
+    }
+
+    const EDGE: u8 = Beacon::EXECUTES | Beacon::FOUNDATION_MODEL | Beacon::MAINS_POWER;
+    const STUDENT: u8 = Beacon::EXECUTES | Beacon::STUDENT;
+
+    #[test]
+    fn a_far_foundation_model_is_asked_before_a_near_student() {
+        let mut registry = Registry::default();
+        registry.handle_beacon(at(0), NodeNum(20), 0, &beacon(STUDENT));
+        registry.handle_beacon(at(0), NodeNum(30), 4, &beacon(EDGE));
+        assert_eq!(registry.executor(at(1), Need::Any { task: 1 }).unwrap().num, NodeNum(30));
+        registry.handle_silence(at(1), NodeNum(30));
+        assert_eq!(registry.executor(at(2), Need::Any { task: 1 }).unwrap().num, NodeNum(20));
+        assert!(registry.executor(at(2), Need::Foundation).is_none());
+        assert!(registry.executor(at(2), Need::Any { task: 2 }).is_none());
+        // Avoidance expires.
+        assert_eq!(registry.executor(at(700), Need::Foundation).unwrap().num, NodeNum(30));
+    }
+
+    #[test]
+    fn tired_students_and_the_long_unheard_are_spared() {
+        let mut registry = Registry::default();
+        registry.handle_beacon(at(0), NodeNum(20), 0, &Beacon { battery: 1, ..beacon(STUDENT) });
+        assert!(registry.executor(at(1), Need::Any { task: 1 }).is_none());
+        registry.handle_beacon(at(0), NodeNum(30), 1, &beacon(EDGE));
+        assert!(registry.executor(at(20_000), Need::Foundation).is_none());
+    }
+
+    #[test]
+    fn a_full_registry_forgets_the_longest_unheard() {
+        let mut registry = Registry::default();
+        for index in 0..=CAPACITY as u32 {
+            registry.handle_beacon(at(u64::from(index)), NodeNum(100 + index), 0, &beacon(STUDENT));
+        }
+        assert!(registry.get(NodeNum(100)).is_none());
+        assert!(registry.get(NodeNum(101)).is_some());
+        assert_eq!(registry.iter().count(), CAPACITY);
+    }
+}

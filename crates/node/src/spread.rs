@@ -1,0 +1,369 @@
+//! The handlers of object dissemination; the rules stand at the top of [`crate::objects`].
+
+use compotastic_bundle::Refusal;
+use compotastic_mesh::{
+    packet::NodeNum,
+    router::{Gate, Priority as QueuePriority},
+    time::{Duration, Instant},
+};
+use compotastic_wire::{Beacon, Frame, Record, RecordRequest, RecordType, Symbol, SymbolRequest};
+use embedded_storage::nor_flash::NorFlash;
+
+use crate::{
+    agent::{Agent, AgentEvent, BundleRefusal, InFrame, LinkState, OutFrame},
+    objects::{
+        ASK_AGAIN, ASK_AGAIN_MAX, ASK_JITTER, Asking, CODED_FROM, MAX_SYMBOL, RECORD_PART, SERVE_JITTER,
+        SYMBOLS_QUIET, Serving, YIELD_MEMORY, key_tag,
+    },
+};
+
+impl<F: NorFlash> Agent<'_, F> {
+    /// A beacon tells what a neighbour holds: one that has what we lack can be asked, one that lacks what we have
+    /// will ask.
+    pub(crate) fn handle_neighbour_progress(
+        &mut self,
+        now: Instant,
+        from: NodeNum,
+        hops: u8,
+        beacon: &Beacon,
+    ) {
+        if hops != 0 || beacon.object_tag == 0 {
+            return;
+        }
+        if beacon.object_tag == self.objects.manifest.tag {
+            if beacon.object_progress > self.update.progress()
+                && let Some(asking) = &mut self.objects.asking
+            {
+                // A neighbour has more than we: asking makes sense again, however often it failed before.
+                asking.asked = asking.asked.min(2);
+                asking.at = asking.at.min(now + ASK_AGAIN);
+            }
+        } else {
+            self.want_record(now, RecordType::Manifest, beacon.object_tag, from);
+        }
+    }
+
+    /// Asks `from` for a record that it seems to have, once, after a moment.
+    fn want_record(&mut self, now: Instant, kind: RecordType, tag: u32, from: NodeNum) {
+        if self.objects.refused.contains(&tag) || self.objects.wanted_record.is_some() {
+            return;
+        }
+        let wait = self.objects.jitter(ASK_JITTER);
+        self.objects.wanted_record = Some((kind, tag, from, now + wait));
+    }
+
+    /// A part of a record. Forged ones do not come this far, and unverified ones are only kept.
+    pub(crate) fn handle_record(&mut self, now: Instant, incoming: &InFrame<'_>, record: &Record<'_>) {
+        if incoming.hops_away == Some(0) {
+            self.governor.spend(incoming.airtime);
+        }
+        if let Some((kind, tag, _, _)) = self.objects.wanted_record
+            && (kind, tag) == (record.record_type, record.tag)
+        {
+            self.objects.wanted_record = None;
+        }
+        match record.record_type {
+            RecordType::Delegation => {
+                if self.objects.delegation.take(record) {
+                    let bytes = self.objects.delegation.bytes.clone();
+                    if self.config.trust.add_record(&bytes).is_err() {
+                        self.objects.delegation.clear();
+                    } else if self.objects.incoming.complete {
+                        self.consider_manifest(now, incoming.from);
+                    }
+                }
+            }
+            RecordType::Revocation => {
+                if self.objects.revocation.take(record) {
+                    // A refused revocation changes nothing; one that is in force binds the next verification.
+                    let _ = self.config.trust.add_record(&self.objects.revocation.bytes);
+                    self.objects.revocation.clear();
+                }
+            }
+            RecordType::Manifest => {
+                if self.objects.manifest.tag != record.tag
+                    && !self.objects.refused.contains(&record.tag)
+                    && self.objects.incoming.take(record)
+                {
+                    self.consider_manifest(now, incoming.from);
+                }
+            }
+            RecordType::Capability => {}
+        }
+    }
+
+    /// A whole manifest is here: verify it and decide.
+    fn consider_manifest(&mut self, now: Instant, from: NodeNum) {
+        let tag = self.objects.incoming.tag;
+        let verdict = compotastic_bundle::verify(&self.objects.incoming.bytes, &self.config.trust)
+            .and_then(|verified| self.update.admit(&self.config, &verified).map(|()| verified));
+        match verdict {
+            Ok(verified) if verified.manifest().tag().0 != tag => self.refuse_manifest(tag, None),
+            Ok(verified) => {
+                core::mem::swap(&mut self.objects.manifest, &mut self.objects.incoming);
+                self.objects.incoming.clear();
+                self.objects.serving = None;
+                if let Err(refusal) = self.update.begin(&self.config, &verified) {
+                    self.push_event(AgentEvent::BundleRefused(refusal));
+                    return;
+                }
+                let wait = self.objects.jitter(ASK_JITTER);
+                self.objects.asking = Some(Asking {
+                    at: now + ASK_JITTER + wait,
+                    asked: 0,
+                    last_symbol: Instant::ZERO,
+                    other_asked: Instant::ZERO,
+                });
+                self.push_event(AgentEvent::ObjectWanted { tag });
+            }
+            // The delegation may have been lost on the way: ask whoever had the manifest.
+            Err(Refusal::UnknownKey(key)) => {
+                self.want_record(now, RecordType::Delegation, key_tag(key), from);
+            }
+            Err(refusal) => self.refuse_manifest(tag, Some(refusal)),
+        }
+    }
+
+    fn refuse_manifest(&mut self, tag: u32, refusal: Option<Refusal>) {
+        self.objects.incoming.clear();
+        if self.objects.refused.is_full() {
+            self.objects.refused.remove(0);
+        }
+        let _ = self.objects.refused.push(tag);
+        if let Some(refusal) = refusal {
+            self.push_event(AgentEvent::BundleRefused(BundleRefusal::Manifest(refusal)));
+        }
+    }
+
+    /// Somebody asks for a record.
+    pub(crate) fn handle_record_request(
+        &mut self,
+        now: Instant,
+        incoming: &InFrame<'_>,
+        request: &RecordRequest,
+    ) {
+        let held = match request.record_type {
+            RecordType::Manifest => &self.objects.manifest,
+            RecordType::Delegation => &self.objects.delegation,
+            RecordType::Capability | RecordType::Revocation => return,
+        };
+        if held.complete && held.tag == request.tag {
+            // As a broadcast: whoever missed it before may hear it now.
+            self.objects.queue_record(request.record_type, NodeNum::BROADCAST, 0, now);
+            let _ = incoming;
+        }
+    }
+
+    /// Somebody asks for symbols of an object.
+    pub(crate) fn handle_symbol_request(
+        &mut self,
+        now: Instant,
+        incoming: &InFrame<'_>,
+        request: &SymbolRequest<'_>,
+    ) {
+        self.governor.spend(incoming.airtime);
+        if request.object_tag != self.objects.manifest.tag {
+            return;
+        }
+        if !self.update.holds_object() {
+            // The symbols that he gets will come here too.
+            if let Some(asking) = &mut self.objects.asking {
+                asking.other_asked = now;
+            }
+            return;
+        }
+        let insists = self.objects.yielded.is_some_and(|(who, at)| {
+            who == incoming.from && now.saturating_duration_since(at) < YIELD_MEMORY
+        });
+        let owed = u16::from(request.needed) + u16::from(request.needed) / 8 + 1;
+        let pieces = self.update.pieces(request.generation);
+        match &mut self.objects.serving {
+            Some(serving) if serving.generation == request.generation => {
+                serving.owed = serving.owed.max(owed);
+                serving.requester = incoming.from;
+            }
+            Some(_) => return,
+            None => {
+                let wait = self.objects.jitter(SERVE_JITTER);
+                self.objects.serving = Some(Serving {
+                    requester: incoming.from,
+                    generation: request.generation,
+                    owed,
+                    begin_at: if insists { now } else { now + wait },
+                    insists,
+                    begun: false,
+                    // One who has nothing gets the pieces as they are; one who has some gets combinations.
+                    plain_left: if u16::from(request.needed) >= pieces { pieces } else { 0 },
+                    asked_plain: [0; 32],
+                });
+            }
+        }
+        if let (Some(bitmap), Some(serving)) = (request.uncoded, &mut self.objects.serving) {
+            for (asked, bits) in serving.asked_plain.iter_mut().zip(bitmap) {
+                *asked |= bits;
+            }
+        }
+    }
+
+    /// A symbol: for us if we lack it, a sign that somebody else serves if we hold the object.
+    pub(crate) fn handle_symbol(&mut self, now: Instant, incoming: &InFrame<'_>, symbol: &Symbol<'_>) {
+        self.governor.spend(incoming.airtime);
+        if symbol.object_tag != self.objects.manifest.tag {
+            if incoming.hops_away == Some(0) {
+                self.want_record(now, RecordType::Manifest, symbol.object_tag, incoming.from);
+            }
+            return;
+        }
+        if self.update.holds_object() {
+            if let Some(serving) = &mut self.objects.serving {
+                if !serving.begun && !serving.insists {
+                    // Somebody else was first.
+                    self.objects.yielded = Some((serving.requester, now));
+                    self.objects.serving = None;
+                } else if serving.generation == symbol.generation {
+                    serving.owed = serving.owed.saturating_sub(1);
+                    if serving.owed == 0 {
+                        self.objects.serving = None;
+                    }
+                }
+            }
+            return;
+        }
+        let Some(asking) = &mut self.objects.asking else { return };
+        asking.last_symbol = now;
+        asking.asked = 0;
+        asking.at = now + SYMBOLS_QUIET;
+        match self.update.handle_symbol(symbol.generation, symbol.symbol, symbol.data) {
+            Ok(false) => {}
+            Ok(true) => self.finish_object(now),
+            Err(_) => {
+                self.objects.asking = None;
+                self.push_event(AgentEvent::BundleRefused(BundleRefusal::Storage));
+            }
+        }
+    }
+
+    /// All pieces are here: verify the whole, install, try, and tell the neighbours.
+    fn finish_object(&mut self, now: Instant) {
+        let tag = self.objects.manifest.tag;
+        self.objects.asking = None;
+        self.push_event(AgentEvent::ObjectComplete { tag });
+        match self.update.install(self.config.base.as_ref()) {
+            Ok(version) => self.push_event(AgentEvent::ModelActivated { version }),
+            Err(refusal) => self.push_event(AgentEvent::BundleRefused(refusal)),
+        }
+        self.beacon_soon(now);
+    }
+
+    /// Bulk timers that do not send.
+    pub(crate) fn handle_object_timeout(&mut self, now: Instant) {
+        // Hold a request back while symbols flow or somebody else has just asked.
+        let jitter = self.objects.jitter(ASK_JITTER);
+        if let Some(asking) = &mut self.objects.asking
+            && now >= asking.at
+        {
+            let quiet = now.saturating_duration_since(asking.last_symbol) >= SYMBOLS_QUIET;
+            let alone = now.saturating_duration_since(asking.other_asked) >= ASK_JITTER + ASK_JITTER;
+            if !quiet || !alone {
+                asking.at = now + ASK_JITTER + jitter;
+            }
+        }
+    }
+
+    /// The next bulk frame, when the governor lets it and none waits in the radio's queue.
+    pub(crate) fn poll_bulk(&mut self, now: Instant, link: &LinkState) -> Option<OutFrame> {
+        if link.bulk_queued || !self.governor.allows() {
+            return None;
+        }
+        let out = self
+            .poll_record(now)
+            .or_else(|| self.poll_record_request(now))
+            .or_else(|| self.poll_symbol_request(now))
+            .or_else(|| self.poll_symbol(now))?;
+        self.governor.spend(link.time_on_air(out.payload.len()));
+        Some(out)
+    }
+
+    fn poll_record(&mut self, now: Instant) -> Option<OutFrame> {
+        let index = self.objects.outgoing.iter().position(|out| now >= out.not_before)?;
+        let out = self.objects.outgoing[index];
+        let held = match out.kind {
+            RecordType::Delegation => &self.objects.delegation,
+            _ => &self.objects.manifest,
+        };
+        let (part, parts) = (out.next_part, held.parts());
+        if !held.complete || part >= parts {
+            self.objects.outgoing.swap_remove(index);
+            return None;
+        }
+        let bytes: heapless::Vec<u8, { RECORD_PART }> = heapless::Vec::from_slice(held.part(part)).ok()?;
+        let frame =
+            Frame::Record(Record { record_type: out.kind, part, parts, tag: held.tag, bytes: &bytes });
+        if part + 1 == parts {
+            self.objects.outgoing.swap_remove(index);
+        } else {
+            self.objects.outgoing[index].next_part += 1;
+        }
+        self.seal(&frame, out.to, out.hop_limit, false, Gate::Bulk, QueuePriority::Background)
+    }
+
+    fn poll_record_request(&mut self, now: Instant) -> Option<OutFrame> {
+        let (record_type, tag, from, _) = self.objects.wanted_record.filter(|(_, _, _, at)| now >= *at)?;
+        self.objects.wanted_record = None;
+        let frame = Frame::RecordRequest(RecordRequest { record_type, tag });
+        self.seal(&frame, from, 0, false, Gate::Bulk, QueuePriority::Background)
+    }
+
+    fn poll_symbol_request(&mut self, now: Instant) -> Option<OutFrame> {
+        let asking = self.objects.asking.as_ref().filter(|asking| now >= asking.at)?;
+        let asked = asking.asked;
+        let (generation, needed) = self.update.lacks()?;
+        let mut bitmap = [0; 32];
+        let uncoded = self.update.missing_bitmap(generation, &mut bitmap);
+        let frame = Frame::SymbolRequest(SymbolRequest {
+            object_tag: self.objects.manifest.tag,
+            generation,
+            needed,
+            uncoded: uncoded.map(|length| &bitmap[..length]),
+        });
+        let again = (ASK_AGAIN.as_micros() << asked.min(8)).min(ASK_AGAIN_MAX.as_micros());
+        let wait = Duration::from_micros(again) + self.objects.jitter(ASK_JITTER);
+        if let Some(asking) = &mut self.objects.asking {
+            asking.asked = asking.asked.saturating_add(1);
+            asking.at = now + wait;
+        }
+        self.seal(&frame, NodeNum::BROADCAST, 0, false, Gate::Bulk, QueuePriority::Background)
+    }
+
+    fn poll_symbol(&mut self, now: Instant) -> Option<OutFrame> {
+        let serving = self.objects.serving.as_mut().filter(|serving| now >= serving.begin_at)?;
+        serving.begun = true;
+        let generation = serving.generation;
+        let pieces = self.update.pieces(generation);
+        let asked =
+            (0..pieces).rev().find(|id| serving.asked_plain[usize::from(id / 8)] >> (id % 8) & 1 == 1);
+        let id = if let Some(id) = asked {
+            serving.asked_plain[usize::from(id / 8)] &= !(1 << (id % 8));
+            id
+        } else if serving.plain_left > 0 {
+            serving.plain_left -= 1;
+            serving.plain_left
+        } else {
+            // Drawn from this node's own generator: two servers do not send the same combination.
+            CODED_FROM + self.objects.rng.below(u32::from(u16::MAX - CODED_FROM)) as u16
+        };
+        serving.owed = serving.owed.saturating_sub(1);
+        if serving.owed == 0 {
+            self.objects.serving = None;
+        }
+        let mut data = [0; MAX_SYMBOL];
+        let length = self.update.symbol(generation, id, &mut data)?;
+        let frame = Frame::Symbol(Symbol {
+            object_tag: self.objects.manifest.tag,
+            generation,
+            symbol: id,
+            data: &data[..length],
+        });
+        self.seal(&frame, NodeNum::BROADCAST, 0, false, Gate::Bulk, QueuePriority::Background)
+    }
+}

@@ -1,0 +1,162 @@
+//! A few numbers that must survive a reboot, in an append-only log over two or more erase sectors.
+//!
+//! Layout of one 16-byte record: key u32, value u32, complement of both, all little-endian; 0xFF is blank flash. The
+//! newest valid record of a key wins. When a sector is full, the next one is erased, gets one record per key and
+//! is written on from there; the old one stays whole until it is needed again, so that power may fail at any
+//! operation, and a torn record is only skipped.
+
+use embedded_storage::nor_flash::NorFlash;
+
+const RECORD: usize = 16;
+/// Different keys that the log may hold.
+const KEYS: usize = 4;
+
+/// Keys in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Key {
+    /// High-water mark of reserved packet ids.
+    PacketIds = 1,
+    /// Sequence of sectors, kept by the log itself.
+    Sector = 2,
+}
+
+/// The log.
+#[derive(Debug)]
+pub struct StateLog<F: NorFlash> {
+    flash: F,
+    sector: u32,
+    sequence: u32,
+    offset: u32,
+}
+
+/// Flash refused an operation, or is too small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateError;
+
+impl<F: NorFlash> StateLog<F> {
+    /// Opens the log, or makes a new one on blank flash.
+    pub fn open(flash: F) -> Result<Self, StateError> {
+        let mut log = Self { flash, sector: 0, sequence: 0, offset: 0 };
+        if log.sectors() < 2 || RECORD % F::WRITE_SIZE != 0 {
+            return Err(StateError);
+        }
+        let mut newest: Option<(u32, u32)> = None;
+        for sector in 0..log.sectors() {
+            // The first record of a sector is its sequence number; a sector without one was never finished.
+            if let Some((key, sequence)) = log.read(sector * F::ERASE_SIZE as u32)?
+                && key == Key::Sector as u32
+                && newest.is_none_or(|(_, best)| sequence > best)
+            {
+                newest = Some((sector, sequence));
+            }
+        }
+        match newest {
+            Some((sector, sequence)) => {
+                log.sector = sector;
+                log.sequence = sequence;
+                log.offset = log.end_of(sector)?;
+            }
+            None => log.begin(0, 1, &[])?,
+        }
+        Ok(log)
+    }
+
+    /// The newest value of a key.
+    pub fn get(&mut self, key: Key) -> Result<Option<u32>, StateError> {
+        let start = self.sector * F::ERASE_SIZE as u32;
+        let mut found = None;
+        let mut at = start;
+        while at < self.offset {
+            if let Some((record_key, value)) = self.read(at)?
+                && record_key == key as u32
+            {
+                found = Some(value);
+            }
+            at += RECORD as u32;
+        }
+        Ok(found)
+    }
+
+    /// Stores a value.
+    pub fn set(&mut self, key: Key, value: u32) -> Result<(), StateError> {
+        let end = (self.sector + 1) * F::ERASE_SIZE as u32;
+        if self.offset + RECORD as u32 > end {
+            let mut kept = [(0, 0); KEYS];
+            let mut count = 0;
+            for other in [Key::PacketIds] {
+                let kept_value = if other == key { Some(value) } else { self.get(other)? };
+                if let Some(kept_value) = kept_value {
+                    kept[count] = (other as u32, kept_value);
+                    count += 1;
+                }
+            }
+            return self.begin((self.sector + 1) % self.sectors(), self.sequence + 1, &kept[..count]);
+        }
+        self.append(key as u32, value)
+    }
+
+    fn sectors(&self) -> u32 {
+        (self.flash.capacity() / F::ERASE_SIZE) as u32
+    }
+
+    /// Starts a sector: values first, its sequence number in the first record last, so that it counts only when whole.
+    fn begin(&mut self, sector: u32, sequence: u32, values: &[(u32, u32)]) -> Result<(), StateError> {
+        let start = sector * F::ERASE_SIZE as u32;
+        self.flash.erase(start, start + F::ERASE_SIZE as u32).map_err(|_| StateError)?;
+        for (index, (key, value)) in values.iter().enumerate() {
+            self.write(start + (RECORD * (index + 1)) as u32, *key, *value)?;
+        }
+        self.write(start, Key::Sector as u32, sequence)?;
+        self.sector = sector;
+        self.sequence = sequence;
+        self.offset = start + (RECORD * (values.len() + 1)) as u32;
+        Ok(())
+    }
+
+    fn append(&mut self, key: u32, value: u32) -> Result<(), StateError> {
+        let at = self.offset;
+        self.offset += RECORD as u32;
+        self.write(at, key, value)
+    }
+
+    fn write(&mut self, at: u32, key: u32, value: u32) -> Result<(), StateError> {
+        let mut record = [0; RECORD];
+        record[..4].copy_from_slice(&key.to_le_bytes());
+        record[4..8].copy_from_slice(&value.to_le_bytes());
+        record[8..12].copy_from_slice(&(!key).to_le_bytes());
+        record[12..].copy_from_slice(&(!value).to_le_bytes());
+        self.flash.write(at, &record).map_err(|_| StateError)
+    }
+
+    fn read(&mut self, at: u32) -> Result<Option<(u32, u32)>, StateError> {
+        let mut record = [0; RECORD];
+        self.flash.read(at, &mut record).map_err(|_| StateError)?;
+        let word = |from: usize| {
+            u32::from_le_bytes([record[from], record[from + 1], record[from + 2], record[from + 3]])
+        };
+        let valid = word(0) == !word(8) && word(4) == !word(12);
+        Ok(valid.then(|| (word(0), word(4))))
+    }
+
+    /// First offset after which the sector is blank to its end: a torn record is stepped over, never written again.
+    fn end_of(&mut self, sector: u32) -> Result<u32, StateError> {
+        let start = sector * F::ERASE_SIZE as u32;
+        let mut end = start;
+        let mut at = start;
+        while at + RECORD as u32 <= start + F::ERASE_SIZE as u32 {
+            let mut record = [0; RECORD];
+            self.flash.read(at, &mut record).map_err(|_| StateError)?;
+            if record != [0xFF; RECORD] {
+                end = at + RECORD as u32;
+            }
+            at += RECORD as u32;
+        }
+        Ok(end)
+    }
+
+    /// Gives the flash back, for a restart in tests and simulations.
+    pub fn into_flash(self) -> F {
+        self.flash
+    }
+}
