@@ -3,7 +3,7 @@
 use core::fmt;
 
 use crate::model::{Model, TOTAL};
-use crate::range::{Decoder, Encoder};
+use crate::range::{Decoder, Encoder, Progress};
 use crate::symbols::{self, END, ESCAPE, ESCAPE_RANGES, ESCAPE_WEIGHTS, SYMBOLS};
 use crate::{CODEC_RAW, CODEC_TEXT};
 
@@ -44,20 +44,24 @@ impl fmt::Display for DecodeError {
 impl core::error::Error for EncodeError {}
 impl core::error::Error for DecodeError {}
 
-/// The end mark's share when nothing but the model speaks: the end cannot come while a shorter
-/// payload would have done, and is likely once the payload is nearly used up.
+/// A text ends with fewer unspent bits than this: one byte, and what the end mark may cost.
+const END_WINDOW: i32 = 16;
+
+/// The end mark's share. Both ends know the payload's length, so the end cannot come while a
+/// shorter payload would have done, and is likely once the payload is nearly used up. That makes
+/// an end cost less than its model says. The numbers were found by trial on training texts.
 ///
 /// `left` is the number of payload bits not spent yet.
 fn end_share(left: i32, model_share: u32) -> u32 {
-    /// A text ends with fewer unspent bits than this: one byte, and what the end mark may cost.
-    const WINDOW: i32 = 16;
-    if left >= WINDOW {
-        return 0;
-    }
-    // Multiply the odds: a payload has about three characters' worth of bits in its last byte.
-    let boosted = u64::from(model_share) * 24;
+    let (odds, least, most) = match left {
+        END_WINDOW.. => return 0,
+        // Rare, but it must stay possible, or some texts would have no code.
+        8.. => (2, TOTAL / 128, TOTAL / 16),
+        _ => (12, TOTAL / 16, TOTAL / 4 * 3),
+    };
+    let boosted = u64::from(model_share) * odds;
     let share = boosted * u64::from(TOTAL) / (boosted + u64::from(TOTAL - model_share));
-    (share as u32).clamp(TOTAL / 16, TOTAL - TOTAL / 4)
+    (share as u32).clamp(least, most)
 }
 
 /// Encodes `text` into `out`. Returns the codec byte, which travels beside the payload, and the
@@ -76,29 +80,72 @@ pub fn encode(text: &str, out: &mut [u8]) -> Result<(u8, usize), EncodeError> {
     Ok((CODEC_RAW, text.len()))
 }
 
+/// Everything that changes while a text is written.
+#[derive(Clone, Copy)]
+struct Writer {
+    model: Model,
+    escapes: Escapes,
+    last: u8,
+    progress: Progress,
+    /// Bytes of the text that are written.
+    at: usize,
+}
+
 /// Finds the shortest coded form that fits `out`.
 fn encode_model(text: &str, out: &mut [u8]) -> Option<usize> {
     if text.is_empty() {
         return None;
     }
-    // The end mark's share depends on the payload's length, which only this pass can tell: nothing
-    // is spent on the end here.
+    let room = out.len();
     let mut encoder = Encoder::new(out);
-    write_symbols(text, &mut encoder, |_, _| 0)?;
+    let progress = encoder.progress();
+    let mut writer = Writer { model: Model::new(), escapes: Escapes::new(), last: END, progress, at: 0 };
+    // The end mark's share depends on the payload's length, which is not known yet; but as long as
+    // the payload's end is far it is zero. So write without end marks first, and keep where each
+    // of the last few payload bytes began, to write the rest again from there.
+    const KEPT: usize = 6;
+    let mut kept = [writer; KEPT];
+    let mut newest = 0;
+    let mut bytes = 0;
+    for c in text.chars() {
+        let spent = encoder.spent_bits() / 8;
+        if spent != bytes {
+            bytes = spent;
+            newest = (newest + 1) % KEPT;
+            kept[newest] = Writer { progress: encoder.progress(), ..writer };
+        }
+        writer.write(c, &mut encoder, None);
+        if encoder.overflowed() {
+            return None;
+        }
+    }
     let spent = encoder.spent_bits() as usize;
-    for len in spent.div_ceil(8)..=out.len().min(spent / 8 + 3) {
-        let mut encoder = Encoder::new(&mut out[..len]);
+    let least = spent.div_ceil(8);
+    // The newest place from which the end of the shortest payload was still too far to matter. All
+    // tries start there: each overwrites what lies behind.
+    let mut place = kept[(newest + 1) % KEPT];
+    for i in 2..=KEPT {
+        let later = kept[(newest + i) % KEPT];
+        let left = least as i32 * 8 - later.progress.spent_bits() as i32;
+        if left >= END_WINDOW && later.at >= place.at {
+            place = later;
+        }
+    }
+    for len in least..=room.min(spent / 8 + 3) {
         let bits = len as i32 * 8;
-        let Some(share) =
-            write_symbols(text, &mut encoder, |spent, share| end_share(bits - spent as i32, share))
-        else {
-            continue;
-        };
+        let mut start = place;
+        encoder.restore(start.progress);
+        for c in text[start.at..].chars() {
+            start.write(c, &mut encoder, Some(bits));
+        }
+        let mut shares = [0; SYMBOLS];
+        start.model.shares(&mut shares);
+        let share = end_share(bits - encoder.spent_bits() as i32, shares[usize::from(END)]);
         if share == 0 {
             continue;
         }
         encoder.encode(0, share, TOTAL);
-        if let Some(used) = encoder.finish() {
+        if let Some(used) = encoder.finish(len) {
             out[used..len].fill(0);
             return Some(len);
         }
@@ -106,38 +153,32 @@ fn encode_model(text: &str, out: &mut [u8]) -> Option<usize> {
     None
 }
 
-/// Writes everything but the end mark, whose share behind the last symbol is returned.
-fn write_symbols(text: &str, encoder: &mut Encoder<'_>, end_share: impl Fn(u32, u32) -> u32) -> Option<u32> {
-    let mut model = Model::new();
-    let mut escapes = Escapes::new();
-    let mut last = END;
-    let mut shares = [0u32; SYMBOLS];
-    for c in text.chars() {
-        model.shares(&mut shares);
-        let end = end_share(encoder.spent_bits(), shares[usize::from(END)]);
+impl Writer {
+    /// Writes a character; `bits` is the payload's length once it is decided.
+    fn write(&mut self, c: char, encoder: &mut Encoder<'_>, bits: Option<i32>) {
+        let mut shares = [0; SYMBOLS];
+        self.model.shares(&mut shares);
+        let model_end = shares[usize::from(END)];
+        let end = bits.map_or(0, |bits| end_share(bits - encoder.spent_bits() as i32, model_end));
         if end > 0 {
             encoder.encode(end, TOTAL - end, TOTAL);
         }
         let symbol = symbols::symbol_of(c);
-        let again = last == ESCAPE && {
-            escapes.again.encode(symbol == ESCAPE, encoder);
+        let again = self.last == ESCAPE && {
+            self.escapes.again.encode(symbol == ESCAPE, encoder);
             symbol == ESCAPE
         };
         if !again {
             let start = shares[1..usize::from(symbol)].iter().sum();
-            encoder.encode(start, shares[usize::from(symbol)], TOTAL - shares[usize::from(END)]);
+            encoder.encode(start, shares[usize::from(symbol)], symbol_total(&shares, self.last));
         }
         if symbol == ESCAPE {
-            escapes.encode(c, encoder);
+            self.escapes.encode(c, encoder);
         }
-        last = symbol;
-        model.update(symbol);
-        if encoder.overflowed() {
-            return None;
-        }
+        self.model.update(symbol);
+        self.last = symbol;
+        self.at += c.len_utf8();
     }
-    model.shares(&mut shares);
-    Some(end_share(encoder.spent_bits(), shares[usize::from(END)]))
 }
 
 /// Decodes a payload that travelled with `codec` into `out` and returns the text.
@@ -184,7 +225,7 @@ fn decode_model(payload: &[u8], out: &mut [u8]) -> Result<usize, DecodeError> {
             decoder.consume(end, TOTAL - end, TOTAL);
         }
         let again = last == ESCAPE && escapes.again.decode(&mut decoder);
-        let symbol = if again { ESCAPE } else { decode_symbol(&mut decoder, &shares) };
+        let symbol = if again { ESCAPE } else { decode_symbol(&mut decoder, &shares, last) };
         let c = match symbols::char_of(symbol) {
             Some(c) => c,
             None => escapes.decode(&mut decoder).ok_or(DecodeError::Malformed)?,
@@ -198,9 +239,17 @@ fn decode_model(payload: &[u8], out: &mut [u8]) -> Result<usize, DecodeError> {
     }
 }
 
+/// Sum of the shares of the symbols that can stand here: not the end mark, which is coded apart,
+/// and no escape behind one, for the same reason. The escape is the last symbol, the end mark the
+/// first, so what is left lies together.
+fn symbol_total(shares: &[u32; SYMBOLS], last: u8) -> u32 {
+    let escape = if last == ESCAPE { shares[usize::from(ESCAPE)] } else { 0 };
+    TOTAL - shares[usize::from(END)] - escape
+}
+
 /// Reads a symbol other than the end mark.
-fn decode_symbol(decoder: &mut Decoder<'_>, shares: &[u32; SYMBOLS]) -> u8 {
-    let total = TOTAL - shares[usize::from(END)];
+fn decode_symbol(decoder: &mut Decoder<'_>, shares: &[u32; SYMBOLS], last: u8) -> u8 {
+    let total = symbol_total(shares, last);
     let at = decoder.peek(total);
     let (mut symbol, mut start) = (1u8, 0);
     while start + shares[usize::from(symbol)] <= at {
@@ -214,6 +263,7 @@ fn decode_symbol(decoder: &mut Decoder<'_>, shares: &[u32; SYMBOLS]) -> u8 {
 /// Codes the characters behind escapes, and whether escapes follow each other. Characters of one
 /// alphabet lie close together, so the block of 128 code points of the last one is likely to be
 /// the next one's; a text in another alphabet is mostly escapes.
+#[derive(Clone, Copy)]
 struct Escapes {
     block: u32,
     same_block: Flag,
@@ -268,6 +318,7 @@ impl Escapes {
 }
 
 /// A yes or no whose share follows what was seen in this text.
+#[derive(Clone, Copy)]
 struct Flag {
     /// Share of "yes", of [`FLAG_TOTAL`].
     yes: u32,

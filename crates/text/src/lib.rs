@@ -21,13 +21,15 @@
 #![forbid(unsafe_code)]
 
 mod codec;
+mod functions;
 mod model;
 mod range;
 mod symbols;
+mod table;
 
 pub use codec::{DecodeError, EncodeError, decode, encode};
-pub use model::{TABLE, TABLE_VERSION, TableError, check_table};
 pub use symbols::{END, ESCAPE, SYMBOLS, symbol_of};
+pub use table::{EMBED, HIDDEN, MAGIC, TABLE, TABLE_VERSION, TableError, check_table, layout};
 
 /// Codec byte of a text that is sent as its UTF-8 bytes.
 pub const CODEC_RAW: u8 = 0;

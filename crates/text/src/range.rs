@@ -15,90 +15,125 @@ fn spent_bits(shifts: u32, range: u32) -> u32 {
 /// Writes a code into a byte buffer.
 pub(crate) struct Encoder<'a> {
     out: &'a mut [u8],
-    len: usize,
-    low: u32,
+    state: Progress,
+}
+
+/// How far an encoder has come. Bytes that a carry could still change are held back in here, so
+/// putting an earlier state back is enough to go on from there.
+#[derive(Clone, Copy)]
+pub(crate) struct Progress {
+    /// Lower end of the interval; bit 32 is a carry.
+    low: u64,
     range: u32,
+    shifts: u32,
+    /// The last byte that is not 0xFF, and how many 0xFF follow it.
+    held: Option<u8>,
+    held_ones: u32,
+    len: usize,
     overflow: bool,
+}
+
+impl Progress {
+    pub(crate) fn spent_bits(&self) -> u32 {
+        spent_bits(self.shifts, self.range)
+    }
 }
 
 impl<'a> Encoder<'a> {
     pub(crate) fn new(out: &'a mut [u8]) -> Self {
-        Encoder { out, len: 0, low: 0, range: u32::MAX, overflow: false }
+        let state = Progress {
+            low: 0,
+            range: u32::MAX,
+            shifts: 0,
+            held: None,
+            held_ones: 0,
+            len: 0,
+            overflow: false,
+        };
+        Encoder { out, state }
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        self.state
+    }
+
+    /// Goes back to an earlier state of this encoder.
+    pub(crate) fn restore(&mut self, progress: Progress) {
+        self.state = progress;
     }
 
     pub(crate) fn spent_bits(&self) -> u32 {
-        spent_bits(self.len as u32, self.range)
+        self.state.spent_bits()
     }
 
     /// True once the buffer was too small; the code is worthless from then on.
     pub(crate) fn overflowed(&self) -> bool {
-        self.overflow
+        self.state.overflow
     }
 
     /// Narrows the interval to the part `start .. start + size` of `total` (at most 65536).
     pub(crate) fn encode(&mut self, start: u32, size: u32, total: u32) {
         debug_assert!(size > 0 && start + size <= total && total <= 1 << 16);
-        let unit = self.range / total;
-        self.add(unit * start);
-        self.range = unit * size;
-        while self.range < BOTTOM {
-            self.push((self.low >> 24) as u8);
-            self.low <<= 8;
-            self.range <<= 8;
+        let unit = self.state.range / total;
+        self.state.low += u64::from(unit * start);
+        self.state.range = unit * size;
+        while self.state.range < BOTTOM {
+            self.shift();
+            self.state.range <<= 8;
         }
     }
 
-    /// Ends the code. Returns its length in bytes, or nothing when the buffer was too small.
-    pub(crate) fn finish(mut self) -> Option<usize> {
-        // Trailing zero bytes are free, so look for the roundest number in the interval.
-        if self.low != 0 {
-            let last = u64::from(self.low) + u64::from(self.range) - 1;
-            let mut keep = 0;
-            let mut value = 0;
-            for bytes in 0..=4u32 {
-                let step = 1u64 << (32 - 8 * bytes);
-                value = u64::from(self.low).div_ceil(step) * step;
-                keep = bytes;
-                if value <= last {
-                    break;
-                }
-            }
-            self.add((value - u64::from(self.low)) as u32);
-            for i in 0..keep {
-                self.push((self.low >> (24 - 8 * i)) as u8);
+    /// Ends the code in at most `limit` bytes. Returns its length, without the zero bytes at its
+    /// end, or nothing when it does not fit.
+    pub(crate) fn finish(&mut self, limit: usize) -> Option<usize> {
+        // Zero bytes at the end are free, so look for the roundest number in the interval.
+        let (low, range) = (self.state.low, u64::from(self.state.range));
+        for bytes in 0..=4u32 {
+            let step = 1u64 << (32 - 8 * bytes);
+            let value = low.div_ceil(step) * step;
+            if value < low + range {
+                self.state.low = value;
+                break;
             }
         }
-        if self.overflow {
-            return None;
+        // Four bytes are the number itself, one more pushes out what is held back.
+        for _ in 0..5 {
+            self.shift();
         }
-        while self.len > 0 && self.out[self.len - 1] == 0 {
-            self.len -= 1;
-        }
-        Some(self.len)
+        self.release(0);
+        let len = self.state.len.min(self.out.len());
+        let used = self.out[..len].iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+        (!self.state.overflow && used <= limit).then_some(used)
     }
 
-    fn add(&mut self, amount: u32) {
-        let (low, carry) = self.low.overflowing_add(amount);
-        self.low = low;
-        if carry {
-            for byte in self.out[..self.len].iter_mut().rev() {
-                let (sum, more) = byte.overflowing_add(1);
-                *byte = sum;
-                if !more {
-                    break;
-                }
-            }
+    fn shift(&mut self) {
+        if self.state.low & 0xFF00_0000 == 0xFF00_0000 && self.state.low >> 32 == 0 {
+            self.state.held_ones += 1;
+        } else {
+            self.release((self.state.low >> 32) as u8);
+            self.state.held = Some((self.state.low >> 24) as u8);
+        }
+        self.state.low = (self.state.low & 0x00FF_FFFF) << 8;
+        self.state.shifts += 1;
+    }
+
+    /// Writes the bytes held back, with a carry of 0 or 1.
+    fn release(&mut self, carry: u8) {
+        if let Some(byte) = self.state.held.take() {
+            self.push(byte.wrapping_add(carry));
+        }
+        for _ in 0..core::mem::take(&mut self.state.held_ones) {
+            self.push(0xFF_u8.wrapping_add(carry));
         }
     }
 
     fn push(&mut self, byte: u8) {
-        match self.out.get_mut(self.len) {
-            Some(slot) if !self.overflow => {
-                *slot = byte;
-                self.len += 1;
-            }
-            _ => self.overflow = true,
+        match self.out.get_mut(self.state.len) {
+            Some(slot) => *slot = byte,
+            // The decoder takes zeros past the end for granted.
+            None => self.state.overflow |= byte != 0,
         }
+        self.state.len += 1;
     }
 }
 
@@ -175,7 +210,7 @@ mod tests {
                 encoder.encode(parts[s].0, parts[s].1, 65_536);
             }
             let spent = encoder.spent_bits();
-            let len = encoder.finish().unwrap();
+            let len = encoder.finish(400).unwrap();
             assert!(len <= spent as usize / 8 + 2);
             let mut decoder = Decoder::new(&out[..len]);
             for &s in &symbols[..count] {
@@ -192,10 +227,10 @@ mod tests {
     fn a_full_buffer_is_noticed() {
         let mut out = [0u8; 3];
         let mut encoder = Encoder::new(&mut out);
-        for _ in 0..10 {
-            encoder.encode(7, 1, 256);
+        for symbol in 0..10 {
+            encoder.encode(7 + 20 * symbol, 1, 256);
         }
         assert!(encoder.overflowed());
-        assert_eq!(encoder.finish(), None);
+        assert_eq!(encoder.finish(3), None);
     }
 }

@@ -38,7 +38,6 @@ fn other_languages_and_signs() {
         "橋は通れません、迂回してください",
         "الجسر مغلق",
         "ok 👍🏽 see you at the 🏕️",
-        "tab\there\r\nand a\u{0}zero",
         "“quoted” – dash…",
     ] {
         let len = there_and_back(text);
@@ -51,8 +50,9 @@ fn a_very_long_text() {
     let text = "Wind from the west about 30 km/h, rain until noon. ".repeat(1300);
     assert!(text.len() > 65_000);
     let len = there_and_back(&text);
-    assert!(len < text.len());
+    assert!(len * 2 < text.len());
     there_and_back(&"\u{1}".repeat(70_000));
+    there_and_back("tab\there\r\nand a\u{0}zero");
 }
 
 #[test]
@@ -67,6 +67,8 @@ fn a_small_buffer_is_an_error() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn arbitrary_text(text in any::<String>()) {
         there_and_back(&text);
