@@ -30,7 +30,8 @@ pub(crate) struct State {
     pub trial: Option<Part>,
     /// Restarts since the trial began.
     pub boots: u8,
-    /// Sequences up to this one are never taken again.
+    /// Sequences up to this one are never taken again: tried and failed, or older than content that was lost. What is
+    /// confirmed counts besides.
     pub floor: Option<u32>,
 }
 

@@ -4,8 +4,8 @@
 //! [`Slots::begin`] erases the other one only, [`Slots::switch`] and all after it only append to the log, and what the
 //! log says is checked against the flash at each start.
 //!
-//! The rollback floor rises when a successor is confirmed or a trial has failed, never by the trial itself: a fallback
-//! is always allowed to run.
+//! The rollback floor rises when a trial is confirmed or has failed, never by the trial itself: a fallback is always
+//! allowed to run.
 
 use crate::crc::crc32;
 use crate::flashstore::{FlashSource, FlashStore, UNIT, is_usable};
@@ -436,8 +436,7 @@ impl<F: NorFlash> Slots<F> {
         let Some(trial) = self.state.trial else {
             return Ok(false);
         };
-        let floor = self.state.floor.max(self.state.confirmed.map(|c| c.sequence));
-        self.set(State { confirmed: Some(trial), trial: None, boots: 0, floor })?;
+        self.set(State { confirmed: Some(trial), trial: None, boots: 0, ..self.state })?;
         if let Some(active) = &mut self.active {
             active.on_trial = false;
         }

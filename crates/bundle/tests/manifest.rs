@@ -152,10 +152,18 @@ fn fields_out_of_range_are_refused() {
     assert_eq!(verify(&[], &trust()), Err(Refusal::Manifest(ManifestError::Malformed)));
 }
 
+#[test]
+fn another_encoding_of_the_same_fields_is_refused() {
+    let envelope = Bundle::new(content(300, 1), 9).manifest.claimed().to_envelope();
+    assert_eq!(envelope[4], 0x58, "a byte string with one byte of length");
+    let longer_head = [&envelope[..4], &[0x59, 0], &envelope[5..]].concat();
+    assert_eq!(ClaimedManifest::parse(&longer_head), Err(ManifestError::NotCanonical));
+}
+
 /// The sum of all buffers on the way is what bounds an envelope, not luck.
 #[test]
 fn records_fit_their_types() {
-    assert!(MAX_ENVELOPE <= 2 * FRAME);
+    const { assert!(MAX_ENVELOPE <= 2 * FRAME) };
     let delegation: Delegation = common::delegation();
     let record = delegation.sign(&root_key());
     println!("delegation: {} bytes", record.len());

@@ -215,6 +215,52 @@ fn a_false_coded_symbol_poisons_its_generation_until_it_is_whole() {
 }
 
 #[test]
+fn poison_is_remembered_when_the_spare_area_is_erased() {
+    let bundle = Bundle::new(content(130_000, 1), 1);
+    let layout = bundle.manifest.object().layout;
+    assert_eq!(layout.generations(), 4);
+    let mut flash = flash();
+    let mut store = store_with(&mut flash, &bundle, 4096);
+    let mut rx = ObjectReceiver::new(&bundle.manifest);
+    let mut take = |rx: &mut ObjectReceiver, g, id, flip| {
+        let mut data = bundle.symbol(g, id);
+        data[0] ^= flip;
+        rx.handle_symbol(g, id, &data, &mut store).unwrap().outcome
+    };
+    // Binary symbols are redundant now and then.
+    fn news(take: &mut impl FnMut(u16) -> Outcome, count: usize) -> Outcome {
+        (300..).map(take).filter(|o| *o != Outcome::Redundant).nth(count - 1).unwrap()
+    }
+    let pieces = |g, from| (from..layout.generation_len(g)).rev();
+    pieces(3, 0).for_each(|id| _ = take(&mut rx, 3, id, 0));
+    // Eleven slots for a poisoned generation and one for its mark, nine for another fill the 21.
+    pieces(2, 11).for_each(|id| _ = take(&mut rx, 2, id, 0));
+    assert_eq!(news(&mut |id| take(&mut rx, 2, id, 1), 11), Outcome::Poisoned { generation: 2 });
+    pieces(1, 9).for_each(|id| _ = take(&mut rx, 1, id, 0));
+    assert_eq!(news(&mut |id| take(&mut rx, 1, id, 0), 9), Outcome::Stored);
+    assert_eq!(rx.missing(1), [0; 32]);
+    // The next one needs the room.
+    assert_eq!(take(&mut rx, 0, 300, 0), Outcome::Stored);
+    let rx = ObjectReceiver::resume(bundle.manifest.object(), &mut store).unwrap();
+    assert!(rx.is_poisoned(2) && !rx.is_poisoned(1) && !rx.is_poisoned(0));
+    assert!(rx.needed(2) > 0);
+    assert_eq!(u16::from(rx.needed(0)), layout.generation_len(0) - 1);
+}
+
+#[test]
+fn a_decayed_spare_symbol_is_not_used() {
+    let bundle = Bundle::new(content(4096, 1), 1);
+    let mut flash = flash();
+    let mut rx = ObjectReceiver::new(&bundle.manifest);
+    for id in 300..303 {
+        rx.handle_symbol(0, id, &bundle.symbol(0, id), &mut store(&mut flash, &bundle)).unwrap();
+    }
+    flash.bytes_mut()[SPARE as usize + 192 + 100] ^= 1;
+    let rx = ObjectReceiver::resume(bundle.manifest.object(), &mut store(&mut flash, &bundle)).unwrap();
+    assert_eq!(rx.needed(0), 23);
+}
+
+#[test]
 fn pieces_wait_for_their_hashes() {
     let bundle = Bundle::new(content(4096, 1), 1);
     let mut flash = flash();

@@ -40,7 +40,7 @@ fn update(flash: &mut Flash, bundle: &Bundle, salt: u16) -> Result<(), PowerLost
     let object = bundle.manifest.object();
     let mut rx = ObjectReceiver::resume(object, &mut store).map_err(lost)?;
     let k = object.layout.generation_len(0);
-    let pieces = (0..k).rev().filter(|id| (id + salt) % 3 != 0);
+    let pieces = (0..k).rev().filter(|id| !(id + salt).is_multiple_of(3));
     for id in pieces.chain(k + 100 * salt..) {
         if rx.handle_symbol(0, id, &bundle.symbol(0, id), &mut store).map_err(lost)?.complete {
             break;
@@ -224,7 +224,7 @@ fn while_the_log_wraps() {
                 &[2, sequence],
                 2,
                 |f| update(f, &bundle, 1).and_then(|()| fall_back(f)),
-                |f| fall_back(f),
+                fall_back,
             );
         }
         assert!(sequence < 400);

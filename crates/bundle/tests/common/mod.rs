@@ -138,7 +138,7 @@ impl Lcg {
     }
 
     pub fn below(&mut self, n: u32) -> u32 {
-        (u64::from(self.next()) * u64::from(n) >> 31) as u32
+        ((u64::from(self.next()) * u64::from(n)) >> 31) as u32
     }
 
     pub fn chance(&mut self, percent: u32) -> bool {
