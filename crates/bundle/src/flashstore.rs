@@ -6,8 +6,8 @@
 //! from another are never taken for its.
 
 use crate::crc::crc32;
-use crate::object::{Layout, MAX_PIECE_SIZE, PieceSource};
-use crate::receiver::{MAX_SPARE, PieceStore, SpareSlot};
+use crate::object::{Layout, MAX_PIECE_SIZE, PieceSource, PieceStore, SpareSlot};
+use crate::receiver::MAX_SPARE;
 use core::ops::Range;
 use embedded_storage::nor_flash::{NorFlash, ReadNorFlash};
 

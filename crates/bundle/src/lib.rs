@@ -42,10 +42,10 @@ pub use manifest::{
     Authority, ClaimedManifest, ClassMask, ComponentKind, DEFAULT_PIECE_SIZE, KindMask, MAX_ENVELOPE,
     MAX_PACKED, Manifest, ManifestError, VerifiedManifest,
 };
-pub use object::{Layout, ObjectIdentity, ObjectTag, PieceSource, SliceSource, build_stream};
-pub use receiver::{
-    FinishError, MAX_SPARE, ObjectReceiver, Outcome, PieceStore, Progress, Refused, SpareSlot,
+pub use object::{
+    Layout, ObjectIdentity, ObjectTag, PieceSource, PieceStore, SliceSource, SpareSlot, build_stream,
 };
+pub use receiver::{FinishError, MAX_SPARE, ObjectReceiver, Outcome, Progress, Refused};
 pub use slots::{
     Active, BeginError, Begun, Geometry, MAX_TRIAL_BOOTS, Recovery, SlotError, Slots, SwitchError,
 };

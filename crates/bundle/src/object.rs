@@ -148,6 +148,47 @@ pub trait PieceSource {
     fn read(&mut self, offset: u32, out: &mut [u8]) -> Result<(), Self::Error>;
 }
 
+/// What a spare slot holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpareSlot {
+    /// Nothing; it can be written.
+    Blank,
+    /// A torn write, or a symbol of another object.
+    Waste,
+    /// A symbol that was written whole.
+    Symbol {
+        /// Its generation.
+        generation: u8,
+        /// Its id.
+        id: u16,
+    },
+}
+
+/// Where a [`crate::ObjectReceiver`] keeps pieces and symbols. [`crate::FlashStore`] is one over NOR flash.
+pub trait PieceStore: PieceSource {
+    /// Writes a verified piece, whole, to its place, which is blank.
+    fn write_piece(&mut self, index: u32, piece: &[u8]) -> Result<(), Self::Error>;
+
+    /// Makes the place of a piece blank again if it is not. False if pieces beside it may have been lost on the way;
+    /// with `scratch` as large as an erase unit none are.
+    fn clear_piece(&mut self, index: u32, scratch: &mut [u8]) -> Result<bool, Self::Error>;
+
+    /// Number of spare slots.
+    fn spare_slots(&self) -> usize;
+
+    /// What a spare slot holds.
+    fn spare(&mut self, slot: usize) -> Result<SpareSlot, Self::Error>;
+
+    /// Reads the data of a spare slot that holds a symbol.
+    fn read_spare(&mut self, slot: usize, out: &mut [u8]) -> Result<(), Self::Error>;
+
+    /// Writes a symbol, of a piece's length, to a blank spare slot.
+    fn write_spare(&mut self, slot: usize, generation: u8, id: u16, data: &[u8]) -> Result<(), Self::Error>;
+
+    /// Makes all spare slots blank.
+    fn clear_spare(&mut self) -> Result<(), Self::Error>;
+}
+
 /// A stream in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct SliceSource<'a>(pub &'a [u8]);

@@ -15,7 +15,7 @@ use crate::gf;
 use crate::manifest::VerifiedManifest;
 use crate::object::{
     HASH_LEN, Layout, MAX_GENERATION, MAX_PIECE_SIZE, MAX_PIECES, ObjectIdentity, ObjectTag, PieceSource,
-    piece_hash,
+    PieceStore, SpareSlot, piece_hash,
 };
 use heapless::Vec;
 use sha2::{Digest, Sha256};
@@ -27,47 +27,6 @@ pub const MAX_SPARE: usize = 272;
 const POISON_ID: u16 = u16::MAX;
 
 type Piece = [u8; MAX_PIECE_SIZE as usize];
-
-/// What a spare slot holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SpareSlot {
-    /// Nothing; it can be written.
-    Blank,
-    /// A torn write, or a symbol of another object.
-    Waste,
-    /// A symbol that was written whole.
-    Symbol {
-        /// Its generation.
-        generation: u8,
-        /// Its id.
-        id: u16,
-    },
-}
-
-/// Where a receiver keeps pieces and symbols. [`crate::FlashStore`] is one over NOR flash.
-pub trait PieceStore: PieceSource {
-    /// Writes a verified piece, whole, to its place, which is blank.
-    fn write_piece(&mut self, index: u32, piece: &[u8]) -> Result<(), Self::Error>;
-
-    /// Makes the place of a piece blank again if it is not. False if pieces beside it may have been lost on the way;
-    /// with `scratch` as large as an erase unit none are.
-    fn clear_piece(&mut self, index: u32, scratch: &mut [u8]) -> Result<bool, Self::Error>;
-
-    /// Number of spare slots.
-    fn spare_slots(&self) -> usize;
-
-    /// What a spare slot holds.
-    fn spare(&mut self, slot: usize) -> Result<SpareSlot, Self::Error>;
-
-    /// Reads the data of a spare slot that holds a symbol.
-    fn read_spare(&mut self, slot: usize, out: &mut [u8]) -> Result<(), Self::Error>;
-
-    /// Writes a symbol, of a piece's length, to a blank spare slot.
-    fn write_spare(&mut self, slot: usize, generation: u8, id: u16, data: &[u8]) -> Result<(), Self::Error>;
-
-    /// Makes all spare slots blank.
-    fn clear_spare(&mut self) -> Result<(), Self::Error>;
-}
 
 /// Why a symbol was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -279,7 +238,8 @@ impl ObjectReceiver {
         bits
     }
 
-    /// Takes a symbol.
+    /// Takes a symbol. After an error of the store, which may have written part of something, go on from
+    /// [`ObjectReceiver::resume`].
     pub fn handle_symbol<S: PieceStore>(
         &mut self,
         generation: u8,
