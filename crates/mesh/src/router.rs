@@ -24,6 +24,8 @@ const SEEN: usize = 160;
 /// Packets that wait for an acknowledgement or for the next hop to pass them on.
 const PENDING: usize = 8;
 const EVENTS: usize = 8;
+/// Transmissions per hop of a unicast on our own port.
+const OWN_PORT_TRIES: u8 = 4;
 /// Longest payload that is delivered.
 pub const MAX_PAYLOAD: usize = 233;
 
@@ -483,7 +485,10 @@ impl Router {
             return;
         }
         let tries = match (packet.originated, packet.port == Some(self.config.own_port)) {
-            (true, _) | (_, true) => 3,
+            // Stock nodes: three from the origin, two from a relay. Ours are patient on their own port: a
+            // packet that dies half way costs the whole way again.
+            (_, true) => OWN_PORT_TRIES,
+            (true, _) => 3,
             _ => 2,
         };
         let wait = self.retransmission_wait(now, packet.airtime);
@@ -505,8 +510,8 @@ impl Router {
             }
             let (header, tries, originated) = (packet.header, *tries, packet.originated);
             if tries == 0 {
-                if header.next_hop != 0 {
-                    self.routes.handle_failure(now, header.to, header.next_hop);
+                if let Some(route) = self.routes.get(header.to) {
+                    self.routes.handle_failure(now, header.to, route.next_hop);
                 }
                 self.pending.remove(index);
                 if originated {
@@ -515,7 +520,7 @@ impl Router {
                 continue;
             }
             if tries == 1 && header.next_hop != 0 && !self.pending[index].last_hop {
-                self.routes.handle_failure(now, header.to, header.next_hop);
+                // The last time to whoever hears it.
                 self.pending[index].packet.header.next_hop = 0;
             }
             let mut packet = self.pending[index].packet.clone();
@@ -563,10 +568,15 @@ impl Router {
         if header.relay_node == own {
             return;
         }
+        let routes = &mut self.routes;
         self.pending.retain(|pending| {
             let same = pending.packet.is(header.from, header.id);
             let passed_on = header.hop_limit < pending.packet.header.hop_limit;
-            !(same && passed_on && !pending.last_hop)
+            let done = same && passed_on && !pending.last_hop;
+            if done {
+                routes.handle_success(header.to);
+            }
+            !done
         });
     }
 

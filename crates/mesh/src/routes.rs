@@ -13,6 +13,9 @@ pub const CAPACITY: usize = 96;
 const STALE: Duration = Duration::from_secs(1800);
 /// A next hop that failed is not taken again for this long.
 const AVOID: Duration = Duration::from_secs(600);
+/// So many packets in a row have to fail first: on a lossy link the proof that a packet was passed on is lost as easily
+/// as the packet, and a flood is dearer than another try.
+const FAILURES: u8 = 3;
 
 /// How to reach one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +28,8 @@ pub struct Route {
     pub direct: bool,
     cost: u8,
     heard_at: Instant,
+    /// Packets in a row that the next hop was not heard to pass on.
+    failures: u8,
     avoid: u8,
     avoid_until: Instant,
 }
@@ -74,6 +79,7 @@ impl Routes {
             direct,
             cost,
             heard_at: now,
+            failures: 0,
             avoid: 0,
             avoid_until: Instant::ZERO,
         });
@@ -88,9 +94,20 @@ impl Routes {
     pub fn handle_failure(&mut self, now: Instant, to: NodeNum, next_hop: u8) {
         if let Some(route) = self.table.iter_mut().find(|route| route.to == to && route.next_hop == next_hop)
         {
-            route.next_hop = 0;
-            route.avoid = next_hop;
-            route.avoid_until = now + AVOID;
+            route.failures += 1;
+            if route.failures >= FAILURES {
+                route.failures = 0;
+                route.next_hop = 0;
+                route.avoid = next_hop;
+                route.avoid_until = now + AVOID;
+            }
+        }
+    }
+
+    /// The next hop was heard to pass a packet on, or the destination answered.
+    pub fn handle_success(&mut self, to: NodeNum) {
+        if let Some(route) = self.table.iter_mut().find(|route| route.to == to) {
+            route.failures = 0;
         }
     }
 

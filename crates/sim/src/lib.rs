@@ -1,1 +1,18 @@
 //! Deterministic simulation of LoRa radios and the world around the nodes.
+//!
+//! The simulator knows positions, powers and air; it holds no behaviour of a node. Anything that implements [`Host`] can be
+//! simulated: [`compotastic_node::Station`] does. The same seed gives the
+//! same events, byte for byte, on any machine: integer time, child generators per purpose, `libm` for logarithms.
+//!
+//! [`ledger`] is a checker apart from the nodes: it decrypts what is on the air by itself and counts.
+#![forbid(unsafe_code)]
+
+pub mod host;
+pub mod ledger;
+pub mod log;
+pub mod radio;
+pub mod valley;
+pub mod world;
+
+pub use host::Host;
+pub use world::{NodeId, World, WorldConfig};

@@ -1,0 +1,122 @@
+//! A small swarm without models of its own: the host of the edge node answers by a rule.
+
+#![allow(dead_code, reason = "each test uses a part")]
+
+use compotastic_bundle::{Geometry, Slots, TrustStore, ramflash::RamFlash};
+use compotastic_mesh::{
+    crypto::Channel,
+    lora::{Preset, Region},
+    packet::NodeNum,
+    router::{Role, RouterConfig},
+    time::{Duration, Instant},
+};
+use compotastic_node::{
+    Agent, AgentConfig, AgentEvent, Station, agent::REPORT_MAX, policy::MissionProfile, promises::Outcome,
+    state::StateLog,
+};
+use compotastic_sim::{
+    World, WorldConfig,
+    ledger::Ledger,
+    radio::{Position, Radio},
+};
+use compotastic_wire::{KeyRing, PORT, SwarmKey};
+
+pub type Flash = RamFlash<32768>;
+pub type Node = Station<'static, Flash>;
+
+pub const EDGE: NodeNum = NodeNum(0x0e00_0001);
+
+pub fn number(index: usize) -> NodeNum {
+    if index == 0 { EDGE } else { NodeNum(0x0f00_0000 + 7 * index as u32) }
+}
+
+pub fn channels() -> Vec<Channel> {
+    vec![Channel::new("LongFast", &[1]).unwrap(), Channel::new("swarm", &[7; 32]).unwrap()]
+}
+
+pub fn station(index: usize, seed: u64, foundation_model: bool) -> Node {
+    let num = number(index);
+    let config = AgentConfig {
+        num,
+        device_class: 1,
+        record_hash: 0,
+        keys: KeyRing::new(1, SwarmKey([3; 16])),
+        trust: TrustStore::new(&[ed25519_key()]).unwrap(),
+        base: None,
+        task: 1,
+        profile: MissionProfile::default(),
+        command_post: Some(EDGE),
+        foundation_model,
+        foundation_version: 1,
+        mains_power: foundation_model,
+        job_lifetime: Duration::from_secs(4 * 3600),
+        hop_limit: 7,
+    };
+    let slots = Slots::open(Flash::default(), Geometry::packed::<Flash>(0, 4096, 176, 2).unwrap()).unwrap();
+    let state = StateLog::open(Flash::default()).unwrap();
+    let node_seed = seed ^ (index as u64) << 32;
+    let agent = Agent::new(config, slots, state, node_seed, Instant::ZERO).unwrap();
+    let router = RouterConfig {
+        num,
+        role: Role::Client,
+        preset: Preset::LongFast,
+        region: Region::Eu868,
+        hop_limit: 3,
+        channels: channels().into_iter().collect(),
+        own_port: PORT,
+    };
+    Station::new(router, agent, node_seed, Instant::ZERO)
+}
+
+/// The public key of an all-ones seed; any valid key will do.
+fn ed25519_key() -> [u8; 32] {
+    [
+        0x8a, 0x88, 0xe3, 0xdd, 0x74, 0x09, 0xf1, 0x95, 0xfd, 0x52, 0xdb, 0x2d, 0x3c, 0xba, 0x5d, 0x72, 0xca,
+        0x67, 0x09, 0xbf, 0x1d, 0x94, 0x12, 0x1b, 0xf3, 0x74, 0x88, 0x01, 0xb4, 0x0f, 0x6f, 0x5c,
+    ]
+}
+
+/// Nodes on a line, `spacing` of the radio's reach apart; the first is the edge node.
+pub fn line(count: usize, spacing: f64, loss_ppm: u32, seed: u64) -> World<Node> {
+    let mut radio = Radio::new(Preset::LongFast.modem(false), Region::Eu868);
+    radio.shadowing_db = 0.0;
+    let config = WorldConfig { preset: Preset::LongFast, region: Region::Eu868, loss_ppm, seed };
+    let numbers = (0..count).map(number).collect();
+    let ledger = Ledger::new(channels(), numbers, Duration::from_secs(300));
+    let step = radio.range_m(3.0) * spacing;
+    let mut world = World::new(config, radio, ledger);
+    for index in 0..count {
+        world.add(station(index, seed, index == 0), Position { x_m: step * index as f64, y_m: 0.0 });
+    }
+    world
+}
+
+/// Runs until `until`; the edge node answers each job with class 4. Calls `on_event` for each event of each node.
+pub fn run(world: &mut World<Node>, until: Instant, mut on_event: impl FnMut(usize, Instant, &AgentEvent)) {
+    while let Some(touched) = world.step(until) {
+        for id in touched {
+            let events = world.with_host(id, |station, now| {
+                let mut events = Vec::new();
+                while let Some(event) = station.agent().poll_event() {
+                    if let AgentEvent::Execute(ticket) = event {
+                        let mut buffer = [0; REPORT_MAX];
+                        assert!(station.agent().ticket_text(ticket, &mut buffer).is_some());
+                        let outcome = Outcome { class: 4, confidence: 14, model_version: 1, unsure: false };
+                        station.agent().complete(now, ticket, outcome);
+                        station.settle(now);
+                    }
+                    events.push(event);
+                }
+                events
+            });
+            let now = world.now();
+            for event in events {
+                on_event(id, now, &event);
+            }
+        }
+    }
+}
+
+pub fn at(seconds: u64) -> Instant {
+    Instant::ZERO + Duration::from_secs(seconds)
+}
