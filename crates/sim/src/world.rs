@@ -1,8 +1,20 @@
 //! The event loop: who hears what, when.
 //!
-//! Cost follows the packets actually heard: each node keeps a list of the links that can be heard at all. A frame is
-//! received when the receiver was not sending meanwhile, the frame is at least 6 dB stronger than the sum of all that
-//! overlapped it there (capture), the SNR draw succeeds, and the extra loss does not hit.
+//! Cost follows the packets actually heard: each node keeps a list of the links that can be heard at all. Rules of
+//! reception, in this order:
+//!
+//! - The receiver was switched on, and did not itself send, while the frame's *critical section* was on the air: from
+//!   the last [`LOCK_SYMBOLS`] symbols of the preamble, which a receiver needs to lock, to the end. What overlaps only
+//!   the preamble before that does no harm (M. Bor et al., "Do LoRa low-power wide-area networks scale?", 2016).
+//! - The frame is at least 6 dB stronger there than the sum of all that overlapped its critical section (capture), so
+//!   of two overlapping frames one at most is received. All frames use one spreading factor, so none is orthogonal.
+//! - The draw against [`Radio::reception_ppm`] succeeds, and the extra loss does not hit. Both are drawn from a generator
+//!   of the directed link for each transmission, whatever else happens: the n-th frame of a node meets the same luck
+//!   at a receiver whatever other nodes do.
+//!
+//! Propagation delay is ignored, and links do not fade from packet to packet: the slope of the reception curve stands
+//! for fading. A node detects activity (CAD) of every frame that is no more than 3 dB below its demodulation floor,
+//! one slot after it began. A frame that reached a node and was not received counts there as energy heard.
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
@@ -26,6 +38,8 @@ pub type NodeId = usize;
 const SENSED_BELOW_QDB: i32 = 12;
 /// Capture: a frame survives what is this much weaker (quarter dB).
 const CAPTURE_QDB: i32 = 24;
+/// Preamble symbols that a receiver needs to lock on a frame.
+const LOCK_SYMBOLS: u64 = 5;
 
 /// Settings of the air.
 #[derive(Clone, Debug)]
@@ -40,27 +54,36 @@ pub struct WorldConfig {
     pub seed: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// One direction of a link; kept at its sender, ordered by receiver.
+#[derive(Clone, Debug)]
 struct Link {
     to: NodeId,
     signal: Signal,
+    /// Received power, milliwatts.
+    power_mw: f64,
     reception_ppm: u32,
+    draws: Rng,
 }
 
 #[derive(Debug)]
 struct Transmission {
     from: NodeId,
     start: Instant,
+    /// Where the critical section begins.
+    lock: Instant,
     end: Instant,
     frame: Vec<u8>,
+    /// Its sender was switched off meanwhile.
+    cut: bool,
     /// Its receptions have been settled.
     ended: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
-    /// A transmission ends: before wakes of the same microsecond, so that receivers see it ended.
+    /// The transmission in this place of the air ends.
     TransmitEnd(usize),
+    /// A node asked to be called.
     Wake(NodeId),
 }
 
@@ -68,12 +91,19 @@ struct Node<H> {
     host: H,
     position: Position,
     on: bool,
+    on_since: Instant,
     links: Vec<Link>,
     wake_at: Option<Instant>,
     /// A host that asks for "now" again and again cannot stop time: wakes are a millisecond apart.
     not_before: Instant,
     sending_until: Instant,
-    draws: Rng,
+}
+
+impl<H> Node<H> {
+    /// The link between this node and another; power and SNR are the same both ways.
+    fn link(&self, other: NodeId) -> Option<&Link> {
+        self.links.binary_search_by_key(&other, |link| link.to).ok().map(|index| &self.links[index])
+    }
 }
 
 /// The simulated world.
@@ -114,7 +144,8 @@ impl<H: Host> World<H> {
     pub fn add(&mut self, host: H, position: Position) -> NodeId {
         let id = self.nodes.len();
         let air = Rng::from_seed(self.config.seed);
-        let shadows = air.child(0x7368_6164);
+        let (shadows, draws) = (air.child(0x7368_6164), air.child(0x6472_6177));
+        let directed = |from: NodeId, to: NodeId| draws.child((from as u64) << 32 | to as u64);
         let mut links = Vec::new();
         for (other, node) in self.nodes.iter_mut().enumerate() {
             let extra = shadowing_db(&shadows, id, other, self.radio.shadowing_db);
@@ -123,19 +154,19 @@ impl<H: Host> World<H> {
                 continue;
             }
             let reception_ppm = self.radio.reception_ppm(signal.snr_qdb);
-            links.push(Link { to: other, signal, reception_ppm });
-            node.links.push(Link { to: id, signal, reception_ppm });
+            let power_mw = libm::pow(10.0, f64::from(signal.rssi_qdbm) / 40.0);
+            links.push(Link { to: other, signal, power_mw, reception_ppm, draws: directed(id, other) });
+            node.links.push(Link { to: id, signal, power_mw, reception_ppm, draws: directed(other, id) });
         }
-        let draws = air.child(0x6472_6177).child(id as u64);
         let node = Node {
             host,
             position,
             on: true,
+            on_since: self.now,
             links,
             wake_at: None,
             not_before: Instant::ZERO,
             sending_until: Instant::ZERO,
-            draws,
         };
         self.nodes.push(node);
         self.ledger.add_node();
@@ -170,21 +201,51 @@ impl<H: Host> World<H> {
         result
     }
 
-    /// Switches a node's radio on or off: an edge node that leaves. What it is sending is cut off.
+    /// Switches a node on or off: an edge node that leaves, for good or for a while. What it is sending is cut off, and
+    /// what it only heard a part of is not received. A node that is off is not called, but
+    /// for the end of what it was sending.
     pub fn set_on(&mut self, id: NodeId, on: bool) {
+        if self.nodes[id].on == on {
+            return;
+        }
         self.nodes[id].on = on;
+        self.nodes[id].on_since = self.now;
+        for index in &self.active {
+            if let Some(transmission) = self.air[*index].as_mut().filter(|one| one.from == id && !one.ended) {
+                transmission.cut = true;
+            }
+        }
         self.reschedule(id);
+    }
+
+    /// Whether a node is switched on.
+    pub fn is_on(&self, id: NodeId) -> bool {
+        self.nodes[id].on
+    }
+
+    /// When the next event is due at the earliest; `None` when nothing will ever happen again without new input.
+    pub fn next_event_time(&self) -> Option<Instant> {
+        self.queue.peek().map(|Reverse((at, ..))| *at)
+    }
+
+    /// Steps until `until`, and calls `on_touched` with each node whose host was called.
+    pub fn run_until(&mut self, until: Instant, mut on_touched: impl FnMut(&mut Self, NodeId)) {
+        while let Some(touched) = self.step(until) {
+            for id in touched {
+                on_touched(self, id);
+            }
+        }
     }
 
     /// Moves on to the next event, but not beyond `until`; the nodes that it concerned, whose events the caller may
     /// want to drain. `None` when `until` is reached.
     pub fn step(&mut self, until: Instant) -> Option<Vec<NodeId>> {
         loop {
-            let &Reverse((at, _, event)) = self.queue.peek()?;
-            if at > until {
-                self.now = until;
+            let Some(&Reverse((at, _, event))) = self.queue.peek().filter(|Reverse((at, ..))| *at <= until)
+            else {
+                self.now = self.now.max(until);
                 return None;
-            }
+            };
             self.queue.pop();
             self.now = at;
             match event {
@@ -229,14 +290,13 @@ impl<H: Host> World<H> {
     }
 
     fn is_busy(&self, id: NodeId) -> bool {
+        // Detection takes a slot: two nodes that start within one do not see each other.
         let slot = Duration::from_micros(self.radio.modem.slot_us());
-        self.nodes[id].links.iter().any(|link| {
-            // Detection takes a slot: two nodes that start within one do not see each other.
-            self.active.iter().any(|index| {
-                self.air[*index].as_ref().is_some_and(|on_air| {
-                    on_air.from == link.to && on_air.start + slot <= self.now && on_air.end > self.now
-                })
-            })
+        self.active.iter().filter_map(|index| self.air[*index].as_ref()).any(|on_air| {
+            on_air.start + slot <= self.now
+                && on_air.end > self.now
+                && !on_air.cut
+                && self.nodes[id].link(on_air.from).is_some()
         })
     }
 
@@ -248,10 +308,14 @@ impl<H: Host> World<H> {
         let Some(frame) = self.nodes[id].host.poll_transmit(self.now, busy) else { return };
         let airtime = Duration::from_micros(self.radio.modem.time_on_air_us(frame.len()));
         let end = self.now + airtime;
+        let modem = &self.radio.modem;
+        let harmless_ns = u64::from(modem.preamble_symbols).saturating_sub(LOCK_SYMBOLS) * modem.symbol_ns();
+        let lock = self.now + Duration::from_micros(harmless_ns / 1000);
         self.nodes[id].sending_until = end;
         self.log.push(Kind::Transmit, self.now, id, &frame);
         self.ledger.handle_transmit(self.now, id, &frame, airtime);
-        let transmission = Transmission { from: id, start: self.now, end, frame, ended: false };
+        let transmission =
+            Transmission { from: id, start: self.now, lock, end, frame, cut: false, ended: false };
         let index = match self.air.iter().position(Option::is_none) {
             Some(free) => {
                 self.air[free] = Some(transmission);
@@ -266,40 +330,37 @@ impl<H: Host> World<H> {
         self.push(end, Event::TransmitEnd(index));
     }
 
-    /// Transmissions that overlapped `index` in time.
-    fn overlapping(&self, index: usize) -> Vec<usize> {
-        let Some(this) = &self.air[index] else { return Vec::new() };
+    /// Senders of the transmissions that overlapped the critical section of `index`.
+    fn overlapping(&self, index: usize, lock: Instant) -> Vec<NodeId> {
         self.active
             .iter()
-            .copied()
-            .filter(|other| {
-                *other != index
-                    && self.air[*other].as_ref().is_some_and(|o| o.start < this.end && o.end > this.start)
-            })
+            .filter(|other| **other != index)
+            .filter_map(|other| self.air[*other].as_ref())
+            .filter(|other| other.end > lock && other.start < self.now)
+            .map(|other| other.from)
             .collect()
     }
 
     fn end_transmission(&mut self, index: usize) -> Vec<NodeId> {
-        let overlaps = self.overlapping(index);
-        let Some(ended) = &self.air[index] else { return Vec::new() };
-        let (from, start, frame) = (ended.from, ended.start, ended.frame.clone());
+        let Some(ended) = &mut self.air[index] else { return Vec::new() };
+        ended.ended = true;
+        let (from, start, lock, cut) = (ended.from, ended.start, ended.lock, ended.cut);
+        let frame = std::mem::take(&mut ended.frame);
         let airtime = self.now.saturating_duration_since(start);
+        let others = self.overlapping(index, lock);
         self.nodes[from].host.handle_tx_done(self.now);
         let mut touched = vec![from];
-        let links = self.nodes[from].links.clone();
-        for link in links {
+        let mut links = std::mem::take(&mut self.nodes[from].links);
+        for link in &mut links {
+            // Drawn whatever happens, so that one lost frame does not shift the luck of the next.
+            let lucky = link.draws.below(1_000_000) < link.reception_ppm;
+            let lost = link.draws.chance_ppm(self.config.loss_ppm);
             let receiver = link.to;
-            if !self.nodes[receiver].on || !self.nodes[from].on {
+            let node = &self.nodes[receiver];
+            if cut || !node.on || node.on_since > lock || others.contains(&receiver) {
                 continue;
             }
-            // Drawn for each receiver whatever happens, so that one lost frame does not shift the luck of the next.
-            let lucky = self.nodes[receiver].draws.below(1_000_000) < link.reception_ppm;
-            let lost = self.nodes[receiver].draws.chance_ppm(self.config.loss_ppm);
-            let was_sending = overlaps.iter().any(|other| self.sender(*other) == Some(receiver));
-            if was_sending {
-                continue;
-            }
-            let drowned = self.is_drowned(receiver, link.signal, &overlaps);
+            let drowned = is_drowned(node, link, &others);
             self.ledger.handle_heard(self.now, receiver, airtime);
             let host = &mut self.nodes[receiver].host;
             if lucky && !lost && !drowned {
@@ -315,32 +376,12 @@ impl<H: Host> World<H> {
             }
             touched.push(receiver);
         }
-        if let Some(ended) = &mut self.air[index] {
-            ended.ended = true;
-        }
+        self.nodes[from].links = links;
         self.retire();
         for id in &touched {
             self.reschedule(*id);
         }
         touched
-    }
-
-    fn sender(&self, index: usize) -> Option<NodeId> {
-        self.air[index].as_ref().map(|transmission| transmission.from)
-    }
-
-    /// The sum of all that overlapped is less than 6 dB below the frame.
-    fn is_drowned(&self, receiver: NodeId, signal: Signal, overlaps: &[usize]) -> bool {
-        let interference_mw: f64 = overlaps
-            .iter()
-            .filter_map(|other| {
-                let sender = self.sender(*other)?;
-                let link = self.nodes[receiver].links.iter().find(|link| link.to == sender)?;
-                Some(libm::pow(10.0, f64::from(link.signal.rssi_qdbm) / 40.0))
-            })
-            .sum();
-        interference_mw > 0.0
-            && f64::from(signal.rssi_qdbm - CAPTURE_QDB) < 40.0 * libm::log10(interference_mw)
     }
 
     /// Forgets transmissions that can no longer have overlapped one that is still on the air.
@@ -375,4 +416,12 @@ impl<H: Host> World<H> {
         }
         pairs
     }
+}
+
+/// The sum of all that overlapped is less than 6 dB below the frame.
+fn is_drowned<H>(receiver: &Node<H>, link: &Link, others: &[NodeId]) -> bool {
+    let interference_mw: f64 =
+        others.iter().filter_map(|sender| receiver.link(*sender)).map(|link| link.power_mw).sum();
+    interference_mw > 0.0
+        && f64::from(link.signal.rssi_qdbm - CAPTURE_QDB) < 40.0 * libm::log10(interference_mw)
 }

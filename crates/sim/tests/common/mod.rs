@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub mod script;
+
 use compotastic_bundle::{Geometry, Slots, TrustStore, ramflash::RamFlash};
 use compotastic_mesh::{
     crypto::Channel,
