@@ -1,80 +1,22 @@
 //! The checker that stands apart from the nodes: it reads what is on the air with the channel keys, sorts it, and counts
 //! air time, channel utilisation, duty cycle, and transmissions that should have been held back.
+//!
+//! Nothing here trusts what a node says of itself. A transmission is *originated* when the header names its sender as
+//! the origin (repetitions by the origin included), or when nobody had this packet on the air in the last hour, so that
+//! a packet under a false name is not taken for a relayed one.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use compotastic_mesh::{
-    crypto::{Channel, ctr_apply},
-    modules::{NODEINFO_PORT, POSITION_PORT, TELEMETRY_PORT},
-    packet::{Data, HEADER, Header, NodeNum},
-    router::ROUTING_PORT,
+    crypto::Channel,
+    packet::{Header, NodeNum},
     time::{Duration, Instant},
 };
-use compotastic_wire::{Frame, FrameClass, MAC_LEN, PORT};
 
-/// What a frame is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Traffic {
-    /// Requests, offers, awards and results.
-    Job,
-    /// Reports on their way.
-    Report,
-    /// Beacons.
-    Beacon,
-    /// Manifests, delegations and requests for them.
-    Record,
-    /// Symbols.
-    Symbol,
-    /// Requests for symbols.
-    SymbolRequest,
-    /// Stock acknowledgements.
-    Ack,
-    /// Stock NodeInfo, positions and telemetry.
-    Stock,
-    /// Texts of people.
-    Text,
-    /// What could not be read.
-    Other,
-}
+use crate::classify::sort;
+pub use crate::classify::{Category, Sorted, Traffic};
 
-impl Traffic {
-    /// All kinds.
-    pub const ALL: [Self; 10] = [
-        Self::Job,
-        Self::Report,
-        Self::Beacon,
-        Self::Record,
-        Self::Symbol,
-        Self::SymbolRequest,
-        Self::Ack,
-        Self::Stock,
-        Self::Text,
-        Self::Other,
-    ];
-
-    /// Name for people.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Job => "jobs",
-            Self::Report => "reports",
-            Self::Beacon => "beacons",
-            Self::Record => "manifests",
-            Self::Symbol => "symbols",
-            Self::SymbolRequest => "symbol requests",
-            Self::Ack => "stock acks",
-            Self::Stock => "stock broadcasts",
-            Self::Text => "texts",
-            Self::Other => "other",
-        }
-    }
-
-    /// Bulk and periodic traffic, which stops at 25 % channel utilisation.
-    const fn is_bulk(self) -> bool {
-        matches!(self, Self::Beacon | Self::Record | Self::Symbol | Self::SymbolRequest | Self::Stock)
-    }
-}
-
-/// Sums of one kind of traffic.
+/// Sums of some traffic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sum {
     /// Transmissions.
@@ -85,36 +27,120 @@ pub struct Sum {
     pub airtime_us: u64,
 }
 
+impl Sum {
+    fn add(&mut self, bytes: usize, airtime_us: u64) {
+        self.transmissions += 1;
+        self.bytes += bytes as u64;
+        self.airtime_us += airtime_us;
+    }
+
+    /// Both together.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            transmissions: self.transmissions + other.transmissions,
+            bytes: self.bytes + other.bytes,
+            airtime_us: self.airtime_us + other.airtime_us,
+        }
+    }
+}
+
+/// Whose packet was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// The sender's own, repetitions included.
+    Originated,
+    /// Another node's.
+    Relayed,
+}
+
+/// What one node did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeSums {
+    /// Its own packets.
+    pub originated: Sum,
+    /// Packets of others.
+    pub relayed: Sum,
+    /// Largest own air time in any 3600 s, microseconds.
+    pub max_hour_us: u64,
+    /// Largest sum of own and heard air time in any 60 s, microseconds.
+    pub max_minute_us: u64,
+    /// Own packets sent above their gate.
+    pub over_gate: u64,
+}
+
 #[derive(Debug, Default)]
 struct NodeBook {
     /// Ends and lengths of all that was sent or heard in the last 60 s.
     minute: VecDeque<(Instant, u64)>,
     minute_us: u64,
-    /// Begins and lengths of own transmissions in the last 3600 s.
+    /// Ends and lengths of own transmissions of which a part lies in the last 3600 s.
     hour: VecDeque<(Instant, u64)>,
     hour_us: u64,
+    sums: NodeSums,
 }
 
 const MINUTE_US: u64 = 60_000_000;
 const HOUR_US: u64 = 3_600_000_000;
 
+fn pop_front_if<T: Copy>(queue: &mut VecDeque<T>, condition: impl Fn(&T) -> bool) -> Option<T> {
+    let found = queue.front().copied().filter(condition)?;
+    queue.pop_front();
+    Some(found)
+}
+
 impl NodeBook {
     fn forget(&mut self, now: Instant) {
-        let age = |at: Instant| now.saturating_duration_since(at).as_micros();
-        while let Some((at, length)) = self.minute.front().copied().filter(|(at, _)| age(*at) >= MINUTE_US) {
-            debug_assert!(at <= now);
-            self.minute.pop_front();
-            self.minute_us -= length;
-        }
-        while let Some((_, length)) = self.hour.front().copied().filter(|(at, _)| age(*at) >= HOUR_US) {
-            self.hour.pop_front();
-            self.hour_us -= length;
+        let old = |end: &Instant| now.saturating_duration_since(*end).as_micros() >= MINUTE_US;
+        while let Some((_, airtime_us)) = pop_front_if(&mut self.minute, |(end, _)| old(end)) {
+            self.minute_us -= airtime_us;
         }
     }
-    fn hear(&mut self, now: Instant, airtime_us: u64) {
-        self.forget(now);
-        self.minute.push_back((now, airtime_us));
+
+    /// A frame is counted whole, when it ends, for the 60 s that follow, as a node itself can measure it.
+    fn count(&mut self, end: Instant, airtime_us: u64) {
+        self.minute.push_back((end, airtime_us));
         self.minute_us += airtime_us;
+        self.sums.max_minute_us = self.sums.max_minute_us.max(self.minute_us);
+    }
+
+    /// Own air time in the 3600 s up to the end of a transmission. The largest sum over any window is reached by a
+    /// window that ends with a transmission, so looking there is exact.
+    fn count_own(&mut self, end: Instant, airtime_us: u64) {
+        self.hour.push_back((end, airtime_us));
+        self.hour_us += airtime_us;
+        let window_start_us = end.as_micros().saturating_sub(HOUR_US);
+        while let Some((_, gone_us)) =
+            pop_front_if(&mut self.hour, |(end, _)| end.as_micros() <= window_start_us)
+        {
+            self.hour_us -= gone_us;
+        }
+        let cut_us = self.hour.front().map_or(0, |(end, airtime_us)| {
+            window_start_us.saturating_sub(end.as_micros().saturating_sub(*airtime_us))
+        });
+        self.sums.max_hour_us = self.sums.max_hour_us.max(self.hour_us - cut_us);
+    }
+}
+
+/// Packets that were on the air within the last hour.
+#[derive(Debug, Default)]
+struct OnAir {
+    known: HashSet<(NodeNum, u32)>,
+    order: VecDeque<(Instant, (NodeNum, u32))>,
+}
+
+impl OnAir {
+    /// True if the packet is new.
+    fn insert(&mut self, now: Instant, header: &Header) -> bool {
+        let old = |at: &Instant| now.saturating_duration_since(*at).as_micros() >= HOUR_US;
+        while let Some((_, packet)) = pop_front_if(&mut self.order, |(at, _)| old(at)) {
+            self.known.remove(&packet);
+        }
+        let packet = (header.from, header.id.0);
+        let new = self.known.insert(packet);
+        if new {
+            self.order.push_back((now, packet));
+        }
+        new
     }
 }
 
@@ -123,12 +149,10 @@ pub struct Ledger {
     channels: Vec<Channel>,
     numbers: Vec<NodeNum>,
     nodes: Vec<NodeBook>,
-    sums: [Sum; Traffic::ALL.len()],
+    on_air: OnAir,
+    sums: [[Sum; 2]; Category::ALL.len()],
     bin: Duration,
     bins: Vec<[u64; Traffic::ALL.len()]>,
-    max_utilization_us: u64,
-    max_hour_us: u64,
-    over_gate: u64,
     over_gate_first: Option<String>,
 }
 
@@ -140,12 +164,10 @@ impl Ledger {
             channels,
             numbers,
             nodes: Vec::new(),
+            on_air: OnAir::default(),
             sums: Default::default(),
             bin,
             bins: Vec::new(),
-            max_utilization_us: 0,
-            max_hour_us: 0,
-            over_gate: 0,
             over_gate_first: None,
         }
     }
@@ -154,108 +176,89 @@ impl Ledger {
         self.nodes.push(NodeBook::default());
     }
 
-    /// Sorts a frame; true in the second place if it carries an alert.
-    pub fn classify(&self, frame: &[u8]) -> (Traffic, bool) {
-        let Some(header) = Header::parse(frame) else { return (Traffic::Other, false) };
-        for channel in self.channels.iter().filter(|channel| channel.hash() == header.channel_hash) {
-            let mut clear = frame[HEADER..].to_vec();
-            ctr_apply(&channel.key, header.from, header.id, &mut clear);
-            if let Some(data) = Data::decode(&clear) {
-                return match data.port {
-                    PORT => Self::classify_ours(data.payload, header.to == NodeNum::BROADCAST),
-                    ROUTING_PORT => (Traffic::Ack, false),
-                    NODEINFO_PORT | POSITION_PORT | TELEMETRY_PORT => (Traffic::Stock, false),
-                    1 => (Traffic::Text, false),
-                    _ => (Traffic::Other, false),
-                };
-            }
-        }
-        (Traffic::Other, false)
-    }
-
-    fn classify_ours(payload: &[u8], broadcast: bool) -> (Traffic, bool) {
-        let Some(class) = payload.first().and_then(|first| FrameClass::from_bits(first & 31)) else {
-            return (Traffic::Other, false);
-        };
-        let kind = match class {
-            FrameClass::Request | FrameClass::Offer | FrameClass::Award | FrameClass::Result => Traffic::Job,
-            FrameClass::Beacon => Traffic::Beacon,
-            FrameClass::Record | FrameClass::RecordRequest => Traffic::Record,
-            FrameClass::Symbol => Traffic::Symbol,
-            FrameClass::SymbolRequest => Traffic::SymbolRequest,
-            FrameClass::Report => Traffic::Report,
-        };
-        let body = payload.get(2..payload.len().saturating_sub(MAC_LEN)).unwrap_or_default();
-        let alert = match Frame::parse(class, body, broadcast) {
-            Ok(Frame::Report(report)) => report.entries().flatten().any(|entry| entry.priority == 3),
-            _ => false,
-        };
-        (kind, alert)
+    /// Sorts a frame with the keys of these books.
+    pub fn sort(&self, frame: &[u8]) -> Sorted {
+        sort(&self.channels, frame)
     }
 
     /// A transmission begins.
     pub(crate) fn handle_transmit(&mut self, now: Instant, node: usize, frame: &[u8], airtime: Duration) {
-        let (kind, alert) = self.classify(frame);
+        let Sorted { category, alert } = self.sort(frame);
         let airtime_us = airtime.as_micros();
-        let originated =
-            Header::parse(frame).is_some_and(|header| Some(&header.from) == self.numbers.get(node));
+        // What is no packet at all is nobody's but the sender's.
+        let originated = Header::parse(frame).is_none_or(|header| {
+            let new = self.on_air.insert(now, &header);
+            new || self.numbers.get(node) == Some(&header.from)
+        });
         let book = &mut self.nodes[node];
         book.forget(now);
         let used_us = book.minute_us + airtime_us;
-        let limit_permille = match (alert, kind.is_bulk()) {
-            (true, _) => u64::MAX / MINUTE_US,
-            (_, true) => 250,
-            _ => 400,
+        let limit_us = match (alert, category.is_bulk()) {
+            (true, _) => u64::MAX,
+            (_, true) => MINUTE_US / 4,
+            _ => MINUTE_US / 5 * 2,
         };
-        if originated && used_us > limit_permille * MINUTE_US / 1000 {
-            self.over_gate += 1;
+        if originated && used_us >= limit_us {
+            book.sums.over_gate += 1;
             self.over_gate_first.get_or_insert_with(|| {
-                format!("node {node} sent {} at {} us with {used_us} us used", kind.name(), now.as_micros())
+                format!("node {node} sent {category:?} at {} us with {used_us} us used", now.as_micros())
             });
         }
-        // Own air time counts in the minute from its end on, as what is heard does.
-        book.minute.push_back((now + airtime, airtime_us));
-        book.minute_us += airtime_us;
-        book.hour.push_back((now, airtime_us));
-        book.hour_us += airtime_us;
-        self.max_hour_us = self.max_hour_us.max(book.hour_us);
-        self.max_utilization_us = self.max_utilization_us.max(book.minute_us);
-        let sum = &mut self.sums[kind as usize];
-        sum.transmissions += 1;
-        sum.bytes += frame.len() as u64;
-        sum.airtime_us += airtime_us;
+        let origin = if originated { Origin::Originated } else { Origin::Relayed };
+        match origin {
+            Origin::Originated => book.sums.originated.add(frame.len(), airtime_us),
+            Origin::Relayed => book.sums.relayed.add(frame.len(), airtime_us),
+        }
+        book.count(now + airtime, airtime_us);
+        book.count_own(now + airtime, airtime_us);
+        self.sums[category as usize][origin as usize].add(frame.len(), airtime_us);
         let bin = (now.as_micros() / self.bin.as_micros().max(1)) as usize;
         if self.bins.len() <= bin {
             self.bins.resize(bin + 1, Default::default());
         }
-        self.bins[bin][kind as usize] += airtime_us;
+        self.bins[bin][category.traffic() as usize] += airtime_us;
     }
 
     /// Energy was heard, decoded or not.
     pub(crate) fn handle_heard(&mut self, now: Instant, node: usize, airtime: Duration) {
         let book = &mut self.nodes[node];
-        book.hear(now, airtime.as_micros());
-        self.max_utilization_us = self.max_utilization_us.max(book.minute_us);
+        book.forget(now);
+        book.count(now, airtime.as_micros());
     }
 
-    /// Sums of one kind.
-    pub fn sum(&self, kind: Traffic) -> Sum {
-        self.sums[kind as usize]
+    /// Sums of one group, originated and relayed.
+    pub fn sum(&self, traffic: Traffic) -> Sum {
+        let of_group = Category::ALL.into_iter().filter(|category| category.traffic() == traffic);
+        of_group.fold(Sum::default(), |sum, category| {
+            let [originated, relayed] = self.sums[category as usize];
+            sum.plus(originated).plus(relayed)
+        })
     }
 
-    /// Air time of everything, microseconds.
+    /// Sums of one category.
+    pub fn sum_of(&self, category: Category, origin: Origin) -> Sum {
+        self.sums[category as usize][origin as usize]
+    }
+
+    /// What one node did.
+    pub fn node(&self, node: usize) -> NodeSums {
+        self.nodes.get(node).map(|book| book.sums).unwrap_or_default()
+    }
+
+    /// Air time of everything by all nodes, microseconds.
     pub fn total_us(&self) -> u64 {
-        self.sums.iter().map(|sum| sum.airtime_us).sum()
+        self.sums.iter().flatten().map(|sum| sum.airtime_us).sum()
     }
 
-    /// Air time per bin of one kind, microseconds.
-    pub fn bins(&self, kind: Traffic) -> Vec<u64> {
-        self.bins.iter().map(|bin| bin[kind as usize]).collect()
+    /// Air time per bin of one group, microseconds; a transmission belongs to the bin in which it begins.
+    pub fn bins(&self, traffic: Traffic) -> Vec<u64> {
+        self.bins.iter().map(|bin| bin[traffic as usize]).collect()
     }
 
-    /// Originated transmissions above a gate.
+    /// Originated transmissions above a gate: bulk at 25 % channel utilisation or more, anything but an alert at 40 % or
+    /// more, the transmission itself included.
     pub fn originations_over_gate(&self) -> u64 {
-        self.over_gate
+        self.nodes.iter().map(|book| book.sums.over_gate).sum()
     }
 
     /// The first of them, for people.
@@ -265,11 +268,13 @@ impl Ledger {
 
     /// Highest channel utilisation of any node in any 60 s, percent.
     pub fn max_channel_utilization_pct(&self) -> f64 {
-        self.max_utilization_us as f64 * 100.0 / MINUTE_US as f64
+        let highest_us = self.nodes.iter().map(|book| book.sums.max_minute_us).max().unwrap_or(0);
+        highest_us as f64 * 100.0 / MINUTE_US as f64
     }
 
     /// Highest own air time of any node in any 3600 s, percent.
     pub fn max_duty_cycle_pct(&self) -> f64 {
-        self.max_hour_us as f64 * 100.0 / HOUR_US as f64
+        let highest_us = self.nodes.iter().map(|book| book.sums.max_hour_us).max().unwrap_or(0);
+        highest_us as f64 * 100.0 / HOUR_US as f64
     }
 }

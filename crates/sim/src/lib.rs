@@ -7,6 +7,7 @@
 //! [`ledger`] is a checker apart from the nodes: it decrypts what is on the air by itself and counts.
 #![forbid(unsafe_code)]
 
+pub mod classify;
 pub mod host;
 pub mod ledger;
 pub mod log;
