@@ -1,5 +1,5 @@
 //! Reads training texts: one message a line from the project's own files, and the quoted example
-//! sentences and definitions of WordNet.
+//! sentences of WordNet.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -50,27 +50,22 @@ pub fn read_folder(folder: &Path) -> Result<Texts> {
     Ok(texts)
 }
 
-/// Reads the definitions and the quoted examples in WordNet's `data.*` files. Returns examples
-/// and definitions apart: examples are whole sentences and close to speech, definitions are not.
-pub fn read_wordnet(folder: &Path) -> Result<(Texts, Vec<String>)> {
+/// Reads the quoted example sentences in WordNet's `data.*` files. The definitions around them are
+/// left out: they read unlike messages, and training on them made the table worse.
+pub fn read_wordnet(folder: &Path) -> Result<Texts> {
     let mut examples = Texts::default();
-    let mut definitions = Vec::new();
     for part in ["adj", "adv", "noun", "verb"] {
         let content = read(&folder.join(format!("data.{part}")), &mut examples)?;
         for line in content.lines() {
             let Some((_, gloss)) = line.split_once(" | ") else { continue };
-            for (i, piece) in gloss.split('"').enumerate() {
-                let piece = piece.trim_matches(|c: char| c.is_whitespace() || c == ';').trim();
-                if piece.len() < 4 || !piece.is_ascii() {
-                    continue;
-                }
-                if i % 2 == 1 {
+            // Every second piece between quotation marks is quoted.
+            for piece in gloss.split('"').skip(1).step_by(2) {
+                let piece = piece.trim();
+                if piece.len() >= 4 && piece.is_ascii() {
                     examples.lines.push(piece.to_string());
-                } else {
-                    definitions.push(piece.to_string());
                 }
             }
         }
     }
-    Ok((examples, definitions))
+    Ok(examples)
 }

@@ -9,3 +9,4 @@ pub mod quant;
 pub mod recipe;
 pub mod train;
 mod unishox;
+mod vary;

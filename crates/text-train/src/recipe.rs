@@ -25,12 +25,12 @@ impl Inputs {
     /// Reads the project's corpus and WordNet. With `hold_out`, part of the corpus is kept back.
     pub fn read(folder: &Path, wordnet: &Path, hold_out: bool) -> Result<Self> {
         let own = corpus::read_folder(folder)?;
-        let (examples, definitions) = corpus::read_wordnet(wordnet)?;
+        let examples = corpus::read_wordnet(wordnet)?;
         let (mut lines, mut held_out) = (Vec::new(), Vec::new());
         for (i, line) in own.lines.into_iter().enumerate() {
             if hold_out && i % HELD_OUT == HELD_OUT / 2 { held_out.push(line) } else { lines.push(line) }
         }
-        let sources = [&lines, &examples.lines, &definitions].map(|lines| Source::new(lines)).into();
+        let sources = [&lines, &examples.lines].map(|lines| Source::new(lines)).into();
         Ok(Inputs { sources, held_out, files: [own.inputs, examples.inputs].concat() })
     }
 
@@ -54,10 +54,10 @@ impl Inputs {
 /// The plan of the committed table.
 pub fn plan(threads: usize) -> Plan {
     Plan {
-        steps: 4000,
+        steps: 5000,
         rounded_steps: 1200,
         rate: 0.005,
-        mix: vec![(50, 250), (500, 500), (450, 250)],
+        mix: vec![(50, 300), (950, 700)],
         sizes: SIZES,
         threads,
     }

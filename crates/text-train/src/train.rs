@@ -2,12 +2,13 @@
 
 use std::thread;
 
-use compotastic_text::{END, ESCAPE, symbol_of};
+use compotastic_text::{END, symbol_of};
 
 use crate::kernel::LANES;
 use crate::math::Random;
 use crate::net::{Chunk, Net, Outcome, Sizes, Weights};
 use crate::quant::rounded;
+use crate::vary::vary;
 
 /// Texts are read in this many shards; the sum of their gradients does not depend on threads.
 const SHARDS: usize = 4;
@@ -87,27 +88,8 @@ impl<'a> Reader<'a> {
         let text = &self.sources[source].texts[order[*place] as usize];
         *place += 1;
         let mut text = [&[END], text.as_slice()].concat();
-        if self.random.below(100) == 0 {
-            self.estrange(&mut text);
-        }
+        vary(&mut text[1..], &mut self.random);
         text
-    }
-
-    /// Turns letters into escapes, as in a text of another language or with a foreign name: what
-    /// the texts to learn from do not have.
-    fn estrange(&mut self, text: &mut [u8]) {
-        let words = [1, 3, 100][self.random.below(3)];
-        let (from, to) = (symbol_of('A'), symbol_of('z'));
-        let first = self.random.below(text.len());
-        let space = symbol_of(' ');
-        let mut count = 0;
-        for symbol in &mut text[first..] {
-            if *symbol == space {
-                count += 1;
-            } else if count < words && (from..=to).contains(symbol) {
-                *symbol = ESCAPE;
-            }
-        }
     }
 
     fn chunks(&mut self, mix: &[u32], chunks: &mut [Chunk]) {
@@ -155,7 +137,8 @@ pub fn train_until(
             .map(|&(from, to)| (from * (plan.steps - step) as u32 + to * step as u32) / plan.steps as u32)
             .collect();
         reader.chunks(&mix, &mut chunks);
-        let used = if step + plan.rounded_steps >= plan.steps { &rounded(sizes, &weights) } else { &weights };
+        let late = step + plan.rounded_steps >= plan.steps;
+        let used = if late { &rounded(sizes, &weights) } else { &weights };
         let outcomes = run_shards(&Net::new(sizes, used), &mut states, &chunks, plan.threads);
         let mut gradient = Weights::zero(sizes);
         for outcome in &outcomes {
