@@ -1,5 +1,7 @@
 //! Channels and their encryption: AES-CTR without integrity, as Meshtastic has it.
 
+use core::fmt;
+
 use aes::{Aes128, Aes256};
 use ctr::{
     Ctr32BE,
@@ -62,8 +64,19 @@ impl ChannelKey {
     }
 }
 
+/// The kind of key; never the key itself.
+impl fmt::Debug for ChannelKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Aes128(_) => "Aes128(..)",
+            Self::Aes256(_) => "Aes256(..)",
+        })
+    }
+}
+
 /// A channel: its name and key.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Channel {
     /// Name; for an unnamed channel the preset's display name.
     pub name: String<NAME_MAX>,
@@ -75,6 +88,12 @@ impl Channel {
     /// A channel; `None` if the name is longer than [`NAME_MAX`] bytes or the key longer than 32.
     pub fn new(name: &str, psk: &[u8]) -> Option<Self> {
         Some(Self { name: String::try_from(name).ok()?, key: ChannelKey::from_psk(psk)? })
+    }
+
+    /// A secondary channel: as [`Self::new`], but without a key of its own (empty `psk`) it takes the primary's.
+    pub fn secondary(name: &str, psk: &[u8], primary: &Self) -> Option<Self> {
+        let channel = Self::new(name, psk)?;
+        Some(if psk.is_empty() { Self { key: primary.key.clone(), ..channel } } else { channel })
     }
 
     /// The byte by which receivers find the channel: XOR of name and key.

@@ -17,6 +17,8 @@ pub struct Modem {
     pub preamble_symbols: u16,
     /// Low data rate optimisation: on where a symbol is longer than 16 ms.
     pub low_data_rate: bool,
+    /// 2.4 GHz: another chip, whose channel activity detection takes longer.
+    pub wide: bool,
 }
 
 impl Modem {
@@ -40,9 +42,16 @@ impl Modem {
         ns_quarters.div_ceil(4 * self.bandwidth_hz as u64 * 1000)
     }
 
-    /// The firmware's contention slot, microseconds: 2.5 symbols and 7.6 ms, cut to whole milliseconds.
+    /// Length of a symbol in microseconds, rounded up.
+    pub const fn symbol_us(&self) -> u32 {
+        self.symbol_ns().div_ceil(1000) as u32
+    }
+
+    /// The firmware's contention slot, microseconds: the time of channel activity detection (2.5 symbols; at 2.4 GHz
+    /// 4 + (2 SF + 3) / 32) and 7.6 ms for turning round, cut to whole milliseconds.
     pub const fn slot_us(&self) -> u64 {
-        (self.symbol_ns() * 5 / 2 / 1000 + 7_600) / 1000 * 1000
+        let detection_32nds = if self.wide { 4 * 32 + 2 * self.spreading_factor as u64 + 3 } else { 80 };
+        (self.symbol_ns() * detection_32nds / 32 / 1000 + 7_600) / 1000 * 1000
     }
 
     /// SNR below which a packet is as a rule not demodulated, quarter decibels: -7.5 dB at SF 7, 2.5 dB less per step.
@@ -181,6 +190,7 @@ impl Preset {
             coding_rate,
             preamble_symbols: if wide { 12 } else { 16 },
             low_data_rate: symbol_us > 16_000,
+            wide,
         }
     }
 }
@@ -203,16 +213,12 @@ impl fmt::Display for UnknownName {
 
 impl core::error::Error for UnknownName {}
 
-/// Letters and digits alike, whatever their case and the separators between them.
+/// The same but for case and for the separators `_`, `-` and space.
 fn same_name(a: &str, b: &str) -> bool {
-    let letters = |text: &'_ str| -> heapless::Vec<u8, 32> {
-        text.bytes()
-            .filter(u8::is_ascii_alphanumeric)
-            .map(|byte| byte.to_ascii_lowercase())
-            .take(32)
-            .collect()
-    };
-    letters(a) == letters(b)
+    fn letters(text: &str) -> impl Iterator<Item = u8> {
+        text.bytes().filter(|byte| !matches!(byte, b'_' | b'-' | b' ')).map(|byte| byte.to_ascii_lowercase())
+    }
+    letters(a).eq(letters(b))
 }
 
 impl FromStr for Preset {

@@ -9,6 +9,11 @@ pub const MAX_FRAME: usize = 255;
 /// Longest encoded `Data`.
 pub const MAX_DATA: usize = MAX_FRAME - HEADER;
 
+/// Longest payload to send: the firmware's cap.
+pub const MAX_PAYLOAD: usize = 233;
+/// Longest payload that the firmware was seen to take.
+pub const MAX_RECEIVED: usize = 234;
+
 /// A node's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeNum(pub u32);
@@ -96,7 +101,7 @@ impl Header {
         head
     }
 
-    /// Hops that this copy has taken, where the origin told its hop limit.
+    /// Hops that this copy has taken; `None` where the origin did not tell its hop limit.
     pub fn hops_away(&self) -> Option<u8> {
         self.hop_start.checked_sub(self.hop_limit)
     }
@@ -146,8 +151,8 @@ impl<'a> Reader<'a> {
 }
 
 impl<'a> Data<'a> {
-    /// Reads a message; unknown fields are skipped. `None` for what is no `Data` or has port 0, which is also how a
-    /// wrong key shows.
+    /// Reads a message; unknown fields are skipped. `None` for what is no `Data`, has port 0 or a payload over
+    /// [`MAX_RECEIVED`]: this is also how a wrong key shows.
     pub fn decode(bytes: &'a [u8]) -> Option<Self> {
         let mut data = Self::default();
         let mut reader = Reader(bytes);
@@ -174,47 +179,66 @@ impl<'a> Data<'a> {
                 _ => return None,
             }
         }
-        (data.port != 0).then_some(data)
+        (data.port != 0 && data.payload.len() <= MAX_RECEIVED).then_some(data)
     }
 
-    /// Writes the message; `None` if it does not fit.
+    /// Writes the message; `None` if it does not fit, or if no receiver would take it: port 0, or a payload over
+    /// [`MAX_PAYLOAD`].
     pub fn encode(&self, out: &mut [u8]) -> Option<usize> {
-        let mut at = 0;
-        let mut put = |bytes: &[u8]| -> Option<()> {
-            out.get_mut(at..at + bytes.len())?.copy_from_slice(bytes);
-            at += bytes.len();
-            Some(())
-        };
-        put(&[0x08])?;
-        if self.port < 128 {
-            put(&[self.port as u8])?;
-        } else {
-            // Ports end at 511: two bytes.
-            put(&[self.port as u8 | 0x80, (self.port >> 7) as u8])?;
+        if self.port == 0 || self.payload.len() > MAX_PAYLOAD {
+            return None;
         }
+        let mut writer = Writer { out, at: 0 };
+        writer.varint_field(1, u32::from(self.port))?;
         if !self.payload.is_empty() {
-            put(&[0x12])?;
-            if self.payload.len() < 128 {
-                put(&[self.payload.len() as u8])?;
-            } else {
-                put(&[self.payload.len() as u8 | 0x80, (self.payload.len() >> 7) as u8])?;
-            }
-            put(self.payload)?;
+            writer.bytes_field(2, self.payload)?;
         }
         if self.want_response {
-            put(&[0x18, 1])?;
+            writer.varint_field(3, 1)?;
         }
         if let Some(id) = self.request_id {
-            put(&[0x35])?;
-            put(&id.to_le_bytes())?;
+            writer.fixed32_field(6, id)?;
         }
         if let Some(id) = self.reply_id {
-            put(&[0x3D])?;
-            put(&id.to_le_bytes())?;
+            writer.fixed32_field(7, id)?;
         }
         if let Some(bits) = self.bitfield {
-            put(&[0x48, bits & 0x7F])?;
+            writer.varint_field(9, u32::from(bits))?;
         }
-        Some(at)
+        Some(writer.at)
+    }
+}
+
+/// Writes protobuf fields; each call gives `None` when the buffer is too small.
+pub(crate) struct Writer<'a> {
+    pub(crate) out: &'a mut [u8],
+    pub(crate) at: usize,
+}
+
+impl Writer<'_> {
+    fn put(&mut self, bytes: &[u8]) -> Option<()> {
+        self.out.get_mut(self.at..self.at + bytes.len())?.copy_from_slice(bytes);
+        self.at += bytes.len();
+        Some(())
+    }
+    fn varint(&mut self, mut value: u32) -> Option<()> {
+        while value >= 0x80 {
+            self.put(&[value as u8 | 0x80])?;
+            value >>= 7;
+        }
+        self.put(&[value as u8])
+    }
+    pub(crate) fn varint_field(&mut self, field: u32, value: u32) -> Option<()> {
+        self.varint(field << 3)?;
+        self.varint(value)
+    }
+    pub(crate) fn bytes_field(&mut self, field: u32, bytes: &[u8]) -> Option<()> {
+        self.varint(field << 3 | 2)?;
+        self.varint(u32::try_from(bytes.len()).ok()?)?;
+        self.put(bytes)
+    }
+    pub(crate) fn fixed32_field(&mut self, field: u32, value: u32) -> Option<()> {
+        self.varint(field << 3 | 5)?;
+        self.put(&value.to_le_bytes())
     }
 }

@@ -1,4 +1,5 @@
-//! Integer time: microseconds since the node's start (or the simulation's).
+//! Integer time: microseconds since the node's start (or the simulation's). All arithmetic saturates, so no input
+//! makes a time wrap around.
 
 use core::ops::{Add, Sub};
 
@@ -36,11 +37,11 @@ impl Duration {
     }
     /// From milliseconds.
     pub const fn from_millis(millis: u64) -> Self {
-        Self(millis * 1000)
+        Self(millis.saturating_mul(1000))
     }
     /// From seconds.
     pub const fn from_secs(secs: u64) -> Self {
-        Self(secs * 1_000_000)
+        Self(secs.saturating_mul(1_000_000))
     }
     /// Microseconds.
     pub const fn as_micros(self) -> u64 {
@@ -49,6 +50,10 @@ impl Duration {
     /// Whole milliseconds.
     pub const fn as_millis(self) -> u64 {
         self.0 / 1000
+    }
+    /// Whole seconds.
+    pub const fn as_secs(self) -> u64 {
+        self.0 / 1_000_000
     }
 }
 
@@ -63,6 +68,13 @@ impl Add for Duration {
     type Output = Self;
     fn add(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
+    }
+}
+
+impl Sub<Duration> for Instant {
+    type Output = Self;
+    fn sub(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(span.0))
     }
 }
 
