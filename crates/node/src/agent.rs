@@ -544,6 +544,16 @@ impl<'a, F: NorFlash> Agent<'a, F> {
         let _ = self.events.push_back(event);
     }
 
+    /// This node's number.
+    pub fn num(&self) -> NodeNum {
+        self.config.num
+    }
+
+    /// Gives the flash back (slots, state), for a restart in tests and simulations.
+    pub fn into_flash(self) -> (F, F) {
+        self.update.into_flash()
+    }
+
     /// The registry, for people and tests.
     pub fn registry(&self) -> &Registry {
         &self.registry

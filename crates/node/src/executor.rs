@@ -54,6 +54,7 @@ impl<F: NorFlash> Agent<'_, F> {
             task: request.task,
             priority: Priority::from_bits(request.priority),
             text: CodedText { codec: request.codec, bytes },
+            hops_away: incoming.hops_away.unwrap_or(0),
             state: State::Offered,
             since: now,
         };
@@ -173,6 +174,16 @@ impl<F: NorFlash> Agent<'_, F> {
     /// The text of a job that [`AgentEvent::Execute`] named; `None` when it lapsed or cannot be decoded.
     pub fn ticket_text<'b>(&self, ticket: Ticket, buffer: &'b mut [u8; REPORT_MAX]) -> Option<&'b str> {
         read_text(&self.promises.get(ticket)?.text, buffer)
+    }
+
+    /// Hops that the request took: what an answer costs.
+    pub fn ticket_hops(&self, ticket: Ticket) -> Option<u8> {
+        Some(self.promises.get(ticket)?.hops_away)
+    }
+
+    /// Bytes of the coded text on the air.
+    pub fn ticket_coded_len(&self, ticket: Ticket) -> Option<usize> {
+        Some(self.promises.get(ticket)?.text.bytes.len())
     }
 
     /// The host's model has answered a job that [`AgentEvent::Execute`] named. A job that lapsed is ignored.

@@ -22,7 +22,7 @@ mod spread;
 pub mod state;
 pub mod station;
 pub mod trickle;
-mod update;
+pub mod update;
 
 pub use agent::{Agent, AgentConfig, AgentEvent, Answer, BundleRefusal, JobFailure, SubmitError};
 pub use station::Station;

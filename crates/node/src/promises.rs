@@ -75,6 +75,8 @@ pub struct Promise {
     pub priority: Priority,
     /// What is asked.
     pub text: CodedText,
+    /// Hops that the request took.
+    pub hops_away: u8,
     /// Where it stands.
     pub state: State,
     /// When it entered that state.
@@ -168,6 +170,7 @@ mod tests {
             task: 1,
             priority: Priority::Routine,
             text: CodedText { codec: 0, bytes: Vec::new() },
+            hops_away: 0,
             state,
             since: Instant::ZERO + Duration::from_secs(seconds),
         }

@@ -1,15 +1,13 @@
 //! A few numbers that must survive a reboot, in an append-only log over two or more erase sectors.
 //!
 //! Layout of one 16-byte record: key u32, value u32, complement of both, all little-endian; 0xFF is blank flash. The
-//! newest valid record of a key wins. When a sector is full, the next one is erased, gets one record per key and
+//! newest valid record of a key wins. When a sector is full, the next one is erased, gets the newest value and
 //! is written on from there; the old one stays whole until it is needed again, so that power may fail at any
 //! operation, and a torn record is only skipped.
 
 use embedded_storage::nor_flash::NorFlash;
 
 const RECORD: usize = 16;
-/// Different keys that the log may hold.
-const KEYS: usize = 4;
 
 /// Keys in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +36,7 @@ impl<F: NorFlash> StateLog<F> {
     /// Opens the log, or makes a new one on blank flash.
     pub fn open(flash: F) -> Result<Self, StateError> {
         let mut log = Self { flash, sector: 0, sequence: 0, offset: 0 };
-        if log.sectors() < 2 || RECORD % F::WRITE_SIZE != 0 {
+        if log.sectors() < 2 || !RECORD.is_multiple_of(F::WRITE_SIZE) {
             return Err(StateError);
         }
         let mut newest: Option<(u32, u32)> = None;
@@ -82,16 +80,7 @@ impl<F: NorFlash> StateLog<F> {
     pub fn set(&mut self, key: Key, value: u32) -> Result<(), StateError> {
         let end = (self.sector + 1) * F::ERASE_SIZE as u32;
         if self.offset + RECORD as u32 > end {
-            let mut kept = [(0, 0); KEYS];
-            let mut count = 0;
-            for other in [Key::PacketIds] {
-                let kept_value = if other == key { Some(value) } else { self.get(other)? };
-                if let Some(kept_value) = kept_value {
-                    kept[count] = (other as u32, kept_value);
-                    count += 1;
-                }
-            }
-            return self.begin((self.sector + 1) % self.sectors(), self.sequence + 1, &kept[..count]);
+            return self.begin((self.sector + 1) % self.sectors(), self.sequence + 1, &[(key as u32, value)]);
         }
         self.append(key as u32, value)
     }

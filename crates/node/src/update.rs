@@ -28,7 +28,7 @@ pub(crate) struct LocalAnswer {
 }
 
 /// Slots, state and the part in use.
-pub struct Update<F: NorFlash> {
+pub(crate) struct Update<F: NorFlash> {
     slots: Slots<F>,
     state: StateLog<F>,
     /// The part in use, in RAM: the flash driver need not be memory-mapped.
@@ -224,7 +224,7 @@ impl<F: NorFlash> Update<F> {
     }
 
     /// Gives the flash back, for a restart in tests and simulations.
-    pub fn into_flash(self) -> (F, F) {
+    pub(crate) fn into_flash(self) -> (F, F) {
         (self.slots.into_flash(), self.state.into_flash())
     }
 }
