@@ -1,0 +1,384 @@
+//! The examples of PROTOCOL.md, and a small reader for its tables and fenced blocks.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use compotastic_wire::{
+    Address, Award, Beacon, Frame, JobResult, KeyRing, MAX_PAYLOAD, Offer, Record, RecordRequest, RecordType,
+    Report, ReportEntry, ReportText, ReportWriter, Request, ResultStatus, SwarmKey, Symbol, SymbolRequest,
+    seal,
+};
+
+pub const EVERYBODY: u32 = u32::MAX;
+const FIELD: u32 = 0x433D_0B21;
+const NEIGHBOUR: u32 = 0x433D_77A4;
+const EDGE: u32 = 0x43A7_C0DE;
+/// The key of RFC 4493's own examples, and the one that follows it in our rotation.
+const KEY: [u8; 16] =
+    [0x2b, 0x7e, 0x15, 0x16, 0x28, 0xae, 0xd2, 0xa6, 0xab, 0xf7, 0x15, 0x88, 0x09, 0xcf, 0x4f, 0x3c];
+const NEXT_KEY: [u8; 16] =
+    [0x60, 0x3d, 0xeb, 0x10, 0x15, 0xca, 0x71, 0xbe, 0x2b, 0x73, 0xae, 0xf0, 0x85, 0x7d, 0x77, 0x81];
+/// "Two hikers, one with a broken ankle, below the north ridge hut" in codec 1 (tests/data/text/vectors.tsv).
+pub const HIKERS: [u8; 18] = [
+    0x5e, 0x0d, 0xb5, 0xb1, 0x09, 0x79, 0x07, 0xd4, 0x19, 0xf7, 0xd1, 0x55, 0x30, 0x53, 0xf6, 0x04, 0xb0,
+    0x30,
+];
+
+/// A file of the repository.
+pub fn repository(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file)
+}
+
+pub fn page() -> String {
+    std::fs::read_to_string(repository("PROTOCOL.md")).expect("PROTOCOL.md is in the repository's root")
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
+}
+
+pub fn unhex(text: &str) -> Vec<u8> {
+    assert!(text.len().is_multiple_of(2), "half a byte: {text}");
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).expect("hex")).collect()
+}
+
+/// A frame, and all that sealing it needs.
+pub struct Example {
+    pub name: &'static str,
+    pub key: [u8; 16],
+    pub epoch: u8,
+    pub address: Address,
+    pub frame: Frame<'static>,
+}
+
+impl Example {
+    pub fn keys(&self) -> KeyRing {
+        KeyRing::new(self.epoch, SwarmKey(self.key))
+    }
+
+    pub fn payload(&self) -> Vec<u8> {
+        let mut buffer = [0; MAX_PAYLOAD];
+        let length = seal(&self.frame, &self.keys(), &self.address, &mut buffer).unwrap();
+        buffer[..length].to_vec()
+    }
+
+    /// The example as it stands on the page.
+    pub fn block(&self) -> String {
+        let Address { from, to, id } = self.address;
+        let (key, payload) = (hex(&self.key), hex(&self.payload()));
+        let mut text = format!("```vector {}\nkey {key}\nepoch {}\n", self.name, self.epoch);
+        write!(text, "from {from:#010x}\nto {to:#010x}\nid {id:#010x}\npayload {payload}\n").unwrap();
+        for (name, value) in fields(&self.frame) {
+            writeln!(text, "{name} {value}").unwrap();
+        }
+        text + "```\n"
+    }
+}
+
+fn bundle_vector(name: &str) -> Vec<u8> {
+    let text = std::fs::read_to_string(repository("tests/data/bundle/vectors.txt")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).unwrap();
+    unhex(line)
+}
+
+pub fn report_entries() -> [ReportEntry<'static>; 3] {
+    let code = ReportEntry {
+        priority: 1,
+        form: 0,
+        confidence: 13,
+        class: 5,
+        model_version: 3,
+        age_min: 42,
+        origin: 260,
+        text: None,
+    };
+    let full = Some(ReportText { codec: 1, bytes: &HIKERS });
+    let summary = Some(ReportText { codec: 0, bytes: b"bridge out" });
+    [
+        ReportEntry { priority: 3, form: 2, confidence: 15, class: 2, age_min: 1, text: full, ..code },
+        ReportEntry { priority: 2, form: 1, confidence: 9, origin: 261, text: summary, ..code },
+        ReportEntry { origin: 262, ..code },
+    ]
+}
+
+pub fn report(entries: &[ReportEntry<'_>]) -> Frame<'static> {
+    let mut buffer = [0; MAX_PAYLOAD];
+    let mut writer = ReportWriter::new(&mut buffer);
+    for entry in entries {
+        writer.push(entry).unwrap();
+    }
+    Frame::Report(Report::from_entries(writer.finish().to_vec().leak()))
+}
+
+/// At least one frame of each class. Named parts of a frame that some frames lack occur with and without.
+pub fn examples() -> Vec<Example> {
+    let object_tag = u32::from_le_bytes([0xc8, 0x5a, 0x43, 0x1e]);
+    let beacon = Beacon {
+        device_class: 2,
+        flags: Beacon::EXECUTES | Beacon::FOUNDATION_MODEL | Beacon::MAINS_POWER | Beacon::STUDENT,
+        load: 2,
+        battery: 15,
+        wake: 0,
+        record_hash: 0x0BAD_CAFE,
+        task: 7,
+        model_version: 3,
+        object_tag,
+        object_progress: 255,
+    };
+    let request = Request {
+        kind: 0,
+        priority: 2,
+        wants_offers: false,
+        task: 7,
+        deadline_code: 8,
+        wake: 0,
+        back: None,
+        codec: 1,
+        text: &HIKERS,
+    };
+    let result = JobResult {
+        requester: None,
+        job: 0x0102,
+        status: ResultStatus::Ok,
+        confidence: 14,
+        class: 2,
+        model_version: 3,
+        text: None,
+    };
+    let needs = SymbolRequest { object_tag, generation: 0, needed: 3, uncoded: None };
+    let (manifest, symbol) =
+        (bundle_vector("model_packed").leak(), bundle_vector("small_symbol_1000").leak());
+    let frames: Vec<(&'static str, u32, u32, Frame<'static>)> = vec![
+        ("beacon", EDGE, EVERYBODY, Frame::Beacon(beacon)),
+        ("request", FIELD, EDGE, Frame::Request(request)),
+        (
+            "request-open",
+            FIELD,
+            EVERYBODY,
+            Frame::Request(Request {
+                wants_offers: true,
+                back: Some(9),
+                codec: 0,
+                text: b"smoke",
+                ..request
+            }),
+        ),
+        ("offer", EDGE, FIELD, Frame::Offer(Offer { job: 0x0102, suitability: 236, wait_s: 1 })),
+        ("award", FIELD, EDGE, Frame::Award(Award { job: 0x0102 })),
+        ("result", EDGE, FIELD, Frame::Result(result)),
+        (
+            "result-text",
+            EDGE,
+            FIELD,
+            Frame::Result(JobResult { text: Some((0, b"send the boat")), ..result }),
+        ),
+        (
+            "result-overheard",
+            EDGE,
+            EVERYBODY,
+            Frame::Result(JobResult {
+                requester: Some(FIELD),
+                status: ResultStatus::Unsure,
+                confidence: 4,
+                text: Some((0, b"ask again at noon")),
+                ..result
+            }),
+        ),
+        (
+            "symbol",
+            EDGE,
+            EVERYBODY,
+            Frame::Symbol(Symbol { object_tag, generation: 0, symbol: 1000, data: symbol }),
+        ),
+        ("symbol-request", FIELD, EVERYBODY, Frame::SymbolRequest(needs)),
+        (
+            "symbol-request-uncoded",
+            NEIGHBOUR,
+            EVERYBODY,
+            Frame::SymbolRequest(SymbolRequest { uncoded: Some(&[0b0010_0110]), ..needs }),
+        ),
+        (
+            "record",
+            EDGE,
+            EVERYBODY,
+            Frame::Record(Record {
+                record_type: RecordType::Manifest,
+                part: 0,
+                parts: 1,
+                tag: object_tag,
+                bytes: manifest,
+            }),
+        ),
+        (
+            "record-request",
+            FIELD,
+            NEIGHBOUR,
+            Frame::RecordRequest(RecordRequest { record_type: RecordType::Manifest, tag: object_tag }),
+        ),
+        ("report", FIELD, EDGE, report(&report_entries())),
+        ("award-next-epoch", FIELD, EDGE, Frame::Award(Award { job: 0xFFFE })),
+    ];
+    frames
+        .into_iter()
+        .enumerate()
+        .map(|(index, (name, from, to, frame))| {
+            let (key, epoch) = if name == "award-next-epoch" { (NEXT_KEY, 2) } else { (KEY, 1) };
+            let address = Address { from, to, id: 0x0001_0101 + index as u32 };
+            Example { name, key, epoch, address, frame }
+        })
+        .collect()
+}
+
+fn or_absent<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
+    value.map_or_else(|| "-".into(), show)
+}
+
+/// Each field of a frame by the name that PROTOCOL.md gives it.
+pub fn fields(frame: &Frame<'_>) -> Vec<(String, String)> {
+    let tag = |value: u32| format!("{value:#010x}");
+    let mut out: Vec<(String, String)> = vec![("class".into(), (frame.class() as u8).to_string())];
+    let mut put = |name: &str, value: String| out.push((name.into(), value));
+    match frame {
+        Frame::Beacon(b) => {
+            put("device_class", b.device_class.to_string());
+            put("flags", b.flags.to_string());
+            put("load", b.load.to_string());
+            put("battery", b.battery.to_string());
+            put("wake", b.wake.to_string());
+            put("record_hash", tag(b.record_hash));
+            put("task", b.task.to_string());
+            put("model_version", b.model_version.to_string());
+            put("object_tag", tag(b.object_tag));
+            put("object_progress", b.object_progress.to_string());
+        }
+        Frame::Request(q) => {
+            put("kind", q.kind.to_string());
+            put("priority", q.priority.to_string());
+            put("wants_offers", u8::from(q.wants_offers).to_string());
+            put("task", q.task.to_string());
+            put("deadline_code", q.deadline_code.to_string());
+            put("wake", q.wake.to_string());
+            put("back", or_absent(q.back, |back| back.to_string()));
+            put("codec", q.codec.to_string());
+            put("text", hex(q.text));
+        }
+        Frame::Offer(o) => {
+            put("job", o.job.to_string());
+            put("suitability", o.suitability.to_string());
+            put("wait_s", o.wait_s.to_string());
+        }
+        Frame::Award(a) => put("job", a.job.to_string()),
+        Frame::Result(r) => {
+            put("requester", or_absent(r.requester, tag));
+            put("job", r.job.to_string());
+            put("status", (r.status as u8).to_string());
+            put("confidence", r.confidence.to_string());
+            put("class_index", r.class.to_string());
+            put("model_version", r.model_version.to_string());
+            put("codec", or_absent(r.text, |(codec, _)| codec.to_string()));
+            put("text", or_absent(r.text, |(_, text)| hex(text)));
+        }
+        Frame::Symbol(s) => {
+            put("object_tag", tag(s.object_tag));
+            put("generation", s.generation.to_string());
+            put("symbol", s.symbol.to_string());
+            put("data", hex(s.data));
+        }
+        Frame::SymbolRequest(s) => {
+            put("object_tag", tag(s.object_tag));
+            put("generation", s.generation.to_string());
+            put("needed", s.needed.to_string());
+            put("uncoded", or_absent(s.uncoded, hex));
+        }
+        Frame::Record(r) => {
+            put("record_type", (r.record_type as u8).to_string());
+            put("part", r.part.to_string());
+            put("parts", r.parts.to_string());
+            put("tag", tag(r.tag));
+            put("bytes", hex(r.bytes));
+        }
+        Frame::RecordRequest(r) => {
+            put("record_type", (r.record_type as u8).to_string());
+            put("tag", tag(r.tag));
+        }
+        Frame::Report(report) => {
+            for (index, entry) in report.entries().enumerate() {
+                let e = entry.unwrap();
+                let values = [
+                    ("priority", e.priority.to_string()),
+                    ("form", e.form.to_string()),
+                    ("confidence", e.confidence.to_string()),
+                    ("class_index", e.class.to_string()),
+                    ("model_version", e.model_version.to_string()),
+                    ("age_min", e.age_min.to_string()),
+                    ("origin", e.origin.to_string()),
+                    ("codec", or_absent(e.text, |text| text.codec.to_string())),
+                    ("text", or_absent(e.text, |text| hex(text.bytes))),
+                ];
+                for (name, value) in values {
+                    put(&format!("entry{index}.{name}"), value);
+                }
+            }
+        }
+    }
+    out
+}
+
+/// A table of the page, under the heading that stands before it.
+#[derive(Debug)]
+pub struct Table {
+    pub heading: String,
+    pub columns: Vec<String>,
+    pub rows: Vec<Vec<String>>,
+}
+
+/// All tables of a page.
+pub fn tables(page: &str) -> Vec<Table> {
+    let cells = |line: &str| -> Vec<String> {
+        line.trim_matches('|').split('|').map(|cell| cell.trim().replace('`', "")).collect()
+    };
+    let (mut found, mut heading, mut before): (Vec<Table>, String, Option<&str>) =
+        (Vec::new(), String::new(), None);
+    let mut inside = false;
+    for line in page.lines() {
+        if line.starts_with('#') {
+            heading = line.trim_start_matches('#').trim().into();
+        }
+        if line.starts_with("|---") {
+            let columns = cells(before.expect("a table has a line of column names"));
+            found.push(Table { heading: heading.clone(), columns, rows: Vec::new() });
+            inside = true;
+        } else if inside && line.starts_with('|') {
+            found.last_mut().unwrap().rows.push(cells(line));
+        } else {
+            inside = false;
+        }
+        before = Some(line);
+    }
+    found
+}
+
+/// The table under a heading; of several, the first with this first column.
+pub fn table<'t>(tables: &'t [Table], heading: &str, first_column: &str) -> &'t Table {
+    tables
+        .iter()
+        .find(|table| table.heading == heading && table.columns[0] == first_column)
+        .unwrap_or_else(|| panic!("no table of {first_column} under {heading}"))
+}
+
+/// The fenced blocks of one kind: what follows the kind, and the lines, with their fences.
+pub fn blocks(page: &str, kind: &str) -> Vec<(String, String)> {
+    let fence = format!("```{kind} ");
+    page.split_inclusive("```\n")
+        .filter_map(|piece| {
+            let start = piece.find(&fence)?;
+            let block = &piece[start..];
+            let name = block.lines().next()?.strip_prefix(&fence)?;
+            Some((name.to_string(), block.to_string()))
+        })
+        .collect()
+}
