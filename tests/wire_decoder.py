@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
 """Reads the vectors of PROTOCOL.md with nothing of the project: own layouts; AES-CMAC from the package `cryptography`.
 
+Field numbers of records come from proto/compotastic.proto, the rest of protobuf is written here.
 Usage: wire_decoder.py [PROTOCOL.md]
 Prints what it checked; on the first thing that is not as the page says it names that and exits with 1.
 """
 
+import base64
+import hashlib
 import pathlib
+import re
 import struct
 import sys
 
@@ -215,12 +219,129 @@ def check_fields(name, decoded, on_page):
         require(value == from_page(text, value), f"{name}: {key} is {value}, the page says {text}")
 
 
+# --- records -------------------------------------------------------------------------------------------------------
+
+
+def messages(source):
+    """Messages of a .proto file: name, and fields as (number, repeated, type, name) in order."""
+    source = re.sub(r"//.*", "", source)
+    field = re.compile(r"(repeated\s+)?(\w+)\s+(\w+)\s*=\s*(\d+)\s*;")
+    return {
+        name: [(int(number), bool(many), kind, key) for many, kind, key, number in field.findall(body)]
+        for name, body in re.findall(r"message\s+(\w+)\s*\{([^}]*)\}", source)
+    }
+
+
+PROTO = messages((ROOT / "proto" / "compotastic.proto").read_text(encoding="utf-8"))
+
+
+def varint(data):
+    value, shift = 0, 0
+    while True:
+        require(data and shift < 64, "varint")
+        value |= (data[0] & 127) << shift
+        more, data, shift = data[0] & 128, data[1:], shift + 7
+        if not more:
+            return value, data
+
+
+def as_varint(value):
+    out = b""
+    while value > 127:
+        out, value = out + bytes([value & 127 | 128]), value >> 7
+    return out + bytes([value])
+
+
+def raw_fields(data):
+    """Number and value of each field: an integer, or bytes."""
+    while data:
+        key, data = varint(data)
+        if key & 7 == 0:
+            value, data = varint(data)
+        elif key & 7 == 2:
+            length, data = varint(data)
+            require(length <= len(data), "field cut short")
+            value, data = data[:length], data[length:]
+        else:
+            require(key & 7 == 5 and len(data) >= 4, "wire type")
+            value, data = int.from_bytes(data[:4], "little"), data[4:]
+        yield key >> 3, value
+
+
+def parse(message, data):
+    """Every field of a message by name, in the order of the .proto file: value, list, or dict."""
+    found = {}
+    for number, value in raw_fields(data):
+        found.setdefault(number, []).append(value)
+    require(set(found) <= {number for number, *_ in PROTO[message]}, f"{message}: unknown field")
+    out = {}
+    for number, many, kind, name in PROTO[message]:
+        nothing = {"bytes": b"", "string": b""}.get(kind, b"" if kind in PROTO else 0)
+        values = found.get(number, [] if many else [nothing])
+        require(many or len(values) == 1, f"{message}: {name} comes twice")
+        if kind in PROTO:
+            values = [parse(kind, value) for value in values]
+        elif kind == "string":
+            values = [value.decode("utf-8") for value in values]
+        out[name] = values if many else values[0]
+    return out
+
+
+def emit(message, values):
+    """The canonical encoding."""
+    out = b""
+    for number, many, kind, name in sorted(PROTO[message]):
+        for value in values[name] if many else [values[name]]:
+            if kind in PROTO:
+                value = emit(kind, value)
+            elif kind == "string":
+                value = value.encode("utf-8")
+            if not many and value in (0, b""):
+                continue
+            if isinstance(value, bytes):
+                out += as_varint(number << 3 | 2) + as_varint(len(value)) + value
+            elif kind == "fixed32":
+                out += as_varint(number << 3 | 5) + value.to_bytes(4, "little")
+            else:
+                out += as_varint(number << 3) + as_varint(value)
+    return out
+
+
+def flat(values, prefix=""):
+    for name, value in values.items():
+        for index, item in enumerate(value) if isinstance(value, list) else [("", value)]:
+            path = f"{prefix}{name}{index}"
+            if isinstance(item, dict):
+                yield from flat(item, path + ".")
+            else:
+                yield path, item
+
+
+def check_record(name, lines):
+    """One record: each field, its canonical encoding, and its hash or text form."""
+    (head, said), (key, encoded) = lines[:2]
+    require(key == "bytes", f"{name}: lines of the block")
+    data = bytes.fromhex(encoded)
+    values = parse(name, data)
+    require(emit(name, values) == data, f"{name}: canonical encoding")
+    check_fields(name, list(flat(values)), lines[2:])
+    digest = hashlib.sha256(data).digest()[:4]
+    if head == "text":
+        digits = base64.urlsafe_b64encode(data + digest).decode("ascii").rstrip("=")
+        require(said == "compotastic:" + digits, f"{name}: text form")
+    else:
+        require(int(said, 0) == int.from_bytes(digest, "little"), f"{name}: hash")
+    return name
+
+
 def main(path):
     page = pathlib.Path(path).read_text(encoding="utf-8")
     frames = blocks(page, "vector")
     classes = {check_frame(name, lines) for name, lines in frames}
     require(classes == set(range(len(CLASSES))), "a class has no vector")
-    print(f"{len(frames)} frames of {len(classes)} classes are as the page says")
+    records = {check_record(name, lines) for name, lines in blocks(page, "record")}
+    require(records == {"CapabilityRecord", "EnrolmentRecord"}, "a record has no vector")
+    print(f"{len(frames)} frames of {len(classes)} classes and {len(records)} records are as the page says")
 
 
 if __name__ == "__main__":

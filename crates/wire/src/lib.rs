@@ -1,4 +1,4 @@
-//! Frames of the Compotastic profile, their authentication and replay window.
+//! Frames of the Compotastic profile, their authentication and replay window, control records.
 //!
 //! PROTOCOL.md is the byte-level page; `tests/protocol_page.rs` compares it with this code. [`open`] turns bytes from
 //! the air into a checked [`Frame`]; [`seal`] does the reverse. Nothing here allocates, reads a clock or draws a
@@ -8,6 +8,7 @@
 
 mod frame;
 mod ids;
+pub mod records;
 mod replay;
 mod seal;
 

@@ -4,13 +4,19 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{Example, Table, blocks, examples, fields, page, repository, table, tables, unhex};
+use common::{
+    Example, Table, blocks, examples, fields, page, record_blocks, repository, table, tables, unhex,
+};
 use compotastic_mesh::{
     lora::Preset,
     packet::{Data, HEADER},
 };
 use compotastic_model::{
     BaseEncoder, CALIBRATION_POINTS, ENCODER_HEADER, TASK_HEADER, TaskHeader, write_encoder_header,
+};
+use compotastic_wire::records::{
+    capability::MAX_CAPABILITY,
+    enrolment::{MAX_ENROLMENT, MAX_ENROLMENT_TEXT},
 };
 use compotastic_wire::{
     Address, Beacon, Frame, FrameClass, IdBlocks, JobResult, KeyRing, MAC_LEN, MAX_PAYLOAD, PROFILE_VERSION,
@@ -181,17 +187,31 @@ fn vectors_are_remade_byte_for_byte() {
     assert_eq!(classes.len(), FrameClass::ALL.len(), "a vector of each class");
 }
 
+#[test]
+fn records_are_remade_byte_for_byte() {
+    let on_page: Vec<String> = blocks(&page(), "record").into_iter().map(|(_, block)| block).collect();
+    assert_eq!(on_page, record_blocks());
+    let page = page();
+    let lengths = [
+        ["CapabilityRecord".into(), MAX_CAPABILITY.to_string(), "-".into()],
+        ["EnrolmentRecord".into(), MAX_ENROLMENT.to_string(), MAX_ENROLMENT_TEXT.to_string()],
+    ];
+    assert_eq!(table(&tables(&page), "Records", "record").rows, lengths);
+}
+
 /// Writes vectors and sizes anew after an intended change.
 #[test]
 #[ignore = "changes PROTOCOL.md"]
 fn record() {
     let page = page();
-    let (before, _) = page.split_once("\n```vector ").unwrap_or((page.trim_end(), ""));
-    let rest = page.find("\n## Records").map_or("", |start| &page[start..]);
-    let mut text = format!("{}\n", before.trim_end());
-    for example in examples() {
-        text += "\n";
-        text += &example.block();
+    let (mut text, mut rest) = (String::new(), page.as_str());
+    // Blocks of one kind stand together; what is around them stays.
+    let vectors: Vec<String> = examples().iter().map(Example::block).collect();
+    for (fence, new) in [("```record ", record_blocks().join("\n")), ("```vector ", vectors.join("\n"))] {
+        let (before, after) = rest.split_at(rest.find(fence).expect("a block to replace"));
+        let end = after.find("\n## ").map_or(after.len(), |at| at + 1);
+        text += &format!("{before}{new}{}", if end < after.len() { "\n" } else { "" });
+        rest = &after[end..];
     }
     text += rest;
     let lines: Vec<String> = text

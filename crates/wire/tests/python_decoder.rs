@@ -43,7 +43,7 @@ fn python_reads_the_vectors() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     let frames = blocks(&page, "vector").len();
-    assert!(said.contains(&format!("{frames} frames of 10 classes")), "{said}");
+    assert!(said.contains(&format!("{frames} frames of 10 classes and 2 records")), "{said}");
 }
 
 /// The decoder looks at each byte: one changed digit in any vector, or a changed field, and it refuses.
@@ -52,10 +52,13 @@ fn python_refuses_a_changed_vector() {
     let Some(python) = python() else { return };
     let page = page();
     let mut tried = 0;
-    for (index, (name, block)) in blocks(&page, "vector").into_iter().enumerate() {
-        let line = block.lines().find(|line| line.starts_with("payload ")).unwrap();
+    let all = blocks(&page, "vector").into_iter().chain(blocks(&page, "record"));
+    for (index, (name, block)) in all.enumerate() {
+        let is_bytes = |line: &&str| line.starts_with("payload ") || line.starts_with("bytes ");
+        let line = block.lines().find(is_bytes).unwrap();
         // Another place in each vector, so that head, body and MAC all have their turn.
-        let at = "payload ".len() + index * 7 % (line.len() - "payload ".len());
+        let start = line.find(' ').unwrap() + 1;
+        let at = start + index * 7 % (line.len() - start);
         let digit = if &line[at..=at] == "0" { "1" } else { "0" };
         let changed_line = format!("{}{digit}{}", &line[..at], &line[at + 1..]);
         let output = decode(python, &page.replace(line, &changed_line), &format!("byte-{name}"));

@@ -4,6 +4,13 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use compotastic_wire::records::{
+    capability::{
+        self, CapabilityRecord, Energy, InstalledBundle, Link, MAX_CAPABILITY, TaskOffer, accelerator,
+        family, precision, source,
+    },
+    enrolment::{EnrolmentRecord, MAX_ENROLMENT},
+};
 use compotastic_wire::{
     Address, Award, Beacon, Frame, JobResult, KeyRing, MAX_PAYLOAD, Offer, Record, RecordRequest, RecordType,
     Report, ReportEntry, ReportText, ReportWriter, Request, ResultStatus, SwarmKey, Symbol, SymbolRequest,
@@ -123,7 +130,7 @@ pub fn examples() -> Vec<Example> {
         load: 2,
         battery: 15,
         wake: 0,
-        record_hash: 0x0BAD_CAFE,
+        record_hash: capability().record_hash().unwrap(),
         task: 7,
         model_version: 3,
         object_tag,
@@ -381,4 +388,119 @@ pub fn blocks(page: &str, kind: &str) -> Vec<(String, String)> {
             Some((name.to_string(), block.to_string()))
         })
         .collect()
+}
+
+/// The capability record on the page: an edge node's.
+pub fn capability() -> CapabilityRecord {
+    let list = |task, time_ms, energy_mj| TaskOffer { task, kind: 0, time_ms, energy_mj };
+    CapabilityRecord {
+        device_class: 2,
+        ram_free_kib: 8_388_608,
+        flash_free_kib: 52_428_800,
+        accelerators: accelerator::GPU,
+        model_families: family::LINEAR | family::TRANSFORMER,
+        precisions: precision::F32 | precision::F16 | precision::INT8,
+        tasks: heapless::Vec::from_slice(&[list(7, 40, 800), list(8, 45, 900)]).unwrap(),
+        energy: Energy { sources: source::BATTERY | source::MAINS, battery: 15, capacity_mwh: 90_000 },
+        load: 2,
+        links: heapless::Vec::from_slice(&[
+            Link { kind: capability::link::LORA, bits_per_s: 1070, cost_milli_per_kb: 0 },
+            Link { kind: capability::link::SATELLITE, bits_per_s: 2400, cost_milli_per_kb: 1500 },
+        ])
+        .unwrap(),
+        bundles: heapless::Vec::from_slice(&[InstalledBundle {
+            kind: 1,
+            task: 7,
+            version: 3,
+            object_tag: 0x1e43_5ac8,
+        }])
+        .unwrap(),
+    }
+}
+
+/// The enrolment record on the page.
+pub fn enrolment() -> EnrolmentRecord {
+    EnrolmentRecord {
+        swarm_id: *b"valley-1",
+        channel_name: heapless::String::try_from("valley").unwrap(),
+        channel_key: heapless::Vec::from_slice(&NEXT_KEY).unwrap(),
+        swarm_key: SwarmKey(KEY),
+        epoch: 1,
+        operator_keys: heapless::Vec::from_slice(&[
+            bundle_vector("root_public").try_into().unwrap(),
+            bundle_vector("edge_public").try_into().unwrap(),
+        ])
+        .unwrap(),
+        region: heapless::String::try_from("EU_868").unwrap(),
+        preset: heapless::String::try_from("LONG_FAST").unwrap(),
+        port: compotastic_wire::PORT,
+        hop_limit: 5,
+    }
+}
+
+/// The records as they stand on the page: head lines, then each field as in `proto/compotastic.proto`.
+pub fn record_blocks() -> [String; 2] {
+    let record = capability();
+    let mut buffer = [0; MAX_CAPABILITY];
+    let length = record.encode(&mut buffer).unwrap();
+    let mut fields: Vec<(String, String)> = Vec::new();
+    let mut put = |name: String, value: u32| fields.push((name, value.to_string()));
+    put("device_class".into(), record.device_class.into());
+    put("ram_free_kib".into(), record.ram_free_kib);
+    put("flash_free_kib".into(), record.flash_free_kib);
+    put("accelerators".into(), record.accelerators.into());
+    put("model_families".into(), record.model_families.into());
+    put("precisions".into(), record.precisions.into());
+    for (index, offer) in record.tasks.iter().enumerate() {
+        put(format!("tasks{index}.task"), offer.task.into());
+        put(format!("tasks{index}.kind"), offer.kind.into());
+        put(format!("tasks{index}.time_ms"), offer.time_ms);
+        put(format!("tasks{index}.energy_mj"), offer.energy_mj);
+    }
+    put("energy.sources".into(), record.energy.sources.into());
+    put("energy.battery".into(), record.energy.battery.into());
+    put("energy.capacity_mwh".into(), record.energy.capacity_mwh);
+    put("load".into(), record.load.into());
+    for (index, link) in record.links.iter().enumerate() {
+        put(format!("links{index}.kind"), link.kind.into());
+        put(format!("links{index}.bits_per_s"), link.bits_per_s);
+        put(format!("links{index}.cost_milli_per_kb"), link.cost_milli_per_kb);
+    }
+    for (index, bundle) in record.bundles.iter().enumerate() {
+        put(format!("bundles{index}.kind"), bundle.kind.into());
+        put(format!("bundles{index}.task"), bundle.task.into());
+        put(format!("bundles{index}.version"), bundle.version);
+        put(format!("bundles{index}.object_tag"), bundle.object_tag);
+    }
+    let hash = format!("{:#010x}", record.record_hash().unwrap());
+    let first = record_block("CapabilityRecord", "record_hash", &hash, &buffer[..length], &fields);
+
+    let record = enrolment();
+    let mut buffer = [0; MAX_ENROLMENT];
+    let length = record.encode(&mut buffer).unwrap();
+    let mut fields = vec![
+        ("swarm_id".to_string(), hex(&record.swarm_id)),
+        ("channel_name".into(), record.channel_name.to_string()),
+        ("channel_key".into(), hex(&record.channel_key)),
+        ("swarm_key".into(), hex(&record.swarm_key.0)),
+        ("epoch".into(), record.epoch.to_string()),
+    ];
+    let keys = record.operator_keys.iter().enumerate();
+    fields.extend(keys.map(|(index, key)| (format!("operator_keys{index}"), hex(key))));
+    fields.extend([
+        ("region".into(), record.region.to_string()),
+        ("preset".into(), record.preset.to_string()),
+        ("port".into(), record.port.to_string()),
+        ("hop_limit".into(), record.hop_limit.to_string()),
+    ]);
+    let text = record.to_text().unwrap();
+    [first, record_block("EnrolmentRecord", "text", &text, &buffer[..length], &fields)]
+}
+
+fn record_block(message: &str, head: &str, value: &str, bytes: &[u8], fields: &[(String, String)]) -> String {
+    let mut text = format!("```record {message}\n{head} {value}\nbytes {}\n", hex(bytes));
+    for (name, value) in fields {
+        writeln!(text, "{name} {value}").unwrap();
+    }
+    text + "```\n"
 }
