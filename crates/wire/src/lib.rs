@@ -6,15 +6,17 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod body;
 mod frame;
 mod ids;
 pub mod records;
 mod replay;
 mod seal;
 
+pub use body::ReportWriter;
 pub use frame::{
     Award, Beacon, Frame, FrameClass, JobResult, Malformed, Offer, Record, RecordRequest, RecordType, Report,
-    ReportEntry, ReportText, ReportWriter, Request, ResultStatus, Symbol, SymbolRequest,
+    ReportEntry, ReportText, Request, ResultStatus, Symbol, SymbolRequest,
 };
 pub use ids::IdBlocks;
 pub use replay::{ReplayTable, Verdict};

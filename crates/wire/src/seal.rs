@@ -9,7 +9,8 @@ use core::fmt;
 
 use crate::{
     MAC_LEN, PORT, PROFILE_VERSION, SYMBOL_MAC_LEN,
-    frame::{Frame, FrameClass, Malformed, Writer},
+    body::Writer,
+    frame::{Frame, FrameClass, Malformed},
 };
 
 /// What the packet header says of a frame.
@@ -95,7 +96,8 @@ impl fmt::Display for OpenError {
 
 impl core::error::Error for OpenError {}
 
-/// The frame does not fit the buffer or [`crate::MAX_PAYLOAD`].
+/// The frame does not fit the buffer or [`crate::MAX_PAYLOAD`], or a field is out of range: what would be read as
+/// something else, or not at all, is never sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SealError;
 
@@ -107,6 +109,10 @@ fn mac(key: &SwarmKey, address: &Address, payload: &[u8]) -> [u8; 16] {
     mac.update(&PORT.to_le_bytes());
     mac.update(payload);
     mac.finalize().into_bytes().into()
+}
+
+const fn is_broadcast(address: &Address) -> bool {
+    address.to == u32::MAX
 }
 
 const fn mac_len(class: FrameClass) -> usize {
@@ -127,7 +133,7 @@ pub fn seal(
     let out = &mut out[..limit];
     let mut writer = Writer { out, at: 0 };
     writer.put(&[PROFILE_VERSION << 5 | frame.class() as u8, keys.epoch]).ok_or(SealError)?;
-    frame.emit(&mut writer).ok_or(SealError)?;
+    frame.emit(&mut writer, is_broadcast(address)).ok_or(SealError)?;
     let tag = mac(&keys.present, address, &writer.out[..writer.at]);
     writer.put(&tag[..mac_len(frame.class())]).ok_or(SealError)?;
     Ok(writer.at)
@@ -152,7 +158,6 @@ pub fn open<'a>(payload: &'a [u8], keys: &KeyRing, address: &Address) -> Result<
     if difference != 0 {
         return Err(OpenError::BadMac);
     }
-    let broadcast = address.to == u32::MAX;
-    let frame = Frame::parse(class, &covered[2..], broadcast).map_err(OpenError::Malformed)?;
+    let frame = Frame::parse(class, &covered[2..], is_broadcast(address)).map_err(OpenError::Malformed)?;
     Ok((frame, epoch))
 }

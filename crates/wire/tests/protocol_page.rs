@@ -20,8 +20,8 @@ use compotastic_wire::records::{
 };
 use compotastic_wire::{
     Address, Beacon, Frame, FrameClass, IdBlocks, JobResult, KeyRing, MAC_LEN, MAX_PAYLOAD, PROFILE_VERSION,
-    RecordType, ReplayTable, Report, Request, ResultStatus, SYMBOL_MAC_LEN, SwarmKey, Symbol, SymbolRequest,
-    Verdict, deadline_code, deadline_seconds, open, seal,
+    RecordType, ReplayTable, ReportEntry, ReportText, ReportWriter, Request, ResultStatus, SYMBOL_MAC_LEN,
+    SwarmKey, Symbol, SymbolRequest, Verdict, deadline_code, deadline_seconds, open, seal,
 };
 
 /// Where a field lies in some bytes.
@@ -269,7 +269,14 @@ fn extremes(frame: &Frame<'_>) -> [usize; 2] {
         ],
         Frame::Report(_) => {
             let code = common::report_entries()[2];
-            [len(common::report(&[code])), longest(&|bytes| Frame::Report(Report::from_entries(bytes)))]
+            let full = |length: usize| ReportEntry {
+                form: 2,
+                text: Some(ReportText { codec: 1, bytes: &filler[..length] }),
+                ..code
+            };
+            let fits = |length| ReportWriter::new(&mut [0; MAX_PAYLOAD]).push(&full(length)).is_ok();
+            let text = (0..=MAX_PAYLOAD).rev().find(|length| fits(*length)).unwrap();
+            [len(common::report(&[code])), len(common::report(&[full(text)]))]
         }
         Frame::Beacon(_) | Frame::Offer(_) | Frame::Award(_) | Frame::RecordRequest(_) => {
             [len(*frame), len(*frame)]
