@@ -11,9 +11,7 @@ use compotastic_mesh::{
     lora::Preset,
     packet::{Data, HEADER},
 };
-use compotastic_model::{
-    BaseEncoder, CALIBRATION_POINTS, ENCODER_HEADER, TASK_HEADER, TaskHeader, write_encoder_header,
-};
+use compotastic_model::{CALIBRATION_POINTS, TASK_HEADER, TaskHeader};
 use compotastic_wire::records::{
     capability::MAX_CAPABILITY,
     enrolment::{MAX_ENROLMENT, MAX_ENROLMENT_TEXT},
@@ -482,7 +480,7 @@ fn check_numbers(places: &BTreeMap<String, Place>, expected: &[(&str, u64)]) {
 }
 
 #[test]
-fn model_files_are_as_stated() {
+fn task_parts_are_as_stated() {
     let header = TaskHeader {
         task: 7,
         classes: 9,
@@ -515,16 +513,6 @@ fn model_files_are_as_stated() {
         ("urgent", header.urgent),
     ];
     check_numbers(&places, &numbers);
-
-    let encoder = write_encoder_header(4, [2, 3, 5], *b"identity");
-    let places = header_places("Base encoder", &encoder);
-    assert_eq!(encoder.len(), ENCODER_HEADER);
-    assert_eq!(places["magic"].bytes, b"CBE1");
-    assert_eq!(places["id"].bytes, b"identity");
-    check_numbers(&places, &[("dims", 4), ("words", 2), ("pairs", 3), ("pieces", 5), ("unused", 0)]);
-    // Rows of a byte of scale and dims / 2 bytes of nibbles.
-    let file = [encoder.as_slice(), &[0; 10 * 3]].concat();
-    assert!(BaseEncoder::parse(&file).is_ok());
 }
 
 #[test]
