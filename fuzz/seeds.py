@@ -1,0 +1,47 @@
+#!/usr/bin/env python3
+"""Writes the vectors of the repository as first inputs: corpus/<target>/seed-<n>."""
+
+import pathlib
+import re
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent
+page = (ROOT / "PROTOCOL.md").read_text(encoding="utf-8")
+bundles = dict(
+    line.split(" ", 1)
+    for line in (ROOT / "tests/data/bundle/vectors.txt").read_text(encoding="utf-8").splitlines()
+    if not line.startswith("#")
+)
+payloads = [bytes.fromhex(digits) for digits in re.findall(r"^payload (\w+)$", page, re.M)]
+# A frame on the swarm's channel: length, pause, "make it readable", header, Data.
+frames = []
+for index, payload in enumerate(payloads):
+    data = bytes([0x08, 0xC0, 0x03, 0x12])
+    data += bytes([len(payload)] if len(payload) < 128 else [len(payload) & 127 | 128, 1]) + payload
+    header = bytes([index % 4, 0, 0, 0, index % 3, 0, 0, 1, index + 1, 0, 0, 0, 0x6B, 1, 0, 0x11])
+    frames.append(bytes([len(header + data), 20, 1]) + header + data)
+
+texts = [line.split("\t") for line in (ROOT / "tests/data/text/vectors.tsv").read_text(encoding="utf-8").splitlines()]
+seeds = {
+    # The body alone, for the classes that a fuzzer cannot make a MAC for, and the whole.
+    "wire_open": payloads + [payload[2:-8] for payload in payloads],
+    "wire_records": [bytes.fromhex(digits) for digits in re.findall(r"^bytes (\w+)$", page, re.M)]
+    + [text.encode() for text in re.findall(r"^text (compotastic:\S+)$", page, re.M)],
+    "mesh_packet": frames + [b"".join(frames[at : at + 3]) for at in range(0, len(frames), 3)],
+    "text_decode": [bytes([2 * int(row[0]) + 1]) + bytes.fromhex(row[1]) for row in texts if len(row) > 1]
+    + [b"\0" + row[2].encode() for row in texts if len(row) > 2],
+    "model_files": [bytes([8, 11, 16, 90, 12, 3, 40, 9, 32, 24]) + b"two hikers 12 m missing?" + bytes(range(200))],
+    "bundle_manifest": [bytes.fromhex(digits) for digits in bundles.values()],
+    # True pieces and combinations; the same with a false one and a power cut between.
+    "bundle_symbols": [
+        bytes([99, 9, 10]) + b"".join(bytes([0xC0, 0, n, 0]) for n in range(9)),
+        bytes([99, 9, 3]) + b"".join(bytes([0xC1, 0, n, 1]) for n in range(24)),
+        bytes([99, 9, 3]) + b"".join(bytes([0x20 if n == 4 else 0x60 if n == 7 else 0xC1, 0, n, 1]) for n in range(40)),
+    ],
+}
+for target, inputs in seeds.items():
+    folder = HERE / "corpus" / target
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, data in enumerate(inputs):
+        (folder / f"seed-{number}").write_bytes(data)
+    print(f"{target}: {len(inputs)} seeds")
