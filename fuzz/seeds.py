@@ -30,7 +30,11 @@ seeds = {
     "mesh_packet": frames + [b"".join(frames[at : at + 3]) for at in range(0, len(frames), 3)],
     "text_decode": [bytes([2 * int(row[0]) + 1]) + bytes.fromhex(row[1]) for row in texts if len(row) > 1]
     + [b"\0" + row[2].encode() for row in texts if len(row) > 2],
-    "model_files": [bytes([8, 11, 16, 90, 12, 3, 40, 9, 32, 24]) + b"two hikers 12 m missing?" + bytes(range(200))],
+    "model_files": [
+        bytes([8, 11, 16, 90, 12, 3, 40, 9, 32, 24]) + b"two hikers 12 m missing?" + bytes(range(200)),
+        # One word over and over, and as many corrections as there may be, all for that word's key.
+        bytes([0, 0, 255, 90, 12, 3, 41, 255, 4, 249]) + b"no " * 83 + b"\xed\xd6\x00\x7f",
+    ],
     "bundle_manifest": [bytes.fromhex(digits) for digits in bundles.values()],
     # True pieces and combinations; the same with a false one and a power cut between.
     "bundle_symbols": [
