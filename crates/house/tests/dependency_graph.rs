@@ -14,7 +14,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("node", &["wire", "mesh", "text", "model", "bundle"]),
     ("sim", &["node", "mesh", "wire"]),
     ("text-train", &["text"]),
-    ("edge", &["bundle", "model", "text"]),
+    ("edge", &["bundle", "model"]),
     ("house", &[]),
     ("", &["bundle", "edge", "mesh", "model", "node", "sim", "text", "text-train", "wire"]),
 ];

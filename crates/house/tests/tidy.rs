@@ -23,7 +23,8 @@ fn committed_files_are_small() {
 #[test]
 fn sources_are_finished_and_can_be_held_in_the_head() {
     // Spelt in two halves, so that this file passes its own check.
-    let unfinished = [concat!("todo", "!("), concat!("unimple", "mented!("), concat!("FIX", "ME"), concat!("XX", "X")];
+    let unfinished =
+        [concat!("todo", "!("), concat!("unimple", "mented!("), concat!("FIX", "ME"), concat!("XX", "X")];
     let Some(files) = tracked_files() else {
         println!("SKIPPED: not a git checkout");
         return;

@@ -10,15 +10,17 @@
 #![forbid(unsafe_code)]
 
 mod encoder;
-mod features;
 mod task;
+mod words;
 
-pub use encoder::{BaseEncoder, ENCODER_HEADER, MAX_DIMS, Vector, write_encoder_header};
-pub use features::{FEATURES_MAX, Feature, features};
+pub use encoder::{
+    BaseEncoder, ENCODER_HEADER, EncoderShape, MAX_DIMS, MAX_EMBED, MAX_HIDDEN, SUBSPACE, Vector, piece_row,
+};
 pub use task::{
     Answer, CALIBRATION_POINTS, CORRECTION_BITS, Logits, MAX_CLASSES, TASK_HEADER, TaskHeader, TaskPart,
-    classify, logits,
+    classify, correction_keys, logits,
 };
+pub use words::{WORDS_MAX, Word, words};
 
 /// Why a file is not what it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

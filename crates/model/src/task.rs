@@ -7,7 +7,7 @@
 use crate::{
     ModelError, Scratch,
     encoder::{BaseEncoder, Vector},
-    features::{Feature, features},
+    words::{pair, words},
 };
 
 /// Bytes of the header.
@@ -155,8 +155,7 @@ impl<'a> TaskPart<'a> {
         (u16::from_le_bytes([entry[0], entry[1]]), usize::from(entry[2]), i32::from(entry[3] as i8))
     }
 
-    fn add_corrections(&self, hash: u32, logits: &mut Logits) {
-        let key = (hash >> (32 - CORRECTION_BITS)) as u16;
+    fn add_corrections(&self, key: u16, logits: &mut Logits) {
         let count = usize::from(self.header.corrections);
         // First entry whose hash is not below the key.
         let (mut low, mut high) = (0, count);
@@ -169,7 +168,8 @@ impl<'a> TaskPart<'a> {
             if found != key {
                 break;
             }
-            logits[class] += amount * i32::from(self.header.correction_step);
+            // A hostile part could name one correction for every word many times.
+            logits[class] = logits[class].saturating_add(amount * i32::from(self.header.correction_step));
             low += 1;
         }
     }
@@ -207,9 +207,19 @@ pub fn logits(
         let bias = i16::from_le_bytes([part.biases[2 * class], part.biases[2 * class + 1]]);
         *logit = (sum >> part.header.shift) + i32::from(bias);
     }
-    features(text, |feature| match feature {
-        Feature::Word(hash) | Feature::Pair(hash) => part.add_corrections(hash, out),
-        Feature::Piece(_) => {}
+    correction_keys(text, |key| part.add_corrections(key, out));
+}
+
+/// Calls `emit` with the key of each thing in a text that a correction can be for: words, and pairs of words.
+pub fn correction_keys(text: &str, mut emit: impl FnMut(u16)) {
+    let key = |hash: u32| (hash >> (32 - CORRECTION_BITS)) as u16;
+    let mut previous = None;
+    words(text, |word| {
+        let stem = word.stem();
+        emit(key(stem));
+        if let Some(before) = previous.replace(stem) {
+            emit(key(pair(before, stem)));
+        }
     });
 }
 
@@ -230,9 +240,9 @@ pub fn classify(base: &BaseEncoder<'_>, part: &TaskPart<'_>, text: &str, scratch
         .map(|(_, value)| *value)
         .max()
         .unwrap_or(0);
-    let confidence = calibrated(&part.header.calibration, values[best] - second);
+    let confidence = calibrated(&part.header.calibration, values[best].saturating_sub(second));
     let is_urgent = |class: usize| part.header.urgent >> class & 1 == 1;
-    let near = values[best] - i32::from(part.header.urgent_margin) * 16;
+    let near = values[best].saturating_sub(i32::from(part.header.urgent_margin) * 16);
     let urgent_near =
         !is_urgent(best) && values.iter().enumerate().any(|(class, value)| is_urgent(class) && *value > near);
     let unsure = confidence < part.header.threshold || urgent_near;

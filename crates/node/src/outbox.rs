@@ -1,7 +1,7 @@
 //! Reports that go on to the command post once their class is known.
 //!
-//! Urgent and high reports leave at once with their text. Codes wait and share a frame, since the fixed part of a
-//! packet costs more than ten codes. An entry stays until its receipt comes or it is too old; that is told, never
+//! Urgent and high reports leave at once. The others wait and share a frame, or ride along with one that cannot wait, since
+//! the fixed part of a packet costs more than ten codes. An entry stays until its receipt comes or it is too old; that is told, never
 //! hidden. The outbox holds [`CAPACITY`] entries; when it is full the least important, then oldest, is given up, and
 //! that is told too.
 
@@ -18,9 +18,11 @@ use crate::{
 
 /// Entries kept.
 pub const CAPACITY: usize = 32;
-/// Codes wait this long for company.
-pub const DIGEST_WAIT: Duration = Duration::from_secs(3600);
-/// So many codes leave without waiting longer.
+/// Routine reports wait this long for company.
+pub const ROUTINE_WAIT: Duration = Duration::from_secs(1200);
+/// Low ones wait this long.
+pub const LOW_WAIT: Duration = Duration::from_secs(3600);
+/// So many that have not been sent leave without waiting longer.
 pub const DIGEST_COUNT: usize = 12;
 /// A report that could not be delivered for this long is given up.
 pub const LIFETIME: Duration = Duration::from_secs(6 * 3600);
@@ -84,7 +86,11 @@ impl Outbox {
         {
             given_up = Some(self.entries.remove(index).job);
         }
-        let next_at = if form == Form::Code && priority < Priority::High { now + DIGEST_WAIT } else { now };
+        let next_at = match priority {
+            Priority::Low => now + LOW_WAIT,
+            Priority::Routine => now + ROUTINE_WAIT,
+            Priority::High | Priority::Urgent => now,
+        };
         let entry = Entry {
             job,
             class,
@@ -100,20 +106,16 @@ impl Outbox {
         };
         // There is room: an entry was removed above if there was none.
         let _ = self.entries.push(entry);
-        if self.entries.iter().filter(|entry| entry.form == Form::Code && entry.attempts == 0).count()
-            >= DIGEST_COUNT
-        {
-            for entry in
-                self.entries.iter_mut().filter(|entry| entry.form == Form::Code && entry.attempts == 0)
-            {
+        if self.entries.iter().filter(|entry| entry.attempts == 0).count() >= DIGEST_COUNT {
+            for entry in self.entries.iter_mut().filter(|entry| entry.attempts == 0) {
                 entry.next_at = now;
             }
         }
         given_up
     }
 
-    /// The indices of the entries that should share the next frame: the most urgent due one first, then codes that
-    /// have not been sent yet for company. Empty when nothing is due.
+    /// The indices of the entries that should share the next frame: the most urgent due one first, then what has not
+    /// been sent yet or is due too, for company. Empty when nothing is due.
     pub fn due(&self, now: Instant) -> Vec<usize, CAPACITY> {
         let mut order: Vec<usize, CAPACITY> = Vec::new();
         let Some(first) = self
@@ -128,7 +130,7 @@ impl Outbox {
         };
         let _ = order.push(first);
         for (index, entry) in self.entries.iter().enumerate() {
-            let company = entry.form == Form::Code && (entry.attempts == 0 || now >= entry.next_at);
+            let company = entry.attempts == 0 || now >= entry.next_at;
             if index != first && company {
                 let _ = order.push(index);
             }
@@ -201,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_wait_for_company_and_ride_along() {
+    fn what_is_not_pressing_waits_for_company_and_rides_along() {
         let mut outbox = Outbox::default();
         push(&mut outbox, at(0), 1, Priority::Routine, Form::Code);
         assert!(outbox.due(at(10)).is_empty());
@@ -218,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dozen_codes_leave_at_once() {
+    fn a_dozen_leave_at_once() {
         let mut outbox = Outbox::default();
         for job in 0..DIGEST_COUNT as u32 {
             push(&mut outbox, at(1), job, Priority::Low, Form::Code);

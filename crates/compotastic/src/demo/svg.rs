@@ -1,0 +1,290 @@
+//! Small SVG drawings: a map, stacked bars over time, step curves. No scripts, no outside resources.
+
+use std::fmt::Write as _;
+
+/// Width of each drawing, user units.
+const WIDTH: f64 = 720.0;
+const MARGIN_LEFT: f64 = 54.0;
+const MARGIN_RIGHT: f64 = 12.0;
+const MARGIN_TOP: f64 = 12.0;
+const MARGIN_BOTTOM: f64 = 40.0;
+
+/// One coloured series of values over equal time bins.
+pub struct Series {
+    /// Legend.
+    pub name: String,
+    /// CSS colour.
+    pub colour: &'static str,
+    /// One value per bin.
+    pub values: Vec<f64>,
+}
+
+struct Frame {
+    height: f64,
+    x_max: f64,
+    y_max: f64,
+}
+
+impl Frame {
+    fn x(&self, value: f64) -> f64 {
+        MARGIN_LEFT + value / self.x_max * (WIDTH - MARGIN_LEFT - MARGIN_RIGHT)
+    }
+    fn y(&self, value: f64) -> f64 {
+        self.height - MARGIN_BOTTOM - value / self.y_max * (self.height - MARGIN_TOP - MARGIN_BOTTOM)
+    }
+
+    fn axes(&self, out: &mut String, x_label: &str, y_label: &str, x_step: f64) {
+        let step = nice_step(self.y_max);
+        let mut tick = 0.0;
+        while tick <= self.y_max * 1.0001 {
+            let y = self.y(tick);
+            let right = WIDTH - MARGIN_RIGHT;
+            let _ = write!(
+                out,
+                r#"<line x1="{MARGIN_LEFT}" x2="{right}" y1="{y:.1}" y2="{y:.1}" class="grid"/><text x="{:.1}" y="{:.1}" text-anchor="end">{}</text>"#,
+                MARGIN_LEFT - 6.0,
+                y + 4.0,
+                short(tick)
+            );
+            tick += step;
+        }
+        let mut tick = 0.0;
+        while tick <= self.x_max * 1.0001 {
+            let _ = write!(
+                out,
+                r#"<text x="{:.1}" y="{:.1}" text-anchor="middle">{}</text>"#,
+                self.x(tick),
+                self.height - MARGIN_BOTTOM + 16.0,
+                short(tick)
+            );
+            tick += x_step;
+        }
+        let _ = write!(
+            out,
+            r#"<text x="{:.1}" y="{:.1}" text-anchor="middle">{}</text><text x="14" y="{:.1}" text-anchor="middle" transform="rotate(-90 14 {:.1})">{}</text>"#,
+            WIDTH / 2.0,
+            self.height - 6.0,
+            escape(x_label),
+            self.height / 2.0,
+            self.height / 2.0,
+            escape(y_label)
+        );
+    }
+}
+
+fn nice_step(max: f64) -> f64 {
+    let rough = (max / 5.0).max(1e-9);
+    let power = 10f64.powf(rough.log10().floor());
+    let unit = rough / power;
+    let nice = if unit <= 1.0 {
+        1.0
+    } else if unit <= 2.0 {
+        2.0
+    } else if unit <= 5.0 {
+        5.0
+    } else {
+        10.0
+    };
+    nice * power
+}
+
+fn short(value: f64) -> String {
+    if value.fract().abs() < 1e-9 { format!("{value:.0}") } else { format!("{value:.2}") }
+}
+
+/// Text made safe for SVG and HTML.
+pub fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+fn open(height: f64, title: &str) -> String {
+    format!(r#"<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{}">"#, escape(title))
+}
+
+/// Stacked bars over time. `bin_h` is the width of a bin in hours; `marks` are vertical lines with a label.
+pub fn stacked_bars(
+    title: &str,
+    y_label: &str,
+    bin_h: f64,
+    series: &[Series],
+    marks: &[(f64, &str)],
+) -> String {
+    let bins = series.iter().map(|one| one.values.len()).max().unwrap_or(0).max(1);
+    let total =
+        |bin: usize| series.iter().map(|one| one.values.get(bin).copied().unwrap_or(0.0)).sum::<f64>();
+    let y_max = (0..bins).map(total).fold(1e-6, f64::max) * 1.05;
+    let frame = Frame { height: 260.0, x_max: bins as f64 * bin_h, y_max };
+    let mut out = open(frame.height, title);
+    frame.axes(&mut out, "hours", y_label, nice_step(frame.x_max));
+    for bin in 0..bins {
+        let mut base = 0.0;
+        for one in series {
+            let value = one.values.get(bin).copied().unwrap_or(0.0);
+            if value > 0.0 {
+                let (left, right) = (frame.x(bin as f64 * bin_h), frame.x((bin + 1) as f64 * bin_h));
+                let (top, bottom) = (frame.y(base + value), frame.y(base));
+                let _ = write!(
+                    out,
+                    r#"<rect x="{left:.1}" y="{top:.1}" width="{:.1}" height="{:.1}" fill="{}"><title>{}: {value:.1}</title></rect>"#,
+                    (right - left - 0.6).max(0.4),
+                    bottom - top,
+                    one.colour,
+                    escape(&one.name)
+                );
+            }
+            base += value;
+        }
+    }
+    for (hour, label) in marks {
+        let x = frame.x(*hour);
+        let _ = write!(
+            out,
+            r#"<line x1="{x:.1}" x2="{x:.1}" y1="{MARGIN_TOP}" y2="{:.1}" class="mark"/><text x="{:.1}" y="22">{}</text>"#,
+            frame.height - MARGIN_BOTTOM,
+            x + 4.0,
+            escape(label)
+        );
+    }
+    out.push_str("</svg>");
+    out.push_str(&legend(series.iter().map(|one| (one.colour, one.name.as_str()))));
+    out
+}
+
+/// A line through points, as steps or straight.
+pub fn curve(
+    title: &str,
+    labels: (&str, &str),
+    x_max: f64,
+    y_max: f64,
+    points: &[(f64, f64)],
+    steps: bool,
+) -> String {
+    let frame = Frame { height: 240.0, x_max: x_max.max(1e-6), y_max: y_max.max(1e-6) };
+    let mut out = open(frame.height, title);
+    frame.axes(&mut out, labels.0, labels.1, nice_step(frame.x_max));
+    let mut path = String::new();
+    let mut last: Option<f64> = None;
+    for (x, y) in points {
+        let (px, py) = (frame.x(*x), frame.y(*y));
+        match last {
+            None => {
+                let _ = write!(path, "M{px:.1} {py:.1}");
+            }
+            Some(previous) if steps => {
+                let _ = write!(path, "L{px:.1} {previous:.1}L{px:.1} {py:.1}");
+            }
+            Some(_) => {
+                let _ = write!(path, "L{px:.1} {py:.1}");
+            }
+        }
+        last = Some(py);
+    }
+    let _ = write!(out, r#"<path d="{path}" class="curve"/>"#);
+    if !steps {
+        for (x, y) in points {
+            let _ = write!(
+                out,
+                r#"<circle cx="{:.1}" cy="{:.1}" r="2.5" class="dot"><title>{x:.2}, {y:.3}</title></circle>"#,
+                frame.x(*x),
+                frame.y(*y)
+            );
+        }
+    }
+    out.push_str("</svg>");
+    out
+}
+
+/// A node on the map.
+pub struct MapNode {
+    /// Name shown.
+    pub name: String,
+    /// Metres.
+    pub x_m: f64,
+    /// Metres.
+    pub y_m: f64,
+    /// CSS class: `edge`, `updated` or `waiting`.
+    pub class: &'static str,
+    /// Shown when pointed at.
+    pub detail: String,
+}
+
+/// The map: links as lines, nodes as dots, a scale bar.
+pub fn map(nodes: &[MapNode], links: &[(usize, usize)]) -> String {
+    let bound = |pick: fn(&MapNode) -> f64| {
+        let (low, high) = nodes
+            .iter()
+            .map(pick)
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
+        (low, (high - low).max(1.0))
+    };
+    let (x_low, x_span) = bound(|node| node.x_m);
+    let (y_low, y_span) = bound(|node| node.y_m);
+    let scale = (WIDTH - 60.0) / x_span.max(y_span * 1.2);
+    let height = y_span * scale + 90.0;
+    let at = |node: &MapNode| (30.0 + (node.x_m - x_low) * scale, 30.0 + (node.y_m - y_low) * scale);
+    let mut out = open(height, "map of the nodes and their links");
+    for (a, b) in links {
+        let (Some(a), Some(b)) = (nodes.get(*a), nodes.get(*b)) else { continue };
+        let ((x1, y1), (x2, y2)) = (at(a), at(b));
+        let _ = write!(out, r#"<line x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}" class="link"/>"#);
+    }
+    for node in nodes {
+        let (x, y) = at(node);
+        let radius = if node.class == "edge" { 9 } else { 6 };
+        let _ = write!(
+            out,
+            r#"<circle cx="{x:.1}" cy="{y:.1}" r="{radius}" class="{}"><title>{}</title></circle><text x="{:.1}" y="{:.1}">{}</text>"#,
+            node.class,
+            escape(&node.detail),
+            x + 9.0,
+            y + 4.0,
+            escape(&node.name)
+        );
+    }
+    let bar_m = nice_step(x_span) / 2.0;
+    let bar = bar_m * scale;
+    let _ = write!(
+        out,
+        r#"<line x1="30" x2="{:.1}" y1="{:.1}" y2="{:.1}" class="mark"/><text x="30" y="{:.1}">{} km</text></svg>"#,
+        30.0 + bar,
+        height - 26.0,
+        height - 26.0,
+        height - 10.0,
+        short(bar_m / 1000.0)
+    );
+    out
+}
+
+fn legend<'a>(items: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let mut out = String::from(r#"<p class="legend">"#);
+    for (colour, name) in items {
+        let _ = write!(out, r#"<span><i style="background:{colour}"></i>{}</span>"#, escape(name));
+    }
+    out.push_str("</p>");
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_from_files_cannot_break_out_of_the_page() {
+        let node = MapNode {
+            name: "<script>".into(),
+            x_m: 0.0,
+            y_m: 0.0,
+            class: "edge",
+            detail: "\"><script>alert(1)</script>".into(),
+        };
+        let drawn = map(&[node], &[(0, 7)]);
+        assert!(!drawn.contains("<script>"));
+    }
+
+    #[test]
+    fn empty_series_still_draw_axes() {
+        let drawn = stacked_bars("t", "s", 1.0, &[], &[]);
+        assert!(drawn.starts_with("<svg") && drawn.contains("hours"));
+        assert!(curve("t", ("x", "y"), 0.0, 0.0, &[], true).contains("<path"));
+    }
+}
