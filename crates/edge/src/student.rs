@@ -25,6 +25,7 @@ pub fn distil_student(
         .map(|(text, class)| Sample {
             text,
             probabilities: (0..classes).map(|other| f64::from(u8::from(other == *class))).collect(),
+            labelled: true,
         })
         .collect();
     let mut texts: Vec<&str> = task.unlabelled.iter().map(String::as_str).collect();
@@ -32,6 +33,10 @@ pub fn distil_student(
     texts.sort_unstable();
     texts.dedup();
     texts.retain(|text| task.train.iter().all(|(other, _)| other != text));
-    samples.extend(texts.into_iter().filter_map(|text| Some(Sample { text, probabilities: answers(text)? })));
+    samples.extend(
+        texts
+            .into_iter()
+            .filter_map(|text| Some(Sample { text, probabilities: answers(text)?, labelled: false })),
+    );
     distil_task(&BaseEncoder::parse(BASE_ENCODER)?, &samples, classes, task.urgent_mask(), config)
 }

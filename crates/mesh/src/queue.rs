@@ -41,6 +41,7 @@ pub(crate) struct TxQueue {
 }
 
 /// What became of a packet that was to be queued.
+#[allow(clippy::large_enum_variant, reason = "lives for one call; a box would need an allocator")]
 pub(crate) enum Pushed {
     /// It waits.
     Queued,

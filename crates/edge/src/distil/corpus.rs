@@ -224,7 +224,7 @@ fn wordnet(
             let definition = parts[0].trim().trim_end_matches(';').trim();
             if uses >= config.definition_uses {
                 // Half of them with the word that they define.
-                let named = gathered.texts.len() % 2 == 0;
+                let named = gathered.texts.len().is_multiple_of(2);
                 gathered.add(&if named { format!("{first}: {definition}") } else { definition.to_string() });
             }
             for index in 0..words {

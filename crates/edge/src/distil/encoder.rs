@@ -65,14 +65,14 @@ impl DistilConfig {
     pub fn small() -> Self {
         Self {
             embed: 128,
-            hidden: 512,
-            dims: 192,
+            hidden: 384,
+            dims: 128,
             words: 30_000,
             pieces: 20_000,
-            passes: 6,
-            quantised_passes: 3,
+            passes: 9,
+            quantised_passes: 4,
             rate: 3e-3,
-            batch: 512,
+            batch: 256,
         }
     }
 }

@@ -39,7 +39,7 @@ pub fn targets(embeddings: &[Vec<f32>], dims: usize) -> Vec<Vec<f32>> {
 fn principal(covariance: &[f64], width: usize, dims: usize) -> Vec<Vec<f64>> {
     let mut draws = Draws::new(7);
     let mut basis: Vec<Vec<f64>> = (0..dims)
-        .map(|_| (0..width).map(|_| draws.next() as f64 / u64::MAX as f64 - 0.5).collect())
+        .map(|_| (0..width).map(|_| draws.bits() as f64 / u64::MAX as f64 - 0.5).collect())
         .collect();
     for _ in 0..30 {
         for axis in &mut basis {

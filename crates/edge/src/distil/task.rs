@@ -20,6 +20,8 @@ pub const PART_MAX: usize = 4096;
 /// Fewest samples to learn from.
 const SAMPLES_MIN: usize = 4;
 const FOLDS: usize = 5;
+/// How often a teacher is right on a labelled report that its student gets wrong. Such reports are the hard ones.
+const TEACHER_RIGHT: f64 = 0.6;
 /// Fractional bits of logits on the device.
 const LOGIT_UNIT: f64 = 256.0;
 
@@ -53,6 +55,8 @@ pub struct Sample<'a> {
     pub text: &'a str,
     /// One probability per class.
     pub probabilities: Vec<f64>,
+    /// A person's label, not the teacher's answer.
+    pub labelled: bool,
 }
 
 /// A point of the trade-off curve, measured out of fold.
@@ -91,6 +95,7 @@ struct Prepared {
     vectors: Vec<Vec<f64>>,
     keys: Vec<Vec<u16>>,
     labels: Vec<Vec<f64>>,
+    labelled: Vec<bool>,
 }
 
 /// Makes a part from samples. `urgent`: bit n for class n.
@@ -119,8 +124,8 @@ pub fn distil_task(
     let student = train(&prepared, &all, classes, decay, strength, corrections_max);
     let judged: Vec<Judged> = out_of_fold
         .iter()
-        .zip(&prepared.labels)
-        .map(|(logits, label)| judge(logits, label, urgent))
+        .zip(prepared.labels.iter().zip(&prepared.labelled))
+        .map(|(logits, (label, labelled))| judge(logits, label, *labelled, urgent))
         .collect();
     let calibration = calibrate(&judged);
     let urgent_margin = choose_urgent_margin(&judged);
@@ -134,7 +139,8 @@ pub fn distil_task(
 
 fn prepare(base: &BaseEncoder<'_>, samples: &[Sample<'_>]) -> Prepared {
     let mut vector = [0; MAX_DIMS];
-    let mut prepared = Prepared { vectors: Vec::new(), keys: Vec::new(), labels: Vec::new() };
+    let mut prepared =
+        Prepared { vectors: Vec::new(), keys: Vec::new(), labels: Vec::new(), labelled: Vec::new() };
     for sample in samples {
         base.encode(sample.text, &mut vector);
         prepared.vectors.push(vector[..base.dims()].iter().map(|value| f64::from(*value) / 1024.0).collect());
@@ -142,6 +148,7 @@ fn prepare(base: &BaseEncoder<'_>, samples: &[Sample<'_>]) -> Prepared {
         correction_keys(sample.text, |key| keys.push(key));
         prepared.keys.push(keys);
         prepared.labels.push(sample.probabilities.clone());
+        prepared.labelled.push(sample.labelled);
     }
     prepared
 }
@@ -193,8 +200,8 @@ fn corrections(
         for key in &prepared.keys[*index] {
             let entry = pull.entry(*key).or_insert_with(|| (0.0, vec![0.0; classes]));
             entry.0 += 1.0;
-            for class in 0..classes {
-                entry.1[class] += prepared.labels[*index][class] - guess[class];
+            for ((sum, label), guess) in entry.1.iter_mut().zip(&prepared.labels[*index]).zip(&guess) {
+                *sum += label - guess;
             }
         }
     }
@@ -290,7 +297,7 @@ struct Judged {
     urgent_gap: Option<f64>,
 }
 
-fn judge(logits: &[f64], label: &[f64], urgent: u64) -> Judged {
+fn judge(logits: &[f64], label: &[f64], labelled: bool, urgent: u64) -> Judged {
     let (answer, teacher) = (argmax(logits), argmax(label));
     let second = logits
         .iter()
@@ -308,7 +315,7 @@ fn judge(logits: &[f64], label: &[f64], urgent: u64) -> Judged {
     let urgent_gap = (!is_urgent(answer) && best_urgent > f64::MIN).then_some(logits[answer] - best_urgent);
     Judged {
         right: answer == teacher,
-        loss: label[teacher] - label[answer],
+        loss: (label[teacher] - label[answer]) * if labelled { TEACHER_RIGHT } else { 1.0 },
         margin: logits[answer] - second,
         urgent_missed: is_urgent(teacher) && !is_urgent(answer),
         urgent_gap,
