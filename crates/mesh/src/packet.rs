@@ -15,7 +15,7 @@ pub const MAX_PAYLOAD: usize = 233;
 pub const MAX_RECEIVED: usize = 234;
 
 /// A node's number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Default, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeNum(pub u32);
 
 impl NodeNum {
@@ -35,11 +35,11 @@ impl fmt::Display for NodeNum {
 }
 
 /// A packet's id; with the sender it is unique on the mesh.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Default, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PacketId(pub u32);
 
 /// The header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Default, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Destination.
     pub to: NodeNum,

@@ -275,6 +275,8 @@ pub struct Agent<'a, F: NorFlash> {
     pub(crate) events: Deque<AgentEvent, EVENTS>,
     /// When the agent started: it listens before it calls into the mesh.
     pub(crate) started: Instant,
+    /// Open calls in a row that nobody offered to take; no further one goes out before that time.
+    pub(crate) calls: (u8, Instant),
     /// Frames that were refused (bad MAC, replayed, malformed, unknown), for the status record.
     pub(crate) refused_frames: u32,
 }
@@ -311,6 +313,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             replies: Deque::new(),
             events: Deque::new(),
             started: now,
+            calls: (0, Instant::ZERO),
             refused_frames: 0,
         })
     }
@@ -431,7 +434,9 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             Frame::SymbolRequest(request) => self.handle_symbol_request(now, incoming, &request),
             Frame::Record(record) => self.handle_record(now, incoming, &record),
             Frame::RecordRequest(request) if for_us => self.handle_record_request(now, incoming, &request),
-            Frame::Request(_) | Frame::Result(_) | Frame::Report(_) | Frame::RecordRequest(_) => {}
+            // Whoever answers others is there.
+            Frame::Result(_) => self.registry.handle_answer(now, incoming.from),
+            Frame::Request(_) | Frame::Report(_) | Frame::RecordRequest(_) => {}
         }
     }
 

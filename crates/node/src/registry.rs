@@ -19,6 +19,9 @@ pub const EXPIRY: Duration = Duration::from_secs(3 * 3600 + 600);
 const SILENCE: Duration = Duration::from_secs(600);
 /// Longest time that an executor is passed over for: avoidance of a bad peer is local and expires.
 const SILENCE_MAX: Duration = Duration::from_secs(3600);
+/// So many silences in a row are put down to the air between: the next beacon ends the avoidance. More than that, and only an
+/// answer does before its time.
+const FORGIVEN: u8 = 2;
 /// Beacons hold battery and load in a nibble; below this battery level a node is spared.
 const BATTERY_LOW: u8 = 3;
 
@@ -67,6 +70,9 @@ impl Registry {
             entry.beacon = *beacon;
             entry.heard_at = now;
             entry.hops_away = hops_away;
+            if entry.silences <= FORGIVEN {
+                entry.avoided_until = now;
+            }
             return news;
         }
         if self.entries.is_full()

@@ -19,8 +19,11 @@ use crate::{
 pub const KIND_CLASSIFY: u8 = 0;
 /// A node listens this long after its start before it calls into the mesh for executors: a beacon may come.
 const LISTEN_FIRST: Duration = Duration::from_secs(300);
-/// Between two open calls of a job that nobody offered to do.
+/// Between two open calls of this node, whichever their jobs; doubles while nobody offers. A call is a flood, and when nobody
+/// answers the air is often the reason.
 const CALL_AGAIN: Duration = Duration::from_secs(300);
+/// It doubles so many times at most.
+const CALL_DOUBLINGS: u8 = 3;
 /// Requests to one executor before it counts as silent.
 const TRIES_PER_EXECUTOR: u8 = 4;
 
@@ -60,6 +63,10 @@ impl<F: NorFlash> Agent<'_, F> {
             self.jobs.at(index).next_at = listen_until;
             return None;
         }
+        if executor.is_none() && now < self.calls.1 {
+            self.jobs.at(index).next_at = self.calls.1;
+            return None;
+        }
         let (to, phase) = match executor {
             Some(executor) => (executor, Phase::Asked(executor)),
             None => (NodeNum::BROADCAST, Phase::Calling),
@@ -95,7 +102,9 @@ impl<F: NorFlash> Agent<'_, F> {
         let job = self.jobs.at(index);
         job.handle_sent(now, id, phase, link.flood_time, &mut self.rng);
         if phase == Phase::Calling {
-            job.next_at = job.next_at.max(now + CALL_AGAIN);
+            let wait = Duration::from_micros(CALL_AGAIN.as_micros() << self.calls.0);
+            job.next_at = job.next_at.max(now + wait);
+            self.calls = ((self.calls.0 + 1).min(CALL_DOUBLINGS), now + wait);
         }
         Some(out)
     }
@@ -139,6 +148,7 @@ impl<F: NorFlash> Agent<'_, F> {
         if let Some(job) = self.jobs.by_reference(offer.job)
             && job.phase == Phase::Calling
         {
+            self.calls = (0, now);
             job.phase = Phase::Awarding(incoming.from);
             job.attempts_here = 0;
             job.next_at = now;

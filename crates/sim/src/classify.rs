@@ -62,7 +62,7 @@ impl Traffic {
             Self::Record => "manifests",
             Self::Symbol => "symbols",
             Self::SymbolRequest => "symbol requests",
-            Self::Ack => "stock acks",
+            Self::Ack => "acks",
             Self::Stock => "stock broadcasts",
             Self::Text => "texts",
             Self::Other => "other",
@@ -103,6 +103,8 @@ pub enum Category {
     SymbolRequest,
     /// A stock acknowledgement, or another routing message.
     Ack,
+    /// A bare header: a hop says that it has passed the packet on.
+    HopAck,
     /// Stock NodeInfo.
     NodeInfo,
     /// Stock position.
@@ -117,7 +119,7 @@ pub enum Category {
 
 impl Category {
     /// All categories.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Request,
         Self::Offer,
         Self::Award,
@@ -133,6 +135,7 @@ impl Category {
         Self::Symbol,
         Self::SymbolRequest,
         Self::Ack,
+        Self::HopAck,
         Self::NodeInfo,
         Self::Position,
         Self::Telemetry,
@@ -151,7 +154,7 @@ impl Category {
             }
             Self::Symbol => Traffic::Symbol,
             Self::SymbolRequest => Traffic::SymbolRequest,
-            Self::Ack => Traffic::Ack,
+            Self::Ack | Self::HopAck => Traffic::Ack,
             Self::NodeInfo | Self::Position | Self::Telemetry => Traffic::Stock,
             Self::Text => Traffic::Text,
             Self::Other => Traffic::Other,
@@ -181,6 +184,9 @@ const OTHER: Sorted = Sorted { category: Category::Other, alert: false };
 /// Sorts a frame by header, port and, on our own port, the frame's class and contents.
 pub fn sort(channels: &[Channel], frame: &[u8]) -> Sorted {
     let Some(header) = Header::parse(frame) else { return OTHER };
+    if frame.len() == HEADER && channels.iter().any(|channel| channel.hash() == header.channel_hash) {
+        return Sorted { category: Category::HopAck, alert: false };
+    }
     for channel in channels.iter().filter(|channel| channel.hash() == header.channel_hash) {
         let mut clear = frame[HEADER..].to_vec();
         ctr_apply(&channel.key, header.from, header.id, &mut clear);

@@ -302,7 +302,7 @@ impl State<'_> {
 
     fn job_airtime_us(&self) -> u64 {
         let ledger = &self.swarm.world.ledger;
-        ledger.sum(Traffic::Job).airtime_us + ledger.sum(Traffic::Report).airtime_us
+        [Traffic::Job, Traffic::Report, Traffic::Ack].map(|kind| ledger.sum(kind).airtime_us).iter().sum()
     }
 
     fn finish(mut self, wall_s: f64) -> Result<Run> {
