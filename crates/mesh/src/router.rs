@@ -216,8 +216,8 @@ struct Seen {
     id: PacketId,
     /// Relayed, or given up in favour of another relay: further copies are not relayed.
     handled: bool,
-    /// Times that we passed it on by name.
-    forwarded: u8,
+    /// We passed it on because we were named.
+    forwarded: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -469,7 +469,7 @@ impl Router {
     /// After a transmission: what has to be heard before the packet is done with?
     fn await_delivery(&mut self, now: Instant, packet: Queued) {
         let header = packet.header;
-        if header.to == NodeNum::BROADCAST {
+        if header.to == NodeNum::BROADCAST || packet.data.is_empty() {
             return;
         }
         if let Some(index) = self.pending.iter().position(|pending| pending.packet.is(header.from, header.id))
@@ -541,8 +541,10 @@ impl Router {
         self.utilization.record(now, airtime);
         let Some(header) = Header::parse(frame) else { return };
         let data = &frame[HEADER..];
-        self.hear_relay(&header);
-        if header.from == self.config.num {
+        // A bare header says that its sender has passed the packet on, or is its destination. It is not the packet.
+        let hop_ack = data.is_empty();
+        self.hear_relay(&header, hop_ack);
+        if header.from == self.config.num || hop_ack {
             return;
         }
         self.routes.learn(now, &header, snr_qdb, self.modem.snr_limit_qdb());
@@ -562,30 +564,56 @@ impl Router {
         }
     }
 
-    /// Somebody passes on a packet that we wait to see passed on.
-    fn hear_relay(&mut self, header: &Header) {
+    /// Somebody passes on a packet that we wait to see passed on, or says that it did.
+    fn hear_relay(&mut self, header: &Header, hop_ack: bool) {
         let own = self.config.num.last_byte();
         if header.relay_node == own {
             return;
         }
         let routes = &mut self.routes;
         self.pending.retain(|pending| {
+            let waits = &pending.packet.header;
             let same = pending.packet.is(header.from, header.id);
-            let passed_on = header.hop_limit < pending.packet.header.hop_limit;
-            let done = same && passed_on && !pending.last_hop;
+            let passed_on = header.hop_limit < waits.hop_limit;
+            let done = same && passed_on && (!pending.last_hop || hop_ack);
             if done {
-                routes.handle_success(header.to);
+                routes.handle_success(waits.to);
             }
             !done
         });
     }
 
+    /// The previous hop repeats what we have passed on, or taken as its destination: tells it so by the bare header, half
+    /// the air time of passing it on again, which the hops after us would do again too.
+    fn acknowledge_hop(&mut self, now: Instant, header: &Header) {
+        let airtime = self.time_on_air(HEADER);
+        let own = self.config.num.last_byte();
+        let packet = Queued {
+            // Nobody is asked to pass it on.
+            header: Header {
+                hop_limit: header.hop_limit.saturating_sub(1),
+                next_hop: own,
+                relay_node: own,
+                want_ack: false,
+                ..*header
+            },
+            data: Vec::new(),
+            port: None,
+            originated: false,
+            gate: Gate::Normal,
+            priority: Priority::Ack,
+            airtime,
+            ready_at: now + self.own_backoff(now),
+            snr_qdb: 0,
+            sequence: 0,
+        };
+        self.enqueue(now, packet);
+    }
+
     fn handle_copy(&mut self, now: Instant, header: &Header, data: &[u8], snr_qdb: i16, airtime: Duration) {
         let repeated_by_origin = header.hops_away() == Some(0) && header.hop_start > 0;
         if header.to == self.config.num {
-            if header.want_ack || repeated_by_origin {
-                self.repeat_reply(now, header, data);
-            }
+            self.handle_repeated(now, header, data, repeated_by_origin);
             return;
         }
         let Some(seen) = self.seen.iter_mut().find(|seen| seen.from == header.from && seen.id == header.id)
@@ -594,8 +622,13 @@ impl Router {
         };
         let by_name = header.next_hop == self.config.num.last_byte();
         if by_name {
-            // The previous hop did not hear us pass it on, or names us only now.
-            if seen.forwarded < 3 && !self.queue.contains(header.from, header.id) {
+            if self.queue.contains(header.from, header.id) {
+                return;
+            }
+            if seen.forwarded {
+                self.acknowledge_hop(now, header);
+            } else {
+                // It names us only now.
                 self.consider_relay(now, header, data, snr_qdb, airtime);
             }
             return;
@@ -618,15 +651,30 @@ impl Router {
         }
     }
 
-    /// The sender repeats what we have delivered: it did not get our answer.
-    fn repeat_reply(&mut self, now: Instant, header: &Header, data: &[u8]) {
+    /// The sender, or the hop before us, repeats what we have delivered: it did not hear our answer.
+    fn handle_repeated(&mut self, now: Instant, header: &Header, data: &[u8], by_origin: bool) {
+        if !(header.want_ack || by_origin) {
+            return;
+        }
         let Some((port, channel)) = self.read(header, data, |data, channel| (data.port, channel)) else {
             return;
         };
-        if port == self.config.own_port {
+        if port != self.config.own_port {
+            if header.want_ack {
+                self.acknowledge(now, header, channel);
+            }
+            return;
+        }
+        let answers = |packet: &Queued| packet.header.to == header.from && packet.originated;
+        if self.queue.packets.iter().any(answers) || self.queue.contains(header.from, header.id) {
+            // Our answer is about to go.
+            return;
+        }
+        let answered = self.pending.iter().any(|pending| answers(&pending.packet));
+        if by_origin && !answered {
             self.push_event(RouterEvent::Duplicate { from: header.from, id: header.id });
-        } else if header.want_ack {
-            self.acknowledge(now, header, channel);
+        } else if header.next_hop == self.config.num.last_byte() {
+            self.acknowledge_hop(now, header);
         }
     }
 
@@ -747,7 +795,7 @@ impl Router {
                 self.seen.iter_mut().find(|seen| seen.from == header.from && seen.id == header.id)
         {
             seen.handled = true;
-            seen.forwarded += u8::from(by_name);
+            seen.forwarded |= by_name;
         }
     }
 
@@ -755,7 +803,7 @@ impl Router {
         if self.seen.is_full() {
             self.seen.pop_front();
         }
-        let _ = self.seen.push_back(Seen { from, id, handled, forwarded: 0 });
+        let _ = self.seen.push_back(Seen { from, id, handled, forwarded: false });
     }
 
     /// Energy of this length was heard and could not be decoded.

@@ -97,6 +97,6 @@ impl<F: NorFlash> Agent<'_, F> {
             // A new neighbour: let it know us.
             self.beacon_soon(now);
         }
-        self.handle_neighbour_progress(now, incoming.from, hops, beacon);
+        self.handle_neighbour_progress(now, hops, beacon);
     }
 }

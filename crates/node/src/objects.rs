@@ -9,8 +9,9 @@
 //!    same requester asks again, which shows that it does not hear that other sender.
 //! 4. A node that has completed the object tells so in its beacon; neighbours that lack it ask by themselves.
 //!
-//! A node that missed the manifest learns of it from a beacon or a symbol with a tag it does not know, and asks the
-//! sender for the record. All this is bulk: behind the 25 % gate, paced by the governor.
+//! A node that missed the manifest learns of it from a beacon or a symbol with a tag it does not know; one that missed the
+//! delegation learns so from the manifest. It asks its neighbours for the record ([`Wanted`]), zero-hop; one of those that
+//! hold it answers, zero-hop, and the others stay silent. All this is bulk: behind the 25 % gate, paced by the governor.
 
 use compotastic_bundle::{Encoder, KeyId, SliceSource, build_stream, verify};
 use compotastic_mesh::{
@@ -43,6 +44,10 @@ pub(crate) const SYMBOLS_QUIET: Duration = Duration::from_secs(75);
 /// Between two requests that stay without effect; doubles up to [`ASK_AGAIN_MAX`].
 pub(crate) const ASK_AGAIN: Duration = Duration::from_secs(90);
 pub(crate) const ASK_AGAIN_MAX: Duration = Duration::from_secs(1800);
+/// Between two requests for a record that stay without effect; doubles.
+pub(crate) const RECORD_AGAIN: Duration = Duration::from_secs(30);
+/// A record that nobody gave after so many requests is given up until something names it again.
+pub(crate) const RECORD_REQUESTS: u8 = 8;
 /// Servers of one request wait a random part of this time for one another.
 pub(crate) const SERVE_JITTER: Duration = Duration::from_secs(15);
 /// A server that stayed silent in favour of another remembers the requester for this long.
@@ -69,6 +74,15 @@ pub(crate) struct Outgoing {
     pub(crate) hop_limit: u8,
     pub(crate) next_part: u8,
     pub(crate) not_before: Instant,
+}
+
+/// A record that is missing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) kind: RecordType,
+    pub(crate) tag: u32,
+    pub(crate) at: Instant,
+    pub(crate) asked: u8,
 }
 
 /// A node lacks pieces and asks for them.
@@ -107,7 +121,7 @@ pub(crate) struct Objects {
     pub(crate) delegation: Held,
     pub(crate) revocation: Held,
     pub(crate) outgoing: Vec<Outgoing, 4>,
-    pub(crate) wanted_record: Option<(RecordType, u32, NodeNum, Instant)>,
+    pub(crate) wanted_record: Option<Wanted>,
     pub(crate) refused: Vec<u32, REFUSED>,
     pub(crate) asking: Option<Asking>,
     pub(crate) serving: Option<Serving>,
@@ -132,6 +146,16 @@ impl Objects {
         }
     }
 
+    /// The record of a kind that can be passed on.
+    pub(crate) fn held(&self, kind: RecordType) -> Option<&Held> {
+        let held = match kind {
+            RecordType::Manifest => &self.manifest,
+            RecordType::Delegation => &self.delegation,
+            RecordType::Capability | RecordType::Revocation => return None,
+        };
+        held.complete.then_some(held)
+    }
+
     pub(crate) fn jitter(&mut self, most: Duration) -> Duration {
         let most_ms = (most.as_micros() / 1000).clamp(1, u64::from(u32::MAX)) as u32;
         Duration::from_millis(u64::from(self.rng.below(most_ms)))
@@ -148,7 +172,7 @@ impl Objects {
     pub(crate) fn poll_timeout(&self, governor: &Governor) -> Option<Instant> {
         let due = [
             self.outgoing.iter().map(|out| out.not_before).min(),
-            self.wanted_record.map(|(_, _, _, at)| at),
+            self.wanted_record.map(|wanted| wanted.at),
             self.asking.as_ref().map(|asking| asking.at),
             self.serving.as_ref().map(|serving| serving.begin_at),
         ]

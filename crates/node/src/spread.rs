@@ -12,21 +12,15 @@ use embedded_storage::nor_flash::NorFlash;
 use crate::{
     agent::{Agent, AgentEvent, BundleRefusal, InFrame, LinkState, OutFrame},
     objects::{
-        ASK_AGAIN, ASK_AGAIN_MAX, ASK_JITTER, Asking, CODED_FROM, MAX_SYMBOL, RECORD_PART, SERVE_JITTER,
-        SYMBOLS_QUIET, Serving, YIELD_MEMORY, key_tag,
+        ASK_AGAIN, ASK_AGAIN_MAX, ASK_JITTER, Asking, CODED_FROM, MAX_SYMBOL, RECORD_AGAIN, RECORD_PART,
+        RECORD_REQUESTS, SERVE_JITTER, SYMBOLS_QUIET, Serving, Wanted, YIELD_MEMORY, key_tag,
     },
 };
 
 impl<F: NorFlash> Agent<'_, F> {
     /// A beacon tells what a neighbour holds: one that has what we lack can be asked, one that lacks what we have
     /// will ask.
-    pub(crate) fn handle_neighbour_progress(
-        &mut self,
-        now: Instant,
-        from: NodeNum,
-        hops: u8,
-        beacon: &Beacon,
-    ) {
+    pub(crate) fn handle_neighbour_progress(&mut self, now: Instant, hops: u8, beacon: &Beacon) {
         if hops != 0 || beacon.object_tag == 0 {
             return;
         }
@@ -39,17 +33,17 @@ impl<F: NorFlash> Agent<'_, F> {
                 asking.at = asking.at.min(now + ASK_AGAIN);
             }
         } else {
-            self.want_record(now, RecordType::Manifest, beacon.object_tag, from);
+            self.want_record(now, RecordType::Manifest, beacon.object_tag);
         }
     }
 
-    /// Asks `from` for a record that it seems to have, once, after a moment.
-    fn want_record(&mut self, now: Instant, kind: RecordType, tag: u32, from: NodeNum) {
+    /// Neighbours are asked for a record, after a moment.
+    fn want_record(&mut self, now: Instant, kind: RecordType, tag: u32) {
         if self.objects.refused.contains(&tag) || self.objects.wanted_record.is_some() {
             return;
         }
         let wait = self.objects.jitter(ASK_JITTER);
-        self.objects.wanted_record = Some((kind, tag, from, now + wait));
+        self.objects.wanted_record = Some(Wanted { kind, tag, at: now + wait, asked: 0 });
     }
 
     /// A part of a record. Forged ones do not come this far, and unverified ones are only kept.
@@ -57,10 +51,19 @@ impl<F: NorFlash> Agent<'_, F> {
         if incoming.hops_away == Some(0) {
             self.governor.spend(incoming.airtime);
         }
-        if let Some((kind, tag, _, _)) = self.objects.wanted_record
-            && (kind, tag) == (record.record_type, record.tag)
+        if self
+            .objects
+            .wanted_record
+            .is_some_and(|wanted| (wanted.kind, wanted.tag) == (record.record_type, record.tag))
         {
             self.objects.wanted_record = None;
+        }
+        // Somebody else answers those who asked here too.
+        let held = self.objects.held(record.record_type).is_some_and(|held| held.tag == record.tag);
+        if held && record.part + 1 == record.parts {
+            self.objects
+                .outgoing
+                .retain(|out| out.kind != record.record_type || out.hop_limit > 0 || out.next_part > 0);
         }
         match record.record_type {
             RecordType::Delegation => {
@@ -69,7 +72,7 @@ impl<F: NorFlash> Agent<'_, F> {
                     if self.config.trust.add_record(&bytes).is_err() {
                         self.objects.delegation.clear();
                     } else if self.objects.incoming.complete {
-                        self.consider_manifest(now, incoming.from);
+                        self.consider_manifest(now);
                     }
                 }
             }
@@ -85,7 +88,7 @@ impl<F: NorFlash> Agent<'_, F> {
                     && !self.objects.refused.contains(&record.tag)
                     && self.objects.incoming.take(record)
                 {
-                    self.consider_manifest(now, incoming.from);
+                    self.consider_manifest(now);
                 }
             }
             RecordType::Capability => {}
@@ -93,7 +96,7 @@ impl<F: NorFlash> Agent<'_, F> {
     }
 
     /// A whole manifest is here: verify it and decide.
-    fn consider_manifest(&mut self, now: Instant, from: NodeNum) {
+    fn consider_manifest(&mut self, now: Instant) {
         let tag = self.objects.incoming.tag;
         let verdict = compotastic_bundle::verify(&self.objects.incoming.bytes, &self.config.trust)
             .and_then(|verified| self.update.admit(&self.config, &verified).map(|()| verified));
@@ -116,10 +119,8 @@ impl<F: NorFlash> Agent<'_, F> {
                 });
                 self.push_event(AgentEvent::ObjectWanted { tag });
             }
-            // The delegation may have been lost on the way: ask whoever had the manifest.
-            Err(Refusal::UnknownKey(key)) => {
-                self.want_record(now, RecordType::Delegation, key_tag(key), from);
-            }
+            // The delegation may have been lost on the way.
+            Err(Refusal::UnknownKey(key)) => self.want_record(now, RecordType::Delegation, key_tag(key)),
             Err(refusal) => self.refuse_manifest(tag, Some(refusal)),
         }
     }
@@ -142,15 +143,16 @@ impl<F: NorFlash> Agent<'_, F> {
         incoming: &InFrame<'_>,
         request: &RecordRequest,
     ) {
-        let held = match request.record_type {
-            RecordType::Manifest => &self.objects.manifest,
-            RecordType::Delegation => &self.objects.delegation,
-            RecordType::Capability | RecordType::Revocation => return,
-        };
-        if held.complete && held.tag == request.tag {
+        self.governor.spend(incoming.airtime);
+        let wait = self.objects.jitter(SERVE_JITTER);
+        if self.objects.held(request.record_type).is_some_and(|held| held.tag == request.tag) {
             // As a broadcast: whoever missed it before may hear it now.
-            self.objects.queue_record(request.record_type, NodeNum::BROADCAST, 0, now);
-            let _ = incoming;
+            self.objects.queue_record(request.record_type, NodeNum::BROADCAST, 0, now + wait);
+        } else if let Some(wanted) = &mut self.objects.wanted_record
+            && (wanted.kind, wanted.tag) == (request.record_type, request.tag)
+        {
+            // What he is given will be heard here too.
+            wanted.at = wanted.at.max(now + RECORD_AGAIN + wait);
         }
     }
 
@@ -210,7 +212,7 @@ impl<F: NorFlash> Agent<'_, F> {
         self.governor.spend(incoming.airtime);
         if symbol.object_tag != self.objects.manifest.tag {
             if incoming.hops_away == Some(0) {
-                self.want_record(now, RecordType::Manifest, symbol.object_tag, incoming.from);
+                self.want_record(now, RecordType::Manifest, symbol.object_tag);
             }
             return;
         }
@@ -287,15 +289,11 @@ impl<F: NorFlash> Agent<'_, F> {
     fn poll_record(&mut self, now: Instant) -> Option<OutFrame> {
         let index = self.objects.outgoing.iter().position(|out| now >= out.not_before)?;
         let out = self.objects.outgoing[index];
-        let held = match out.kind {
-            RecordType::Delegation => &self.objects.delegation,
-            _ => &self.objects.manifest,
-        };
-        let (part, parts) = (out.next_part, held.parts());
-        if !held.complete || part >= parts {
+        let Some(held) = self.objects.held(out.kind).filter(|held| out.next_part < held.parts()) else {
             self.objects.outgoing.swap_remove(index);
             return None;
-        }
+        };
+        let (part, parts) = (out.next_part, held.parts());
         let bytes: heapless::Vec<u8, { RECORD_PART }> = heapless::Vec::from_slice(held.part(part)).ok()?;
         let frame =
             Frame::Record(Record { record_type: out.kind, part, parts, tag: held.tag, bytes: &bytes });
@@ -308,10 +306,13 @@ impl<F: NorFlash> Agent<'_, F> {
     }
 
     fn poll_record_request(&mut self, now: Instant) -> Option<OutFrame> {
-        let (record_type, tag, from, _) = self.objects.wanted_record.filter(|(_, _, _, at)| now >= *at)?;
-        self.objects.wanted_record = None;
-        let frame = Frame::RecordRequest(RecordRequest { record_type, tag });
-        self.seal(&frame, from, 0, false, Gate::Bulk, QueuePriority::Background)
+        let mut wanted = self.objects.wanted_record.filter(|wanted| now >= wanted.at)?;
+        let wait = Duration::from_micros(RECORD_AGAIN.as_micros() << wanted.asked.min(6));
+        wanted.at = now + wait + self.objects.jitter(ASK_JITTER);
+        wanted.asked += 1;
+        self.objects.wanted_record = (wanted.asked < RECORD_REQUESTS).then_some(wanted);
+        let frame = Frame::RecordRequest(RecordRequest { record_type: wanted.kind, tag: wanted.tag });
+        self.seal(&frame, NodeNum::BROADCAST, 0, false, Gate::Bulk, QueuePriority::Background)
     }
 
     fn poll_symbol_request(&mut self, now: Instant) -> Option<OutFrame> {
