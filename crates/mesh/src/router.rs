@@ -25,7 +25,7 @@ const SEEN: usize = 160;
 const PENDING: usize = 8;
 const EVENTS: usize = 8;
 /// Transmissions per hop of a unicast on our own port.
-const OWN_PORT_TRIES: u8 = 4;
+const OWN_PORT_TRIES: u8 = 5;
 /// Longest payload that is delivered.
 pub const MAX_PAYLOAD: usize = 233;
 
@@ -509,18 +509,18 @@ impl Router {
                 continue;
             }
             let (header, tries, originated) = (packet.header, *tries, packet.originated);
+            let own_port = packet.port == Some(self.config.own_port);
             if tries == 0 {
-                if let Some(route) = self.routes.get(header.to) {
-                    self.routes.handle_failure(now, header.to, route.next_hop);
-                }
+                self.routes.handle_failure(header.to, header.next_hop);
                 self.pending.remove(index);
                 if originated {
                     self.push_event(RouterEvent::Failed { id: header.id });
                 }
                 continue;
             }
-            if tries == 1 && header.next_hop != 0 && !self.pending[index].last_hop {
-                // The last time to whoever hears it.
+            if tries == 1 && header.next_hop != 0 && !self.pending[index].last_hop && !own_port {
+                // The last time to whoever hears it. On our own port not: mostly the packet has arrived and only the
+                // proof is lost, and a flood costs the air time of ten tries.
                 self.pending[index].packet.header.next_hop = 0;
             }
             let mut packet = self.pending[index].packet.clone();

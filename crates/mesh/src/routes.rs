@@ -11,11 +11,11 @@ use crate::{
 pub const CAPACITY: usize = 96;
 /// A route that nothing confirmed for this long gives way to any other; it is still better than none.
 const STALE: Duration = Duration::from_secs(1800);
-/// A next hop that failed is not taken again for this long.
-const AVOID: Duration = Duration::from_secs(600);
-/// So many packets in a row have to fail first: on a lossy link the proof that a packet was passed on is lost as easily
-/// as the packet, and a flood is dearer than another try.
-const FAILURES: u8 = 3;
+/// A next hop that failed so many packets in a row gives way to any other: on a lossy link the proof that a packet was
+/// passed on is lost as easily as the packet.
+const DOUBTFUL: u8 = 2;
+/// After so many the packet goes to whoever hears it. Not sooner: failures come from busy air too, and floods make that worse.
+const FAILED: u8 = 6;
 
 /// How to reach one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +30,6 @@ pub struct Route {
     heard_at: Instant,
     /// Packets in a row that the next hop was not heard to pass on.
     failures: u8,
-    avoid: u8,
-    avoid_until: Instant,
 }
 
 /// The table.
@@ -58,12 +56,13 @@ impl Routes {
         }
         let cost = cost(hops_away, snr_qdb, snr_limit_qdb);
         if let Some(route) = self.table.iter_mut().find(|route| route.to == header.from) {
-            if route.avoid == next_hop && now < route.avoid_until {
-                return;
-            }
             let stale = now.saturating_duration_since(route.heard_at) > STALE;
-            if stale || route.next_hop == 0 || cost <= route.cost || route.next_hop == next_hop {
+            let other = route.next_hop != next_hop;
+            if stale || cost <= route.cost || !other || route.failures >= DOUBTFUL {
                 (route.next_hop, route.direct, route.cost, route.heard_at) = (next_hop, direct, cost, now);
+                if other {
+                    route.failures = 0;
+                }
             }
             return;
         }
@@ -73,34 +72,20 @@ impl Routes {
         {
             self.table.swap_remove(oldest);
         }
-        let _ = self.table.push(Route {
-            to: header.from,
-            next_hop,
-            direct,
-            cost,
-            heard_at: now,
-            failures: 0,
-            avoid: 0,
-            avoid_until: Instant::ZERO,
-        });
+        let _ =
+            self.table.push(Route { to: header.from, next_hop, direct, cost, heard_at: now, failures: 0 });
     }
 
     /// The route to a node, if one is known.
     pub fn get(&self, to: NodeNum) -> Option<Route> {
-        self.table.iter().find(|route| route.to == to && route.next_hop != 0).copied()
+        self.table.iter().find(|route| route.to == to && route.failures < FAILED).copied()
     }
 
     /// The next hop did not pass a packet on.
-    pub fn handle_failure(&mut self, now: Instant, to: NodeNum, next_hop: u8) {
+    pub fn handle_failure(&mut self, to: NodeNum, next_hop: u8) {
         if let Some(route) = self.table.iter_mut().find(|route| route.to == to && route.next_hop == next_hop)
         {
-            route.failures += 1;
-            if route.failures >= FAILURES {
-                route.failures = 0;
-                route.next_hop = 0;
-                route.avoid = next_hop;
-                route.avoid_until = now + AVOID;
-            }
+            route.failures = route.failures.saturating_add(1);
         }
     }
 

@@ -440,10 +440,12 @@ impl<'a, F: NorFlash> Agent<'a, F> {
         }
     }
 
-    /// The router gave up on a packet: the next hop did not repeat it. The job is sent again soon, by another way.
+    /// The router gave up on a packet: the next hop did not repeat it. The first time the job is sent again soon, after that
+    /// in its own time: the air may be the reason.
     pub fn handle_undelivered(&mut self, now: Instant, packet: u32) {
         if let Some(job) = self.jobs.by_packet(packet)
             && matches!(job.phase, crate::jobs::Phase::Asked(_))
+            && job.attempts_here <= 1
         {
             let soon = now + Duration::from_secs(15);
             if job.next_at > soon {

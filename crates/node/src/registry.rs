@@ -123,6 +123,17 @@ impl Registry {
             .min_by_key(|entry| (!entry.has_foundation(), entry.hops_away, entry.beacon.load, entry.num.0))
     }
 
+    /// When an executor that is passed over will be asked again, if it may only have been out of reach for a moment.
+    pub fn executor_later(&self, now: Instant, need: Need) -> Option<Instant> {
+        self.entries
+            .iter()
+            .filter(|entry| {
+                entry.silences <= FORGIVEN && entry.can_execute(now.max(entry.avoided_until), need)
+            })
+            .map(|entry| entry.avoided_until)
+            .min()
+    }
+
     /// The entry of a node.
     pub fn get(&self, num: NodeNum) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.num == num)

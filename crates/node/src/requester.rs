@@ -63,6 +63,13 @@ impl<F: NorFlash> Agent<'_, F> {
             self.jobs.at(index).next_at = listen_until;
             return None;
         }
+        if executor.is_none()
+            && let Some(later) = self.registry.executor_later(now, need)
+        {
+            // It was there a while ago: patience costs less than a flooded call.
+            self.jobs.at(index).next_at = later;
+            return None;
+        }
         if executor.is_none() && now < self.calls.1 {
             self.jobs.at(index).next_at = self.calls.1;
             return None;

@@ -27,7 +27,11 @@ pub struct Station<'a, F: NorFlash> {
     /// The agent's bulk frame that waits in the router.
     bulk_queued: Option<PacketId>,
     refused_by_queue: u32,
+    agent_held_until: Instant,
 }
+
+/// What is due and cannot go is looked at again after this time at the latest.
+const HELD: Duration = Duration::from_millis(250);
 
 impl<'a, F: NorFlash> Station<'a, F> {
     /// Joins the three. `config.channels` holds the primary channel first, the swarm's channel second.
@@ -44,6 +48,7 @@ impl<'a, F: NorFlash> Station<'a, F> {
             own_port,
             bulk_queued: None,
             refused_by_queue: 0,
+            agent_held_until: Instant::ZERO,
         }
     }
 
@@ -146,7 +151,13 @@ impl<'a, F: NorFlash> Station<'a, F> {
                 flood_time: self.router.flood_time(),
                 bulk_airtime: self.router.payload_airtime(BULK_LEN),
             };
-            let Some(out) = self.agent.poll_transmit(now, &link) else { return };
+            let Some(out) = self.agent.poll_transmit(now, &link) else {
+                // What is due and does not go waits for the queue, the air or its turn: no need to ask all the time.
+                // Whatever is sent or heard meanwhile leads here too.
+                let blocked = self.agent.poll_timeout().is_some_and(|due| due <= now);
+                self.agent_held_until = if blocked { now + HELD } else { Instant::ZERO };
+                return;
+            };
             let outgoing = Outgoing {
                 to: out.to,
                 id: PacketId(out.id),
@@ -179,9 +190,7 @@ impl<'a, F: NorFlash> Station<'a, F> {
 
     /// When to call [`Self::handle_timeout`] and [`Self::poll_transmit`] next.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [self.router.poll_timeout(), self.agent.poll_timeout(), self.modules.poll_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        let agent = self.agent.poll_timeout().map(|due| due.max(self.agent_held_until));
+        [self.router.poll_timeout(), agent, self.modules.poll_timeout()].into_iter().flatten().min()
     }
 }

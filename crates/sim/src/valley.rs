@@ -74,7 +74,7 @@ const WORKS_PPM: u32 = 900_000;
 const HEARS_PPM: u32 = 100_000;
 /// Valleys that are tried, and places that are tried for each node of one.
 const ATTEMPTS: u64 = 200;
-const PLACES: u32 = 400;
+const PLACES: u32 = 1200;
 /// Distance between groups, in reaches of the radio.
 const STEP: f64 = 0.75;
 
@@ -254,6 +254,13 @@ impl Plan {
         }
     }
 
+    fn place_beyond(&self, rng: &mut Rng, bridge: &Position) -> Position {
+        Position {
+            x_m: bridge.x_m + self.step_m * (0.25 + 0.85 * unit(rng)),
+            y_m: bridge.y_m + self.half_width_m * 0.8 * symmetric(rng),
+        }
+    }
+
     fn place(&self, rng: &mut Rng, group: usize, alone: bool) -> Position {
         let (along, across) = if alone { (0.1, 0.2) } else { (0.35, 1.0) };
         let x_m = self.step_m * (group as f64 + along * symmetric(rng));
@@ -271,10 +278,16 @@ fn place(
     let mut positions = vec![Position { x_m: 0.0, y_m: 0.0 }];
     let mut hops = vec![0];
     for (group, size) in (1u32..).zip(groups) {
+        // What hangs on a single node stands around its far side.
+        let alone_before = group > 1 && groups[group as usize - 2] == 1;
+        let bridge = positions.last().copied().filter(|_| alone_before);
         for _ in 0..*size {
             let shadows = links.shadows(positions.len());
             let place = (0..PLACES).find_map(|_| {
-                let place = plan.place(rng, group as usize, *size == 1);
+                let place = match bridge {
+                    Some(bridge) => plan.place_beyond(rng, &bridge),
+                    None => plan.place(rng, group as usize, *size == 1),
+                };
                 let mut works = false;
                 for (other, hop) in hops.iter().enumerate().filter(|(_, hop)| **hop < group) {
                     let ppm = links.reception_ppm(&place, &positions[other], shadows[other]);

@@ -23,8 +23,8 @@ use super::{
 const UNSURE_BELOW: f64 = 0.3;
 /// Bytes of a piece.
 const PIECE: usize = 176;
-/// For how long the demand is expected to last: a working day's half.
-const HORIZON_S: f64 = 6.0 * 3600.0;
+/// For how long the demand is expected to last: a mission goes on for a day and a night at least.
+const HORIZON_S: f64 = 24.0 * 3600.0;
 /// Frame bytes of a result on the air, header included.
 const RESULT_FRAME: usize = 36;
 /// Frame bytes around a request's text.
