@@ -96,7 +96,7 @@ pub struct Jobs {
 /// Base of the waiting time for a confirmation: the executor thinks, packets queue behind others.
 const REPLY_WAIT: Duration = Duration::from_millis(12_000);
 /// Longest waiting time between two requests of a job.
-const REPLY_WAIT_MAX: Duration = Duration::from_secs(600);
+const REPLY_WAIT_MAX: Duration = Duration::from_secs(1800);
 
 impl Jobs {
     /// An empty table.
@@ -238,7 +238,7 @@ impl Job {
         // There and back, then more patience with each attempt, and a jitter against lock step.
         let round_trip_us = REPLY_WAIT.as_micros() + 2 * flood_time.as_micros();
         let patience =
-            (round_trip_us << self.attempts_here.min(6).saturating_sub(1)).min(REPLY_WAIT_MAX.as_micros());
+            (round_trip_us << self.attempts.min(8).saturating_sub(1)).min(REPLY_WAIT_MAX.as_micros());
         let jitter_us = patience / 4 * u64::from(rng.below(1000)) / 1000;
         self.next_at = now + Duration::from_micros(patience + jitter_us);
     }

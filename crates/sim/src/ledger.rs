@@ -98,7 +98,9 @@ impl NodeBook {
 
     /// A frame is counted whole, when it ends, for the 60 s that follow, as a node itself can measure it.
     fn count(&mut self, end: Instant, airtime_us: u64) {
-        self.minute.push_back((end, airtime_us));
+        // A frame may end at the very instant at which an own one, booked with its end, begins.
+        let later = self.minute.iter().rev().take_while(|(other, _)| *other > end).count();
+        self.minute.insert(self.minute.len() - later, (end, airtime_us));
         self.minute_us += airtime_us;
         self.sums.max_minute_us = self.sums.max_minute_us.max(self.minute_us);
     }

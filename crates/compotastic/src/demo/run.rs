@@ -178,7 +178,7 @@ impl State<'_> {
         self.run_until(end)?;
         // Reports stop; what is under way may end.
         let mut grace = end;
-        while !self.open.is_empty() && grace < end + Duration::from_secs(3 * 3600) {
+        while !self.open.is_empty() && grace < end + Duration::from_secs(7 * 3600) {
             grace = grace + Duration::from_secs(300);
             self.run_until(grace)?;
         }

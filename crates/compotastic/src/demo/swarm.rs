@@ -43,7 +43,7 @@ pub const FIELD_CLASS: u8 = 1;
 /// Device class of edge nodes.
 pub const EDGE_CLASS: u8 = 2;
 /// A job without an answer ends with a reason after this time.
-const JOB_LIFETIME: Duration = Duration::from_secs(2 * 3600);
+const JOB_LIFETIME: Duration = Duration::from_secs(6 * 3600);
 /// Spare symbols that a slot has room for.
 const SPARE_SYMBOLS: u16 = 40;
 /// Width of the bins of air time over time.
