@@ -40,7 +40,7 @@ fn task_files() {
 fn flags() {
     assert!(fails(&["demo", "--preset", "WARP_SPEED"]).contains("LONG_FAST"));
     assert!(fails(&["demo", "--region", "MARS"]).contains("EU_868"));
-    assert!(fails(&["demo", "--loss", "-0.1"]).contains("loss"));
+    assert!(fails(&["demo", "--loss=-0.1"]).contains("loss"));
     assert!(fails(&["demo", "--loss", "100%"]).contains("loss"));
     assert!(fails(&["demo", "--hours", "NaN"]).contains("--hours"));
     assert!(fails(&["demo", "--nodes", "1"]).contains("nodes"));

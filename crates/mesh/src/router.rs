@@ -24,6 +24,8 @@ const SEEN: usize = 160;
 /// Packets that wait for an acknowledgement or for the next hop to pass them on.
 const PENDING: usize = 8;
 const EVENTS: usize = 8;
+/// A relay passes a packet on by name so many times at most.
+const FORWARDS_MAX: u8 = 3;
 /// Transmissions per hop of a unicast on our own port.
 const OWN_PORT_TRIES: u8 = 5;
 /// Longest payload that is delivered.
@@ -216,8 +218,8 @@ struct Seen {
     id: PacketId,
     /// Relayed, or given up in favour of another relay: further copies are not relayed.
     handled: bool,
-    /// We passed it on because we were named.
-    forwarded: bool,
+    /// Times that we passed it on because we were named.
+    forwarded: u8,
 }
 
 #[derive(Clone, Debug)]
@@ -625,10 +627,12 @@ impl Router {
             if self.queue.contains(header.from, header.id) {
                 return;
             }
-            if seen.forwarded {
+            let forwarded = seen.forwarded;
+            let ours = self.read(header, data, |data, _| data.port) == Some(self.config.own_port);
+            if forwarded > 0 && ours {
                 self.acknowledge_hop(now, header);
-            } else {
-                // It names us only now.
+            } else if forwarded < FORWARDS_MAX {
+                // It names us only now; or, on a stock port, passing it on again is the only proof there is.
                 self.consider_relay(now, header, data, snr_qdb, airtime);
             }
             return;
@@ -795,7 +799,7 @@ impl Router {
                 self.seen.iter_mut().find(|seen| seen.from == header.from && seen.id == header.id)
         {
             seen.handled = true;
-            seen.forwarded |= by_name;
+            seen.forwarded += u8::from(by_name);
         }
     }
 
@@ -803,7 +807,7 @@ impl Router {
         if self.seen.is_full() {
             self.seen.pop_front();
         }
-        let _ = self.seen.push_back(Seen { from, id, handled, forwarded: false });
+        let _ = self.seen.push_back(Seen { from, id, handled, forwarded: 0 });
     }
 
     /// Energy of this length was heard and could not be decoded.

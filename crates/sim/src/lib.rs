@@ -12,6 +12,7 @@ pub mod host;
 pub mod ledger;
 pub mod log;
 pub mod radio;
+pub mod stock;
 pub mod valley;
 pub mod world;
 

@@ -73,8 +73,8 @@ const WORKS_PPM: u32 = 900_000;
 /// A node hears another if packets pass at least this often.
 const HEARS_PPM: u32 = 100_000;
 /// Valleys that are tried, and places that are tried for each node of one.
-const ATTEMPTS: u64 = 200;
-const PLACES: u32 = 1200;
+const ATTEMPTS: u64 = 20;
+const PLACES: u32 = 800;
 /// Distance between groups, in reaches of the radio.
 const STEP: f64 = 0.75;
 
@@ -280,7 +280,7 @@ fn place(
     for (group, size) in (1u32..).zip(groups) {
         // What hangs on a single node stands around its far side.
         let alone_before = group > 1 && groups[group as usize - 2] == 1;
-        let bridge = positions.last().copied().filter(|_| alone_before);
+        let bridge = positions.last().copied().filter(|_| alone_before && *size > 2);
         for _ in 0..*size {
             let shadows = links.shadows(positions.len());
             let place = (0..PLACES).find_map(|_| {

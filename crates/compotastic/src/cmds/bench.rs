@@ -13,7 +13,7 @@ use compotastic_model::BaseEncoder;
 use compotastic_text_train::bench;
 use serde::Serialize;
 
-use super::demo::TeacherChoice;
+use super::{bench_job::JobArgs, demo::TeacherChoice};
 use crate::demo::inputs;
 
 /// Measures, and prints each figure beside its peer or its limit.
@@ -23,6 +23,8 @@ pub enum BenchCommand {
     Text(TextArgs),
     /// Accuracy of teacher, student and both together on the test split of a task
     Student(StudentArgs),
+    /// Air time per remote job beside a plain-text bot and the two smallest packets
+    Job(JobArgs),
 }
 
 /// Options of `bench text`.
@@ -83,6 +85,7 @@ pub fn run(command: BenchCommand) -> Result<()> {
     match command {
         BenchCommand::Text(args) => text(&args),
         BenchCommand::Student(args) => student(&args),
+        BenchCommand::Job(args) => super::bench_job::run(&args),
     }
 }
 

@@ -28,8 +28,8 @@ pub struct DemoArgs {
     /// Seed of everything that is drawn
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Field nodes in the valley
-    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(2..=200))]
+    /// Field nodes in the valley, 2 to 60
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(2..=60))]
     nodes: u32,
     /// LoRa preset
     #[arg(long, default_value = "LONG_FAST")]
@@ -79,7 +79,7 @@ pub struct DemoArgs {
 }
 
 /// A probability below 1; numbers from 1 on, and those with a `%`, are percentages.
-fn parse_loss(text: &str) -> Result<f64, String> {
+pub fn parse_loss(text: &str) -> Result<f64, String> {
     let (number, percent) = match text.strip_suffix('%') {
         Some(number) => (number, true),
         None => (text, false),

@@ -1,6 +1,7 @@
 //! One file per subcommand.
 
 pub mod bench;
+mod bench_job;
 pub mod demo;
 pub mod model;
 pub mod try_text;

@@ -8,7 +8,7 @@ mod recording;
 mod run;
 pub mod summary;
 mod svg;
-mod swarm;
+pub mod swarm;
 
 pub use recording::Recording;
 pub use run::{Run, run};

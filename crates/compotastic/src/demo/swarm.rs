@@ -59,6 +59,10 @@ pub struct Swarm {
     pub positions: Vec<Position>,
     /// Keys with which each edge node signs, and the delegation by the operator's root key.
     pub edge_keys: Vec<([u8; 32], Vec<u8>)>,
+    /// The mesh's channel and the swarm's.
+    pub channels: Vec<Channel>,
+    /// Seed of the world's shadows and luck.
+    pub world_seed: u64,
 }
 
 impl Swarm {
@@ -94,13 +98,26 @@ fn profile(task: &TaskSpec) -> MissionProfile {
     MissionProfile::new(&classes).unwrap_or_default()
 }
 
+/// Shadows belong to pairs of nodes, and under some seeds no placing makes up for them: then the next world is drawn.
+const WORLDS: u64 = 100;
+
+fn draw_valley(config: &DemoConfig, radio: &Radio) -> Result<(u64, Valley)> {
+    let worlds = Rng::from_seed(config.seed).child(0x776f_726c);
+    (0..WORLDS)
+        .map(|world| if world == 0 { config.seed } else { worlds.child(world).next_u64() })
+        .find_map(|seed| {
+            let wanted = Wanted::for_nodes(config.field_nodes);
+            Some((seed, valley::draw(seed, config.field_nodes, radio, wanted).ok()?))
+        })
+        .ok_or_else(|| {
+            anyhow!("no valley for {} nodes under seed {}: try another seed", config.field_nodes, config.seed)
+        })
+}
+
 /// Builds the world of a run.
 pub fn commission(config: &DemoConfig, inputs: &Inputs) -> Result<Swarm> {
     let radio = Radio::new(config.preset.modem(config.region.wide()), config.region);
-    let valley = valley::draw(config.seed, config.field_nodes, &radio, Wanted::for_nodes(config.field_nodes))
-        .map_err(|_| {
-            anyhow!("no valley for {} nodes under seed {}: try another seed", config.field_nodes, config.seed)
-        })?;
+    let (world_seed, valley) = draw_valley(config, &radio)?;
     let mut positions = valley.positions.clone();
     for extra in 1..config.edge_nodes {
         let first = positions[0];
@@ -133,7 +150,7 @@ pub fn commission(config: &DemoConfig, inputs: &Inputs) -> Result<Swarm> {
         preset: config.preset,
         region: config.region,
         loss_ppm: config.loss_ppm,
-        seed: config.seed,
+        seed: world_seed,
     };
     let mut world = World::new(world_config, radio, ledger);
     for (id, position) in positions.iter().enumerate() {
@@ -176,7 +193,7 @@ pub fn commission(config: &DemoConfig, inputs: &Inputs) -> Result<Swarm> {
             world.set_on(0, false);
         }
     }
-    Ok(Swarm { world, valley, positions, edge_keys })
+    Ok(Swarm { world, valley, positions, edge_keys, channels, world_seed })
 }
 
 /// Distinct node numbers with distinct last bytes as far as there are enough.
