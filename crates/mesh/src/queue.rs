@@ -24,6 +24,8 @@ pub(crate) struct Queued {
     pub(crate) ready_at: Instant,
     /// SNR of the copy that is relayed, for a new back-off.
     pub(crate) snr_qdb: i16,
+    /// Last byte of the hop before us; 0 for an own packet.
+    pub(crate) came_from: u8,
     pub(crate) sequence: u32,
 }
 

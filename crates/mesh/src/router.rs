@@ -27,7 +27,17 @@ const EVENTS: usize = 8;
 /// A relay passes a packet on by name so many times at most.
 const FORWARDS_MAX: u8 = 3;
 /// Transmissions per hop of a unicast on our own port.
-const OWN_PORT_TRIES: u8 = 5;
+const OWN_PORT_TRIES: u8 = 6;
+/// So many of them, the last ones, take another way where one is known.
+const OTHER_WAY_TRIES: u8 = 2;
+/// How long a relay of ours may take with a packet, beyond air time and contention. Stock nodes are given 4.5 s.
+const OWN_PORT_PROCESSING_US: u64 = 1_500_000;
+/// And so much more per permille of channel utilisation.
+const OWN_PORT_BUSY_US: u64 = 12_000;
+/// Replies whose destination may not have heard them, kept for its reminder.
+const HELD: usize = 4;
+/// How long they are kept.
+const HELD_FOR: Duration = Duration::from_secs(300);
 /// Longest payload that is delivered.
 pub const MAX_PAYLOAD: usize = 233;
 
@@ -218,8 +228,10 @@ struct Seen {
     id: PacketId,
     /// Relayed, or given up in favour of another relay: further copies are not relayed.
     handled: bool,
-    /// Times that we passed it on because we were named.
+    /// Times that we passed it on because we were named, and how we did so the last time.
     forwarded: u8,
+    next_hop: u8,
+    hop_limit: u8,
 }
 
 #[derive(Clone, Debug)]
@@ -233,6 +245,19 @@ struct Pending {
     last_hop: bool,
 }
 
+/// A reply on our own port that we sent to its destination as the last hop. Nothing acknowledges it, since most arrive; a
+/// destination that misses one asks with a reminder.
+#[derive(Clone, Debug)]
+struct Held {
+    packet: Queued,
+    until: Instant,
+}
+
+/// A bare header by the origin itself, which goes no further: it misses the reply.
+fn is_reminder(header: &Header) -> bool {
+    header.hop_start == 0 && header.hop_limit == 0 && header.relay_node == header.from.last_byte()
+}
+
 /// The router.
 pub struct Router {
     config: RouterConfig,
@@ -241,6 +266,7 @@ pub struct Router {
     queue: TxQueue,
     seen: Deque<Seen, SEEN>,
     pending: Vec<Pending, PENDING>,
+    held: Deque<Held, HELD>,
     routes: Routes,
     utilization: ChannelUtilization,
     duty: DutyCycle,
@@ -263,6 +289,7 @@ impl Router {
             queue: TxQueue::default(),
             seen: Deque::new(),
             pending: Vec::new(),
+            held: Deque::new(),
             routes: Routes::default(),
             utilization: ChannelUtilization::default(),
             duty: DutyCycle::new(),
@@ -331,13 +358,18 @@ impl Router {
         Duration::from_micros(slots * self.modem.slot_us())
     }
 
-    fn retransmission_wait(&mut self, now: Instant, airtime: Duration) -> Duration {
+    fn retransmission_wait(&mut self, now: Instant, airtime: Duration, own_port: bool) -> Duration {
         let utilization = u64::from(self.channel_utilization_permille(now));
         let exponent = 3 + 5 * utilization / 1000;
         let slots = (1 << exponent) + 16 + 32;
         // The jitter keeps neighbours that lost the same packet apart.
         let jitter_us = u64::from(self.rng.below(1500)) * 1000;
-        Duration::from_micros(2 * airtime.as_micros() + slots * self.modem.slot_us() + 4_500_000 + jitter_us)
+        // On busy air relays of ours wait for their turn, and what is repeated meanwhile makes it busier.
+        let own_port_us = OWN_PORT_PROCESSING_US + OWN_PORT_BUSY_US * utilization;
+        let processing_us = if own_port { own_port_us } else { 4_500_000 };
+        Duration::from_micros(
+            2 * airtime.as_micros() + slots * self.modem.slot_us() + processing_us + jitter_us,
+        )
     }
 
     // ---- sending ----------------------------------------------------------------------------------------------
@@ -358,7 +390,8 @@ impl Router {
         let length = data.encode(&mut bytes).ok_or(SendError::TooLarge)?;
         ctr_apply(&channel.key, self.config.num, out.id, &mut bytes[..length]);
         let data = Vec::from_slice(&bytes[..length]).map_err(|_| SendError::TooLarge)?;
-        let route = if broadcast { None } else { self.routes.get(out.to) };
+        let next_hop =
+            if broadcast { None } else { self.routes.next_hop(now, out.to, out.hop_limit.min(7), 0) };
         let header = Header {
             to: out.to,
             from: self.config.num,
@@ -368,7 +401,7 @@ impl Router {
             via_mqtt: false,
             hop_start: out.hop_limit.min(7),
             channel_hash: channel.hash(),
-            next_hop: route.map_or(0, |route| route.next_hop),
+            next_hop: next_hop.unwrap_or(0),
             relay_node: self.config.num.last_byte(),
         };
         let airtime = self.time_on_air(HEADER + length);
@@ -383,6 +416,7 @@ impl Router {
             airtime,
             ready_at,
             snr_qdb: 0,
+            came_from: 0,
             sequence: 0,
         };
         self.remember(header.from, header.id, true);
@@ -476,7 +510,8 @@ impl Router {
         }
         if let Some(index) = self.pending.iter().position(|pending| pending.packet.is(header.from, header.id))
         {
-            let wait = self.retransmission_wait(now, packet.airtime);
+            let own_port = packet.port == Some(self.config.own_port);
+            let wait = self.retransmission_wait(now, packet.airtime, own_port);
             self.pending[index].at = now + packet.airtime + wait;
             self.pending[index].tries = self.pending[index].tries.saturating_sub(1);
             return;
@@ -484,16 +519,20 @@ impl Router {
         let last_hop = header.next_hop == header.to.last_byte() && header.next_hop != 0;
         let by_name = header.next_hop != 0 && !last_hop;
         if !(by_name || header.want_ack && (packet.originated || last_hop)) {
+            if last_hop && packet.port == Some(self.config.own_port) {
+                self.hold(now, packet);
+            }
             return;
         }
-        let tries = match (packet.originated, packet.port == Some(self.config.own_port)) {
+        let own_port = packet.port == Some(self.config.own_port);
+        let tries = match (packet.originated, own_port) {
             // Stock nodes: three from the origin, two from a relay. Ours are patient on their own port: a
             // packet that dies half way costs the whole way again.
             (_, true) => OWN_PORT_TRIES,
             (true, _) => 3,
             _ => 2,
         };
-        let wait = self.retransmission_wait(now, packet.airtime);
+        let wait = self.retransmission_wait(now, packet.airtime, own_port);
         let at = now + packet.airtime + wait;
         if self.pending.is_full() {
             // The one that waits longest has had its chance.
@@ -502,7 +541,18 @@ impl Router {
         let _ = self.pending.push(Pending { packet, tries: tries - 1, at, last_hop });
     }
 
-    /// Packets whose next hop was not heard to pass them on: again, and the last time to whoever hears it.
+    fn hold(&mut self, now: Instant, packet: Queued) {
+        let same_way = |held: &Held| {
+            held.packet.header.to == packet.header.to && held.packet.header.from == packet.header.from
+        };
+        self.held.retain(|held| !same_way(held) && now < held.until);
+        if self.held.is_full() {
+            self.held.pop_front();
+        }
+        let _ = self.held.push_back(Held { packet, until: now + HELD_FOR });
+    }
+
+    /// Packets whose next hop was not heard to pass them on: again, another way, or the last time to whoever hears it.
     fn queue_retransmissions(&mut self, now: Instant) {
         while let Some(index) = self.pending.iter().position(|pending| now >= pending.at) {
             let Pending { packet, tries, .. } = &self.pending[index];
@@ -513,21 +563,30 @@ impl Router {
             let (header, tries, originated) = (packet.header, *tries, packet.originated);
             let own_port = packet.port == Some(self.config.own_port);
             if tries == 0 {
-                self.routes.handle_failure(header.to, header.next_hop);
+                self.routes.handle_failure(now, header.to, header.next_hop);
                 self.pending.remove(index);
                 if originated {
                     self.push_event(RouterEvent::Failed { id: header.id });
                 }
                 continue;
             }
-            if tries == 1 && header.next_hop != 0 && !self.pending[index].last_hop && !own_port {
+            if own_port && header.next_hop != 0 && tries == OTHER_WAY_TRIES {
+                let to = header.to;
+                self.routes.handle_failure(now, to, header.next_hop);
+                if let Some(other) = self.routes.next_hop(now, to, header.hop_limit, header.next_hop)
+                    && other != self.pending[index].packet.came_from
+                {
+                    self.pending[index].packet.header.next_hop = other;
+                    self.pending[index].last_hop = other == to.last_byte();
+                }
+            } else if tries == 1 && header.next_hop != 0 && !self.pending[index].last_hop && !own_port {
                 // The last time to whoever hears it. On our own port not: mostly the packet has arrived and only the
                 // proof is lost, and a flood costs the air time of ten tries.
                 self.pending[index].packet.header.next_hop = 0;
             }
             let mut packet = self.pending[index].packet.clone();
             packet.ready_at = now + self.own_backoff(now);
-            let wait = self.retransmission_wait(now, packet.airtime);
+            let wait = self.retransmission_wait(now, packet.airtime, own_port);
             self.pending[index].at = now + wait;
             if !self.enqueue(now, packet) {
                 self.pending[index].at = now + wait + wait;
@@ -543,19 +602,23 @@ impl Router {
         self.utilization.record(now, airtime);
         let Some(header) = Header::parse(frame) else { return };
         let data = &frame[HEADER..];
+        if data.is_empty() && is_reminder(&header) {
+            self.handle_reminder(now, &header);
+            return;
+        }
         // A bare header says that its sender has passed the packet on, or is its destination. It is not the packet.
         let hop_ack = data.is_empty();
         self.hear_relay(&header, hop_ack);
         if header.from == self.config.num || hop_ack {
             return;
         }
-        self.routes.learn(now, &header, snr_qdb, self.modem.snr_limit_qdb());
+        let known = self.seen.iter().position(|seen| seen.from == header.from && seen.id == header.id);
+        self.routes.learn(now, &header, known.is_none(), snr_qdb, self.modem.snr_limit_qdb());
         // A packet the other way between the same two nodes is the reply, and so the acknowledgement.
         self.pending.retain(|pending| {
             let waits = pending.packet.header;
             !(waits.to == header.from && waits.from == header.to)
         });
-        let known = self.seen.iter().position(|seen| seen.from == header.from && seen.id == header.id);
         match known {
             Some(_) => self.handle_copy(now, &header, data, snr_qdb, airtime),
             None => {
@@ -579,34 +642,78 @@ impl Router {
             let passed_on = header.hop_limit < waits.hop_limit;
             let done = same && passed_on && (!pending.last_hop || hop_ack);
             if done {
-                routes.handle_success(waits.to);
+                routes.handle_success(waits.to, waits.next_hop);
             }
             !done
         });
     }
 
+    /// Asks whoever is next to this node for the reply to a packet on our own port, which may have been lost on the last
+    /// hop: a bare header, where repeating the packet costs the whole way there and back.
+    pub fn remind(&mut self, now: Instant, to: NodeNum, id: PacketId, channel: u8) {
+        let Some(channel) = self.config.channels.get(usize::from(channel)) else { return };
+        let header = Header {
+            to,
+            from: self.config.num,
+            id,
+            hop_limit: 0,
+            want_ack: false,
+            via_mqtt: false,
+            hop_start: 0,
+            channel_hash: channel.hash(),
+            next_hop: 0,
+            relay_node: self.config.num.last_byte(),
+        };
+        let ready_at = now + self.own_backoff(now);
+        self.enqueue_bare(now, header, true, ready_at);
+    }
+
+    /// A neighbour misses a reply: sends it again if we were its last hop or its origin.
+    fn handle_reminder(&mut self, now: Instant, header: &Header) {
+        let wanted =
+            |held: &Held| held.packet.header.to == header.from && held.packet.header.from == header.to;
+        let Some(held) = self.held.iter().find(|held| now < held.until && wanted(held)) else {
+            if header.to == self.config.num {
+                self.push_event(RouterEvent::Duplicate { from: header.from, id: header.id });
+            }
+            return;
+        };
+        let mut packet = held.packet.clone();
+        if self.queue.contains(packet.header.from, packet.header.id) {
+            return;
+        }
+        packet.ready_at = now + self.own_backoff(now);
+        self.enqueue(now, packet);
+    }
+
     /// The previous hop repeats what we have passed on, or taken as its destination: tells it so by the bare header, half
     /// the air time of passing it on again, which the hops after us would do again too.
     fn acknowledge_hop(&mut self, now: Instant, header: &Header) {
-        let airtime = self.time_on_air(HEADER);
         let own = self.config.num.last_byte();
+        // Nobody is asked to pass it on.
+        let bare = Header {
+            hop_limit: header.hop_limit.saturating_sub(1),
+            next_hop: own,
+            relay_node: own,
+            want_ack: false,
+            ..*header
+        };
+        let ready_at = now + self.own_backoff(now);
+        self.enqueue_bare(now, bare, false, ready_at);
+    }
+
+    fn enqueue_bare(&mut self, now: Instant, header: Header, originated: bool, ready_at: Instant) {
         let packet = Queued {
-            // Nobody is asked to pass it on.
-            header: Header {
-                hop_limit: header.hop_limit.saturating_sub(1),
-                next_hop: own,
-                relay_node: own,
-                want_ack: false,
-                ..*header
-            },
+            header,
             data: Vec::new(),
             port: None,
-            originated: false,
+            originated,
             gate: Gate::Normal,
             priority: Priority::Ack,
-            airtime,
-            ready_at: now + self.own_backoff(now),
+            airtime: self.time_on_air(HEADER),
+            ready_at,
             snr_qdb: 0,
+            came_from: 0,
             sequence: 0,
         };
         self.enqueue(now, packet);
@@ -627,10 +734,18 @@ impl Router {
             if self.queue.contains(header.from, header.id) {
                 return;
             }
-            let forwarded = seen.forwarded;
+            let (forwarded, next_hop, looped) =
+                (seen.forwarded, seen.next_hop, header.hop_limit < seen.hop_limit);
             let ours = self.read(header, data, |data, _| data.port) == Some(self.config.own_port);
             if forwarded > 0 && ours {
                 self.acknowledge_hop(now, header);
+                if looped {
+                    // The way that we chose leads back here.
+                    self.routes.handle_failure(now, header.to, next_hop);
+                    if forwarded < FORWARDS_MAX {
+                        self.consider_relay(now, header, data, snr_qdb, airtime);
+                    }
+                }
             } else if forwarded < FORWARDS_MAX {
                 // It names us only now; or, on a stock port, passing it on again is the only proof there is.
                 self.consider_relay(now, header, data, snr_qdb, airtime);
@@ -772,13 +887,22 @@ impl Router {
             return;
         }
         let by_name = header.next_hop == own;
-        let route = if by_name { self.routes.get(header.to) } else { None };
         // Never back to where it came from.
-        let next_hop =
-            route.filter(|route| route.next_hop != header.relay_node).map_or(0, |route| route.next_hop);
+        let next_hop = if by_name {
+            self.routes.next_hop(now, header.to, header.hop_limit - 1, header.relay_node)
+        } else {
+            None
+        };
+        if by_name && next_hop.is_none() && header.hop_limit == 1 {
+            // It cannot arrive any more; whoever waits for us to pass it on need not repeat it.
+            self.acknowledge_hop(now, header);
+            return;
+        }
+        let next_hop = next_hop.unwrap_or(0);
         let port = self.read(header, data, |data, _| data.port);
         let Ok(data) = Vec::from_slice(data) else { return };
-        let relayed = Header { hop_limit: header.hop_limit - 1, next_hop, relay_node: own, ..*header };
+        let relayed_limit = header.hop_limit - 1;
+        let relayed = Header { hop_limit: relayed_limit, next_hop, relay_node: own, ..*header };
         // By name there is no contention: only we were asked.
         let wait = if by_name { self.own_backoff(now) } else { self.relay_backoff(snr_qdb) };
         let priority = if header.want_ack { Priority::Reliable } else { Priority::Default };
@@ -792,6 +916,7 @@ impl Router {
             airtime,
             ready_at: now + wait,
             snr_qdb,
+            came_from: header.relay_node,
             sequence: 0,
         };
         if self.enqueue(now, packet)
@@ -799,7 +924,10 @@ impl Router {
                 self.seen.iter_mut().find(|seen| seen.from == header.from && seen.id == header.id)
         {
             seen.handled = true;
-            seen.forwarded += u8::from(by_name);
+            if by_name {
+                (seen.next_hop, seen.hop_limit) = (next_hop, relayed_limit);
+                seen.forwarded += 1;
+            }
         }
     }
 
@@ -807,7 +935,7 @@ impl Router {
         if self.seen.is_full() {
             self.seen.pop_front();
         }
-        let _ = self.seen.push_back(Seen { from, id, handled, forwarded: 0 });
+        let _ = self.seen.push_back(Seen { from, id, handled, forwarded: 0, next_hop: 0, hop_limit: 0 });
     }
 
     /// Energy of this length was heard and could not be decoded.

@@ -1,4 +1,7 @@
 //! Next hops, learnt from what is heard: whoever relayed a packet of a node to us can relay one to that node.
+//!
+//! Two ways are kept per node, by different neighbours: where the better one fails, or leads back to where a packet came
+//! from, the other one costs a hop or two more and the alternative, a flood, ten.
 
 use heapless::Vec;
 
@@ -9,27 +12,88 @@ use crate::{
 
 /// Destinations remembered; the one heard longest ago makes room.
 pub const CAPACITY: usize = 96;
-/// A route that nothing confirmed for this long gives way to any other; it is still better than none.
+/// Ways remembered for each.
+const WAYS: usize = 2;
+/// A way loses one point of trust for each such time in which nothing confirmed it; it is still better than none.
 const STALE: Duration = Duration::from_secs(1800);
-/// A next hop that failed so many packets in a row gives way to any other: on a lossy link the proof that a packet was
-/// passed on is lost as easily as the packet.
-const DOUBTFUL: u8 = 2;
-/// After so many the packet goes to whoever hears it. Not sooner: failures come from busy air too, and floods make that worse.
-const FAILED: u8 = 6;
+/// Points that age costs at most.
+const STALE_MAX: u64 = 4;
+/// After so many packets that it was not heard to pass on, a next hop is not used. Not sooner: on a lossy link the
+/// proof is lost as easily as the packet, and floods make busy air worse.
+const FAILED: u64 = 6;
 
-/// How to reach one node.
+/// One failure is forgotten after each such time.
+const HEALS: Duration = Duration::from_secs(900);
+
+/// What one hop over a good link costs; all costs are in quarters of that.
+const HOP: u64 = 4;
+/// What a link costs at most.
+const LINK_MAX: u64 = 8 * HOP;
+/// Packets of a neighbour after which the share that was heard directly says more than their SNR.
+const SAMPLES: u8 = 6;
+
+/// One way to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Route {
-    /// The node.
-    pub to: NodeNum,
+struct Way {
     /// Last byte of the next hop; the node's own when it is a neighbour.
-    pub next_hop: u8,
-    /// The node itself is the next hop.
-    pub direct: bool,
-    cost: u8,
+    next_hop: u8,
+    hops: u8,
+    snr_margin_qdb: i16,
     heard_at: Instant,
-    /// Packets in a row that the next hop was not heard to pass on.
+    /// Packets in a row that the next hop was not heard to pass on, and when the last one was.
     failures: u8,
+    failed_at: Instant,
+}
+
+impl Way {
+    /// Smaller is better: hops, the link to the next hop, failures, age.
+    fn score(&self, now: Instant, link: u64) -> u64 {
+        let age = now.saturating_duration_since(self.heard_at).as_micros() / STALE.as_micros();
+        u64::from(self.hops - 1) * HOP + link + 2 * HOP * self.failures(now) + HOP * age.min(STALE_MAX)
+    }
+
+    /// Failures that still count: that a node is heard does not mean that it hears us, so only time heals.
+    fn failures(&self, now: Instant) -> u64 {
+        let healed = now.saturating_duration_since(self.failed_at).as_micros() / HEALS.as_micros();
+        u64::from(self.failures).saturating_sub(healed)
+    }
+}
+
+#[derive(Debug)]
+struct Route {
+    to: NodeNum,
+    ways: Vec<Way, WAYS>,
+    /// Share of its packets whose first copy came from the node itself, of 255, smoothed over 16.
+    direct_share: u8,
+    samples: u8,
+}
+
+impl Route {
+    fn heard_at(&self) -> Option<Instant> {
+        self.ways.iter().map(|way| way.heard_at).max()
+    }
+
+    fn count(&mut self, direct: bool) {
+        let (share, weight) = (i32::from(self.direct_share), 16.min(i32::from(self.samples) + 1));
+        let target = if direct { 255 } else { 0 };
+        self.direct_share = (share + (target - share) / weight) as u8;
+        self.samples = self.samples.saturating_add(1);
+    }
+}
+
+/// Transmissions that a link takes by the share that is received (ETX, the same in both directions).
+fn link_cost(share: u8) -> u64 {
+    let share = u64::from(share.max(1));
+    (HOP * 255 * 255 / (share * share)).clamp(HOP, LINK_MAX)
+}
+
+/// The same from one frame's SNR, while nothing better is known: a path that was heard by luck is not a path.
+fn link_cost_by_snr(margin_qdb: i16) -> u64 {
+    match margin_qdb {
+        ..12 => 3 * HOP,
+        12..24 => 2 * HOP,
+        _ => HOP,
+    }
 }
 
 /// The table.
@@ -38,62 +102,83 @@ pub struct Routes {
     table: Vec<Route, CAPACITY>,
 }
 
-/// Hops, and up to two more for a last link that is close to the demodulation floor: a path that was heard by luck
-/// is not a path.
-fn cost(hops_away: u8, snr_qdb: i16, snr_limit_qdb: i16) -> u8 {
-    let margin_qdb = snr_qdb - snr_limit_qdb;
-    hops_away + 1 + u8::from(margin_qdb < 12) + u8::from(margin_qdb < 24)
-}
-
 impl Routes {
-    /// Learns from a frame that was heard.
-    pub fn learn(&mut self, now: Instant, header: &Header, snr_qdb: i16, snr_limit_qdb: i16) {
+    /// Learns from a frame that was heard; `first`: it is the first copy of its packet.
+    pub fn learn(&mut self, now: Instant, header: &Header, first: bool, snr_qdb: i16, snr_limit_qdb: i16) {
         let Some(hops_away) = header.hops_away() else { return };
-        let direct = hops_away == 0;
-        let next_hop = if direct { header.from.last_byte() } else { header.relay_node };
+        let next_hop = if hops_away == 0 { header.from.last_byte() } else { header.relay_node };
         if next_hop == 0 {
             return;
         }
-        let cost = cost(hops_away, snr_qdb, snr_limit_qdb);
-        if let Some(route) = self.table.iter_mut().find(|route| route.to == header.from) {
-            let stale = now.saturating_duration_since(route.heard_at) > STALE;
-            let other = route.next_hop != next_hop;
-            if stale || cost <= route.cost || !other || route.failures >= DOUBTFUL {
-                (route.next_hop, route.direct, route.cost, route.heard_at) = (next_hop, direct, cost, now);
-                if other {
-                    route.failures = 0;
-                }
+        let (hops, snr_margin_qdb) = (hops_away + 1, snr_qdb - snr_limit_qdb);
+        let new = Way { next_hop, hops, snr_margin_qdb, heard_at: now, failures: 0, failed_at: now };
+        let index = self.table.iter().position(|route| route.to == header.from).unwrap_or_else(|| {
+            if self.table.is_full()
+                && let Some(oldest) = (0..CAPACITY).min_by_key(|index| self.table[*index].heard_at())
+            {
+                self.table.swap_remove(oldest);
             }
-            return;
+            let _ = self.table.push(Route { to: header.from, ways: Vec::new(), direct_share: 0, samples: 0 });
+            self.table.len() - 1
+        });
+        if first {
+            self.table[index].count(hops_away == 0);
         }
-        if self.table.is_full()
-            && let Some(oldest) =
-                self.table.iter().enumerate().min_by_key(|(_, route)| route.heard_at).map(|(index, _)| index)
-        {
-            self.table.swap_remove(oldest);
+        let ways = &mut self.table[index].ways;
+        if let Some(known) = ways.iter_mut().find(|way| way.next_hop == next_hop) {
+            *known = Way { failures: known.failures, failed_at: known.failed_at, ..new };
+        } else if let Err(new) = ways.push(new) {
+            let ways = &self.table[index].ways;
+            let worst = (0..ways.len()).max_by_key(|at| self.score(now, &ways[*at]));
+            if let Some(worst) = worst
+                && self.score(now, &new) <= self.score(now, &ways[worst])
+            {
+                self.table[index].ways[worst] = new;
+            }
         }
-        let _ =
-            self.table.push(Route { to: header.from, next_hop, direct, cost, heard_at: now, failures: 0 });
     }
 
-    /// The route to a node, if one is known.
-    pub fn get(&self, to: NodeNum) -> Option<Route> {
-        self.table.iter().find(|route| route.to == to && route.failures < FAILED).copied()
+    fn score(&self, now: Instant, way: &Way) -> u64 {
+        let neighbour = self.table.iter().find(|route| route.to.last_byte() == way.next_hop);
+        let link = match neighbour {
+            Some(neighbour) if neighbour.samples >= SAMPLES => link_cost(neighbour.direct_share),
+            _ => link_cost_by_snr(way.snr_margin_qdb),
+        };
+        way.score(now, link)
+    }
+
+    /// The next hop to a node that is not `but`, if one is known by which a packet with this hop limit arrives.
+    pub fn next_hop(&self, now: Instant, to: NodeNum, hop_limit: u8, but: u8) -> Option<u8> {
+        let route = self.table.iter().find(|route| route.to == to)?;
+        // Not away from the node: who is farther from it than we are would hand the packet back.
+        let trusted = route.ways.iter().min_by_key(|way| self.score(now, &Way { failures: 0, ..**way }))?;
+        let usable = route.ways.iter().filter(|way| {
+            way.next_hop != but
+                && way.failures(now) < FAILED
+                && way.hops <= trusted.hops + 1
+                && way.hops <= hop_limit + 1
+        });
+        usable.min_by_key(|way| self.score(now, way)).map(|way| way.next_hop)
     }
 
     /// The next hop did not pass a packet on.
-    pub fn handle_failure(&mut self, to: NodeNum, next_hop: u8) {
-        if let Some(route) = self.table.iter_mut().find(|route| route.to == to && route.next_hop == next_hop)
-        {
-            route.failures = route.failures.saturating_add(1);
+    pub fn handle_failure(&mut self, now: Instant, to: NodeNum, next_hop: u8) {
+        if let Some(way) = self.way(to, next_hop) {
+            way.failures = way.failures(now) as u8 + 1;
+            way.failed_at = now;
         }
     }
 
-    /// The next hop was heard to pass a packet on, or the destination answered.
-    pub fn handle_success(&mut self, to: NodeNum) {
-        if let Some(route) = self.table.iter_mut().find(|route| route.to == to) {
-            route.failures = 0;
+    /// The next hop was heard to pass a packet on.
+    pub fn handle_success(&mut self, to: NodeNum, next_hop: u8) {
+        if let Some(way) = self.way(to, next_hop) {
+            way.failures = 0;
         }
+    }
+
+    fn way(&mut self, to: NodeNum, next_hop: u8) -> Option<&mut Way> {
+        let route = self.table.iter_mut().find(|route| route.to == to)?;
+        route.ways.iter_mut().find(|way| way.next_hop == next_hop)
     }
 
     /// Nodes heard lately: what stock modules scale their intervals by.

@@ -34,6 +34,7 @@ use crate::{
     registry::Registry,
     reports::Seen,
     requester::Reply,
+    round_trip::RoundTrip,
     state::StateLog,
     update::Update,
 };
@@ -42,6 +43,8 @@ use crate::{
 pub const REPORT_MAX: usize = 320;
 /// Frames of answers and receipts that may wait at a time; one more is refused by silence and asked again.
 const REPLIES: usize = 16;
+/// Reminders that may wait; without one the request itself is repeated.
+const REMINDERS: usize = 4;
 /// Events that may wait for the host. When the host does not drain, the oldest is lost.
 const EVENTS: usize = 32;
 /// Replay windows: senders remembered.
@@ -265,6 +268,7 @@ pub struct Agent<'a, F: NorFlash> {
     pub(crate) registry: Registry,
     pub(crate) beacons: Beacons,
     pub(crate) jobs: Jobs,
+    pub(crate) round_trip: RoundTrip,
     pub(crate) promises: Promises,
     pub(crate) outbox: Outbox,
     pub(crate) seen: Seen,
@@ -272,6 +276,8 @@ pub struct Agent<'a, F: NorFlash> {
     pub(crate) update: Update<F>,
     pub(crate) governor: Governor,
     pub(crate) replies: Deque<Reply, REPLIES>,
+    /// Requests and reports whose answers are missed.
+    pub(crate) reminders: Deque<(NodeNum, u32), REMINDERS>,
     pub(crate) events: Deque<AgentEvent, EVENTS>,
     /// When the agent started: it listens before it calls into the mesh.
     pub(crate) started: Instant,
@@ -304,6 +310,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             registry: Registry::default(),
             beacons,
             jobs: Jobs::new(),
+            round_trip: RoundTrip::default(),
             promises: Promises::default(),
             outbox: Outbox::default(),
             seen: Seen::default(),
@@ -311,6 +318,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             update,
             governor: Governor::new(now),
             replies: Deque::new(),
+            reminders: Deque::new(),
             events: Deque::new(),
             started: now,
             calls: (0, Instant::ZERO),
@@ -451,6 +459,8 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             if job.next_at > soon {
                 job.next_at = soon;
             }
+            // There can be no answer to what did not leave.
+            job.reminded = true;
         }
     }
 
@@ -477,6 +487,12 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             .or_else(|| self.poll_report(now, link))
             .or_else(|| self.poll_beacon(now))
             .or_else(|| self.poll_bulk(now, link))
+    }
+
+    /// A packet whose answer is missed: its destination and its id. The link asks the neighbours for the answer,
+    /// where it can ([`compotastic_mesh::router::Router::remind`]).
+    pub fn poll_reminder(&mut self) -> Option<(NodeNum, u32)> {
+        self.reminders.pop_front()
     }
 
     /// The next event for the host.

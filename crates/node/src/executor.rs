@@ -19,8 +19,9 @@ use crate::{
 
 /// An offer waits up to this long; the better a node suits, the sooner it speaks.
 const BID_WINDOW: Duration = Duration::from_secs(20);
-/// What a foundation model on mains power bids.
+/// What a foundation model on mains power bids, and what it bids at least, however busy.
 const SUITABILITY_FOUNDATION: u8 = 240;
+pub(crate) const SUITABILITY_FOUNDATION_MIN: u8 = 120;
 /// What a student bids; its battery level, 0..=15, is added.
 const SUITABILITY_STUDENT: u8 = 100;
 
@@ -82,7 +83,8 @@ impl<F: NorFlash> Agent<'_, F> {
     /// Speaks later the less it suits (up to [`BID_WINDOW`]), so that the best bid is heard first and ends the rest.
     fn bid(&mut self, now: Instant, ticket: Ticket) {
         let suitability = if self.config.foundation_model {
-            SUITABILITY_FOUNDATION.saturating_sub(4 * self.promises.running().min(50) as u8)
+            (SUITABILITY_FOUNDATION - 4 * self.promises.running().min(50) as u8)
+                .max(SUITABILITY_FOUNDATION_MIN)
         } else {
             SUITABILITY_STUDENT + self.beacons.battery()
         };

@@ -74,6 +74,8 @@ pub struct Job {
     pub phase: Phase,
     /// Packet id of the first request.
     pub first_packet: Option<u32>,
+    /// When it was sent.
+    pub first_sent: Option<Instant>,
     /// Packet id of the last request.
     pub last_packet: Option<u32>,
     /// Requests sent.
@@ -82,6 +84,10 @@ pub struct Job {
     pub attempts_here: u8,
     /// When the phase times out, or the job may be sent again.
     pub next_at: Instant,
+    /// When the request is repeated if the reminder brings nothing.
+    repeat_at: Instant,
+    /// The neighbours were reminded of the missing answer to the last request.
+    pub reminded: bool,
     /// The sender of a refusal that said "not now": why the job waits.
     pub refused: bool,
 }
@@ -93,8 +99,8 @@ pub struct Jobs {
     next_id: u32,
 }
 
-/// Base of the waiting time for a confirmation: the executor thinks, packets queue behind others.
-const REPLY_WAIT: Duration = Duration::from_millis(12_000);
+/// How long a reminder may take: its own turn and the reply's, one hop each.
+pub(crate) const REMINDER_WAIT: Duration = Duration::from_secs(8);
 /// Longest waiting time between two requests of a job.
 const REPLY_WAIT_MAX: Duration = Duration::from_secs(1800);
 
@@ -123,10 +129,13 @@ impl Jobs {
             fallback,
             phase: Phase::Due,
             first_packet: None,
+            first_sent: None,
             last_packet: None,
             attempts: 0,
             attempts_here: 0,
             next_at: now,
+            repeat_at: now,
+            reminded: false,
             refused: false,
         };
         self.open.push(job).ok()?;
@@ -221,26 +230,39 @@ impl Default for Jobs {
 }
 
 impl Job {
-    /// The request went out as `packet`.
+    /// The request went out as `packet`; an answer should take `round_trip`.
     pub fn handle_sent(
         &mut self,
         now: Instant,
         packet: u32,
         phase: Phase,
-        flood_time: Duration,
+        round_trip: Duration,
         rng: &mut Rng,
     ) {
         self.first_packet.get_or_insert(packet);
+        self.first_sent.get_or_insert(now);
         self.last_packet = Some(packet);
         self.attempts = self.attempts.saturating_add(1);
         self.attempts_here = self.attempts_here.saturating_add(1);
         self.phase = phase;
-        // There and back, then more patience with each attempt, and a jitter against lock step.
-        let round_trip_us = REPLY_WAIT.as_micros() + 2 * flood_time.as_micros();
-        let patience =
-            (round_trip_us << self.attempts.min(8).saturating_sub(1)).min(REPLY_WAIT_MAX.as_micros());
+        self.reminded = false;
+        // More patience with each attempt, and a jitter against lock step.
+        let patience = (round_trip.as_micros() << self.attempts.min(8).saturating_sub(1))
+            .min(REPLY_WAIT_MAX.as_micros());
         let jitter_us = patience / 4 * u64::from(rng.below(1000)) / 1000;
-        self.next_at = now + Duration::from_micros(patience + jitter_us);
+        self.repeat_at = now + Duration::from_micros(patience + jitter_us);
+        self.next_at = if matches!(phase, Phase::Asked(_)) { now + round_trip } else { self.repeat_at };
+    }
+
+    /// The packet and the executor to remind the neighbours of, once per request: most answers that are lost are lost on the
+    /// last hop.
+    pub fn remind(&mut self, now: Instant) -> Option<(NodeNum, u32)> {
+        let (Phase::Asked(executor), Some(packet)) = (self.phase, self.last_packet) else { return None };
+        if core::mem::replace(&mut self.reminded, true) {
+            return None;
+        }
+        self.next_at = self.repeat_at.max(now + REMINDER_WAIT);
+        Some((executor, packet))
     }
 
     /// Sends again after `wait`, a jitter on top.
@@ -292,11 +314,16 @@ mod tests {
         let mut jobs = Jobs::new();
         jobs.submit(at(0), text(), Priority::Low, Duration::from_secs(9000), None).unwrap();
         let job = jobs.at(0);
-        let flood = Duration::from_secs(4);
-        job.handle_sent(at(0), 0x1_0005, Phase::Asked(NodeNum(9)), flood, &mut rng);
+        let round_trip = Duration::from_secs(20);
+        job.handle_sent(at(0), 0x1_0005, Phase::Asked(NodeNum(9)), round_trip, &mut rng);
+        assert_eq!(job.next_at, at(20), "the first expiry reminds");
+        assert_eq!(job.remind(at(20)), Some((NodeNum(9), 0x1_0005)));
+        assert_eq!(job.remind(at(30)), None, "once per request");
         let first = job.next_at.as_micros();
-        job.handle_sent(at(100), 0x1_0009, Phase::Asked(NodeNum(9)), flood, &mut rng);
-        assert!(job.next_at.as_micros() - 100_000_000 > first * 3 / 2);
+        job.handle_sent(at(100), 0x1_0009, Phase::Asked(NodeNum(9)), round_trip, &mut rng);
+        assert_eq!(job.next_at, at(120));
+        assert_eq!(job.remind(at(120)), Some((NodeNum(9), 0x1_0009)));
+        assert!(job.next_at.as_micros() - 100_000_000 > first * 13 / 10);
         assert_eq!((job.first_packet, job.last_packet), (Some(0x1_0005), Some(0x1_0009)));
         assert!(jobs.by_reference(5).is_some());
         assert!(jobs.by_packet(0x1_0009).is_some());

@@ -18,6 +18,7 @@ pub mod promises;
 pub mod registry;
 mod reports;
 mod requester;
+mod round_trip;
 mod spread;
 pub mod state;
 pub mod station;

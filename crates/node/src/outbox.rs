@@ -12,7 +12,7 @@ use compotastic_mesh::{
 use heapless::Vec;
 
 use crate::{
-    jobs::{CodedText, JobId},
+    jobs::{CodedText, JobId, REMINDER_WAIT},
     policy::{Form, Priority},
 };
 
@@ -53,6 +53,8 @@ pub struct Entry {
     /// Not sent before this time.
     pub next_at: Instant,
     references: Vec<u16, REFERENCES>,
+    /// Packet that carried it last, until the neighbours were reminded of its receipt.
+    unreminded: Option<u32>,
 }
 
 /// All reports on their way.
@@ -103,6 +105,7 @@ impl Outbox {
             attempts: 0,
             next_at,
             references: Vec::new(),
+            unreminded: None,
         };
         // There is room: an entry was removed above if there was none.
         let _ = self.entries.push(entry);
@@ -143,14 +146,27 @@ impl Outbox {
         &self.entries[index]
     }
 
-    /// The entry left in the packet with this reference.
-    pub fn handle_sent(&mut self, now: Instant, index: usize, reference: u16, wait: Duration, rng: &mut Rng) {
+    /// The packet whose receipt is missed, once per packet: most that are lost are lost on the last hop. Its reports wait
+    /// a little longer.
+    pub fn remind(&mut self, now: Instant) -> Option<u32> {
+        let due = self.entries.iter().find(|entry| now >= entry.next_at && entry.unreminded.is_some())?;
+        let packet = due.unreminded;
+        for entry in self.entries.iter_mut().filter(|entry| entry.unreminded == packet) {
+            entry.unreminded = None;
+            entry.next_at = entry.next_at.max(now + REMINDER_WAIT);
+        }
+        packet
+    }
+
+    /// The entry left in this packet.
+    pub fn handle_sent(&mut self, now: Instant, index: usize, packet: u32, wait: Duration, rng: &mut Rng) {
         let entry = &mut self.entries[index];
         entry.attempts = entry.attempts.saturating_add(1);
         if entry.references.is_full() {
             entry.references.remove(0);
         }
-        let _ = entry.references.push(reference);
+        let _ = entry.references.push(packet as u16);
+        entry.unreminded = Some(packet);
         let patience_us = (wait.as_micros() << entry.attempts.min(7).saturating_sub(1)).min(1_200_000_000);
         let jitter_us = patience_us / 4 * u64::from(rng.below(1000)) / 1000;
         entry.next_at = now + Duration::from_micros(patience_us + jitter_us);

@@ -75,6 +75,23 @@ impl Registry {
             }
             return news;
         }
+        self.insert(now, num, hops_away, *beacon);
+        true
+    }
+
+    /// The node offers to do a job for this task. Until its beacon comes, which may take an hour, the offer says enough to
+    /// ask it again without another call.
+    pub fn handle_offer(&mut self, now: Instant, num: NodeNum, hops_away: u8, foundation: bool, task: u8) {
+        if self.get(num).is_some() {
+            self.handle_answer(now, num);
+            return;
+        }
+        let kind = if foundation { Beacon::FOUNDATION_MODEL } else { Beacon::STUDENT };
+        let beacon = Beacon { flags: Beacon::EXECUTES | kind, task, battery: 15, ..Beacon::default() };
+        self.insert(now, num, hops_away, beacon);
+    }
+
+    fn insert(&mut self, now: Instant, num: NodeNum, hops_away: u8, beacon: Beacon) {
         if self.entries.is_full()
             && let Some(oldest) = self
                 .entries
@@ -85,15 +102,10 @@ impl Registry {
         {
             self.entries.swap_remove(oldest);
         }
-        let entry = Entry {
-            num,
-            beacon: *beacon,
-            heard_at: now,
-            hops_away,
-            avoided_until: Instant::ZERO,
-            silences: 0,
-        };
-        self.entries.push(entry).is_ok()
+        let entry =
+            Entry { num, beacon, heard_at: now, hops_away, avoided_until: Instant::ZERO, silences: 0 };
+        // There is room: an entry was removed above if there was none.
+        let _ = self.entries.push(entry);
     }
 
     /// The node answered: it is trusted again at once.
@@ -196,6 +208,19 @@ mod tests {
         assert!(registry.executor(at(2), Need::Any { task: 2 }).is_none());
         // Avoidance expires.
         assert_eq!(registry.executor(at(700), Need::Foundation).unwrap().num, NodeNum(30));
+    }
+
+    #[test]
+    fn an_offer_stands_in_for_a_beacon_that_was_not_heard() {
+        let mut registry = Registry::default();
+        registry.handle_offer(at(0), NodeNum(20), 2, false, 1);
+        assert_eq!(registry.executor(at(1), Need::Any { task: 1 }).unwrap().num, NodeNum(20));
+        assert!(registry.executor(at(1), Need::Foundation).is_none());
+        registry.handle_offer(at(2), NodeNum(30), 4, true, 1);
+        assert_eq!(registry.executor(at(3), Need::Foundation).unwrap().num, NodeNum(30));
+        // The beacon, when it comes, has the last word.
+        registry.handle_beacon(at(4), NodeNum(30), 4, &beacon(0));
+        assert!(registry.executor(at(5), Need::Foundation).is_none());
     }
 
     #[test]

@@ -41,6 +41,11 @@ impl<F: NorFlash> Agent<'_, F> {
     /// The next frame of reports that is due.
     pub(crate) fn poll_report(&mut self, now: Instant, link: &LinkState) -> Option<OutFrame> {
         let post = self.config.command_post?;
+        if !self.reminders.is_full()
+            && let Some(packet) = self.outbox.remind(now)
+        {
+            let _ = self.reminders.push_back((post, packet));
+        }
         let due = self.outbox.due(now);
         let first = *due.first()?;
         let urgent = self.outbox.at(first).priority == Priority::Urgent;
@@ -73,9 +78,9 @@ impl<F: NorFlash> Agent<'_, F> {
             (Gate::Normal, QueuePriority::Reliable)
         };
         let out = self.seal(&frame, post, self.config.hop_limit, true, gate, priority)?;
-        let wait = Duration::from_micros(15_000_000 + 2 * link.flood_time.as_micros());
+        let wait = self.round_trip.patience(link.flood_time);
         for index in carried {
-            self.outbox.handle_sent(now, index, out.id as u16, wait, &mut self.rng);
+            self.outbox.handle_sent(now, index, out.id, wait, &mut self.rng);
         }
         Some(out)
     }

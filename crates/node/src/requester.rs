@@ -10,6 +10,7 @@ use embedded_storage::nor_flash::NorFlash;
 
 use crate::{
     agent::{Agent, AgentEvent, Answer, InFrame, JobFailure, LinkState, OutFrame},
+    executor::SUITABILITY_FOUNDATION_MIN,
     jobs::{JobId, Phase},
     promises::{Outcome, Ticket},
     registry::Need,
@@ -45,13 +46,8 @@ impl<F: NorFlash> Agent<'_, F> {
             let frame = Frame::Award(Award { job: first as u16 });
             let hops = self.config.hop_limit;
             let out = self.seal(&frame, executor, hops, true, Gate::Normal, QueuePriority::Reliable)?;
-            self.jobs.at(index).handle_sent(
-                now,
-                out.id,
-                Phase::Asked(executor),
-                link.flood_time,
-                &mut self.rng,
-            );
+            let patience = self.round_trip.patience(link.flood_time);
+            self.jobs.at(index).handle_sent(now, out.id, Phase::Asked(executor), patience, &mut self.rng);
             return Some(out);
         }
         let need =
@@ -107,7 +103,7 @@ impl<F: NorFlash> Agent<'_, F> {
         let out =
             self.seal_as(id, &frame, to, hops, executor.is_some(), Gate::Normal, QueuePriority::Reliable)?;
         let job = self.jobs.at(index);
-        job.handle_sent(now, id, phase, link.flood_time, &mut self.rng);
+        job.handle_sent(now, id, phase, self.round_trip.patience(link.flood_time), &mut self.rng);
         if phase == Phase::Calling {
             let wait = Duration::from_micros(CALL_AGAIN.as_micros() << self.calls.0);
             job.next_at = job.next_at.max(now + wait);
@@ -128,6 +124,12 @@ impl<F: NorFlash> Agent<'_, F> {
             self.give_up(now, job, reason);
         }
         while let Some(job) = self.jobs.timed_out(now) {
+            if !self.reminders.is_full()
+                && let Some(reminder) = job.remind(now)
+            {
+                let _ = self.reminders.push_back(reminder);
+                continue;
+            }
             let silent = match job.phase {
                 Phase::Asked(executor) if job.attempts_here >= TRIES_PER_EXECUTOR => {
                     job.attempts_here = 0;
@@ -156,6 +158,9 @@ impl<F: NorFlash> Agent<'_, F> {
             && job.phase == Phase::Calling
         {
             self.calls = (0, now);
+            let foundation = offer.suitability >= SUITABILITY_FOUNDATION_MIN;
+            let hops_away = incoming.hops_away.unwrap_or(0);
+            self.registry.handle_offer(now, incoming.from, hops_away, foundation, self.config.task);
             job.phase = Phase::Awarding(incoming.from);
             job.attempts_here = 0;
             job.next_at = now;
@@ -183,6 +188,9 @@ impl<F: NorFlash> Agent<'_, F> {
             ResultStatus::Ok | ResultStatus::Unsure => {
                 let id = job.id;
                 let Some(job) = self.jobs.remove(id) else { return };
+                if let Some(first_sent) = job.first_sent {
+                    self.round_trip.handle_answer(now, first_sent);
+                }
                 let answer = Answer {
                     by: incoming.from,
                     class: result.class,

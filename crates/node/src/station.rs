@@ -154,6 +154,9 @@ impl<'a, F: NorFlash> Station<'a, F> {
             let Some(out) = self.agent.poll_transmit(now, &link) else {
                 // What is due and does not go waits for the queue, the air or its turn: no need to ask all the time.
                 // Whatever is sent or heard meanwhile leads here too.
+                while let Some((to, packet)) = self.agent.poll_reminder() {
+                    self.router.remind(now, to, PacketId(packet), SWARM_CHANNEL);
+                }
                 let blocked = self.agent.poll_timeout().is_some_and(|due| due <= now);
                 self.agent_held_until = if blocked { now + HELD } else { Instant::ZERO };
                 return;
