@@ -33,7 +33,17 @@ impl<F: NorFlash> Agent<'_, F> {
                 asking.at = asking.at.min(now + ASK_AGAIN);
             }
         } else {
-            self.want_record(now, RecordType::Manifest, beacon.object_tag);
+            self.want_manifest(now, beacon.object_tag);
+        }
+    }
+
+    /// An object that we do not know is about. Its manifest may be here and wait for the delegation of its signer, for
+    /// which nobody was heard to answer.
+    fn want_manifest(&mut self, now: Instant, tag: u32) {
+        if self.objects.incoming.complete && self.objects.incoming.tag == tag {
+            self.consider_manifest(now);
+        } else {
+            self.want_record(now, RecordType::Manifest, tag);
         }
     }
 
@@ -212,7 +222,7 @@ impl<F: NorFlash> Agent<'_, F> {
         self.governor.spend(incoming.airtime);
         if symbol.object_tag != self.objects.manifest.tag {
             if incoming.hops_away == Some(0) {
-                self.want_record(now, RecordType::Manifest, symbol.object_tag);
+                self.want_manifest(now, symbol.object_tag);
             }
             return;
         }
