@@ -1,0 +1,315 @@
+//! The router of a native node: managed flooding, next-hop unicast, acknowledgements, gates.
+//!
+//! Behaviour follows Meshtastic's firmware (2.8) where stock nodes can see it: contention windows, relay rules,
+//! retransmission waits, the queue of 16. What is ours is how routes are learnt, and that on our own port the reply of
+//! the application is the acknowledgement.
+
+mod delivery;
+mod receive;
+mod types;
+
+use heapless::{Deque, Vec};
+
+use self::delivery::{Held, Pending};
+pub use self::receive::ROUTING_PORT;
+pub use self::types::{
+    Gate, Incoming, Outgoing, Priority, Role, RouterConfig, RouterEvent, SendError, TxFrame,
+};
+use crate::{
+    airtime::{ChannelUtilization, DutyCycle},
+    crypto::ctr_apply,
+    lora::Modem,
+    packet::{Data, HEADER, Header, MAX_DATA, MAX_FRAME, NodeNum, PacketId},
+    queue::{Pushed, Queued, TxQueue},
+    rng::Rng,
+    routes::Routes,
+    time::{Duration, Instant},
+};
+
+/// Packets whose copies are recognised. What is evicted after this many newer packets would be relayed once more.
+const SEEN: usize = 160;
+/// Packets that wait for an acknowledgement or for the next hop to pass them on.
+const PENDING: usize = 8;
+const EVENTS: usize = 8;
+/// Replies whose destination may not have heard them, kept for its reminder.
+const HELD: usize = 4;
+/// Longest payload that is delivered.
+pub const MAX_PAYLOAD: usize = 233;
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    from: NodeNum,
+    id: PacketId,
+    /// Relayed, or given up in favour of another relay: further copies are not relayed.
+    handled: bool,
+    /// Times that we passed it on because we were named, and how we did so the last time.
+    forwarded: u8,
+    next_hop: u8,
+    hop_limit: u8,
+}
+
+/// The router.
+pub struct Router {
+    config: RouterConfig,
+    modem: Modem,
+    rng: Rng,
+    queue: TxQueue,
+    seen: Deque<Seen, SEEN>,
+    pending: Vec<Pending, PENDING>,
+    held: Deque<Held, HELD>,
+    routes: Routes,
+    utilization: ChannelUtilization,
+    duty: DutyCycle,
+    events: Deque<RouterEvent, EVENTS>,
+    sending: Option<Duration>,
+    held_until: Instant,
+    /// Smoothed time from the first to the last copy of a flood, microseconds.
+    flood_us: u64,
+}
+
+impl Router {
+    /// A router with empty tables.
+    pub fn new(config: RouterConfig, seed: u64, now: Instant) -> Self {
+        let modem = config.preset.modem(config.region.wide());
+        let flood_us = 4 * modem.time_on_air_us(80) + 24 * modem.slot_us();
+        Self {
+            config,
+            modem,
+            rng: Rng::from_seed(seed).child(0x726f_7574),
+            queue: TxQueue::default(),
+            seen: Deque::new(),
+            pending: Vec::new(),
+            held: Deque::new(),
+            routes: Routes::default(),
+            utilization: ChannelUtilization::default(),
+            duty: DutyCycle::new(),
+            events: Deque::new(),
+            sending: None,
+            held_until: now,
+            flood_us,
+        }
+    }
+
+    /// Time on air of a frame of this length.
+    pub fn time_on_air(&self, frame_len: usize) -> Duration {
+        Duration::from_micros(self.modem.time_on_air_us(frame_len))
+    }
+
+    /// Time on air of a payload on our own port and channel.
+    pub fn payload_airtime(&self, payload_len: usize) -> Duration {
+        // Port of two bytes and its key, payload key and length.
+        self.time_on_air(HEADER + 3 + 2 + usize::from(payload_len > 127) + payload_len)
+    }
+
+    /// About how long a flood takes to cross the mesh.
+    pub fn flood_time(&self) -> Duration {
+        Duration::from_micros(self.flood_us)
+    }
+
+    /// Packets that wait.
+    pub fn queue_len(&self) -> usize {
+        self.queue.packets.len()
+    }
+
+    /// Nodes heard of.
+    pub fn nodes_heard(&self) -> usize {
+        self.routes.nodes_heard()
+    }
+
+    /// Channel utilisation of the last 60 s.
+    pub fn channel_utilization_permille(&mut self, now: Instant) -> u16 {
+        self.utilization.permille_with(now, Duration::ZERO)
+    }
+
+    /// Own air time of the last hour, permille.
+    pub fn duty_cycle_permille(&mut self, now: Instant) -> u16 {
+        (self.duty.spent_us(now, Duration::ZERO) / 3_600_000).min(1000) as u16
+    }
+
+    // ---- contention -------------------------------------------------------------------------------------------
+
+    /// Window of an own packet: exponent 3..=8, in a straight line with utilisation.
+    fn own_backoff(&mut self, now: Instant) -> Duration {
+        let utilization = u32::from(self.channel_utilization_permille(now));
+        let exponent = 3 + 5 * utilization / 1000;
+        let slots = u64::from(self.rng.below(1 << exponent));
+        Duration::from_micros(slots * self.modem.slot_us())
+    }
+
+    /// Window of a relay: exponent 3..=8 with SNR from -20 to +10 dB, so that the weakest hearer, who is as a rule
+    /// the farthest, goes first.
+    fn relay_backoff(&mut self, snr_qdb: i16) -> Duration {
+        let exponent = (3 + (i32::from(snr_qdb) + 80) * 5 / 120).clamp(3, 8) as u32;
+        let slots = match self.config.role {
+            Role::Router => u64::from(self.rng.below(2 * exponent)),
+            // Clients leave the first 2 * CWmax slots to routers.
+            _ => 16 + u64::from(self.rng.below(1 << exponent)),
+        };
+        Duration::from_micros(slots * self.modem.slot_us())
+    }
+
+    // ---- sending ----------------------------------------------------------------------------------------------
+
+    /// Takes a packet for sending.
+    pub fn send(&mut self, now: Instant, out: &Outgoing<'_>) -> Result<(), SendError> {
+        let channel = self.config.channels.get(usize::from(out.channel)).ok_or(SendError::NoChannel)?;
+        let broadcast = out.to == NodeNum::BROADCAST;
+        let data = Data {
+            port: out.port,
+            payload: out.payload,
+            want_response: false,
+            request_id: out.request_id,
+            reply_id: None,
+            bitfield: out.bitfield,
+        };
+        let mut bytes = [0; MAX_DATA];
+        let length = data.encode(&mut bytes).ok_or(SendError::TooLarge)?;
+        ctr_apply(&channel.key, self.config.num, out.id, &mut bytes[..length]);
+        let data = Vec::from_slice(&bytes[..length]).map_err(|_| SendError::TooLarge)?;
+        let next_hop =
+            if broadcast { None } else { self.routes.next_hop(now, out.to, out.hop_limit.min(7), 0) };
+        let header = Header {
+            to: out.to,
+            from: self.config.num,
+            id: out.id,
+            hop_limit: out.hop_limit.min(7),
+            want_ack: out.want_ack && !broadcast,
+            via_mqtt: false,
+            hop_start: out.hop_limit.min(7),
+            channel_hash: channel.hash(),
+            next_hop: next_hop.unwrap_or(0),
+            relay_node: self.config.num.last_byte(),
+        };
+        let airtime = self.time_on_air(HEADER + length);
+        let ready_at = now + self.own_backoff(now);
+        let packet = Queued {
+            header,
+            data,
+            port: Some(out.port),
+            originated: true,
+            gate: out.gate,
+            priority: out.priority,
+            airtime,
+            ready_at,
+            snr_qdb: 0,
+            came_from: 0,
+            sequence: 0,
+        };
+        self.remember(header.from, header.id, true);
+        self.enqueue(now, packet).then_some(()).ok_or(SendError::QueueFull)
+    }
+
+    fn enqueue(&mut self, now: Instant, packet: Queued) -> bool {
+        match self.queue.push(packet) {
+            Pushed::Queued => true,
+            Pushed::Refused => false,
+            Pushed::Evicted(gone) => {
+                if gone.originated {
+                    self.push_event(RouterEvent::Failed { id: gone.header.id });
+                }
+                let _ = now;
+                true
+            }
+        }
+    }
+
+    /// The next frame, if one may go now. With a busy channel those that are due draw a new back-off.
+    pub fn poll_transmit(&mut self, now: Instant, channel_busy: bool) -> Option<TxFrame> {
+        if self.sending.is_some() {
+            return None;
+        }
+        self.queue_retransmissions(now);
+        if channel_busy {
+            self.back_off(now);
+            return None;
+        }
+        let index = self.pick(now)?;
+        let packet = self.queue.remove(index);
+        let mut bytes: Vec<u8, MAX_FRAME> = Vec::new();
+        let _ = bytes.extend_from_slice(&packet.header.emit());
+        let _ = bytes.extend_from_slice(&packet.data);
+        self.duty.record(now, packet.airtime);
+        self.sending = Some(packet.airtime);
+        self.push_event(RouterEvent::Sent {
+            id: packet.header.id,
+            relayed: !packet.originated,
+            gate: packet.gate,
+            airtime: packet.airtime,
+        });
+        let airtime = packet.airtime;
+        self.await_delivery(now, packet);
+        Some(TxFrame { bytes, airtime })
+    }
+
+    fn back_off(&mut self, now: Instant) {
+        let mut index = 0;
+        while index < self.queue.packets.len() {
+            let packet = &self.queue.packets[index];
+            if packet.ready_at <= now {
+                let (originated, snr_qdb) = (packet.originated, packet.snr_qdb);
+                let wait = if originated { self.own_backoff(now) } else { self.relay_backoff(snr_qdb) };
+                // At least a slot, so that a busy channel is not polled without end.
+                self.queue.packets[index].ready_at = now + wait + Duration::from_micros(self.modem.slot_us());
+            }
+            index += 1;
+        }
+    }
+
+    /// The packet that may go: due, and within its gate and the duty cycle.
+    fn pick(&mut self, now: Instant) -> Option<usize> {
+        let limit = self.config.region.duty_cycle_permille();
+        let (utilization, duty) = (&mut self.utilization, &mut self.duty);
+        let mut held = false;
+        let index = self.queue.best(|packet| {
+            if packet.ready_at > now {
+                return false;
+            }
+            let gated = packet.originated
+                && packet.gate != Gate::Alert
+                && utilization.permille_with(now, packet.airtime) >= packet.gate.limit_permille();
+            let allowed = !gated && duty.allows(now, packet.airtime, limit);
+            held |= !allowed;
+            allowed
+        });
+        if held && index.is_none() {
+            // Utilisation falls with time only: look again in a second.
+            self.held_until = now + Duration::from_secs(1);
+        }
+        index
+    }
+
+    /// The frame that [`Self::poll_transmit`] gave has left.
+    pub fn handle_tx_done(&mut self, now: Instant) {
+        if let Some(airtime) = self.sending.take() {
+            self.utilization.record(now, airtime);
+        }
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.queue_retransmissions(now);
+    }
+
+    fn push_event(&mut self, event: RouterEvent) {
+        if self.events.is_full() {
+            self.events.pop_front();
+        }
+        let _ = self.events.push_back(event);
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<RouterEvent> {
+        self.events.pop_front()
+    }
+
+    /// When to call [`Self::handle_timeout`] and [`Self::poll_transmit`] next; `None` while a frame is on the air or
+    /// nothing waits.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.sending.is_some() {
+            return None;
+        }
+        let queued = self.queue.packets.iter().map(|packet| packet.ready_at.max(self.held_until)).min();
+        let pending = self.pending.iter().map(|pending| pending.at).min();
+        [queued, pending].into_iter().flatten().min()
+    }
+}

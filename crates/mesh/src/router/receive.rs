@@ -1,0 +1,294 @@
+//! What a router does with a frame that it hears: deliver, relay, acknowledge.
+
+use heapless::Vec;
+
+use super::{Gate, Incoming, Outgoing, Priority, Role, Router, RouterEvent, Seen, delivery::is_reminder};
+use crate::{
+    crypto::ctr_apply,
+    packet::{Data, HEADER, Header, MAX_DATA, NodeNum, PacketId},
+    queue::Queued,
+    time::{Duration, Instant},
+};
+
+/// Port of routing messages (acknowledgements).
+pub const ROUTING_PORT: u16 = 5;
+/// A relay passes a packet on by name so many times at most.
+const FORWARDS_MAX: u8 = 3;
+
+impl Router {
+    /// A frame was received.
+    pub fn handle_frame(&mut self, now: Instant, frame: &[u8], snr_qdb: i16, _rssi_dbm: i16) {
+        let airtime = self.time_on_air(frame.len());
+        self.utilization.record(now, airtime);
+        let Some(header) = Header::parse(frame) else { return };
+        let data = &frame[HEADER..];
+        if data.is_empty() && is_reminder(&header) {
+            self.handle_reminder(now, &header);
+            return;
+        }
+        // A bare header says that its sender has passed the packet on, or is its destination. It is not the packet.
+        let hop_ack = data.is_empty();
+        self.hear_relay(&header, hop_ack);
+        if header.from == self.config.num || hop_ack {
+            return;
+        }
+        let known = self.seen.iter().position(|seen| seen.from == header.from && seen.id == header.id);
+        self.routes.learn(now, &header, known.is_none(), snr_qdb, self.modem.snr_limit_qdb());
+        // A packet the other way between the same two nodes is the reply, and so the acknowledgement.
+        self.pending.retain(|pending| {
+            let waits = pending.packet.header;
+            !(waits.to == header.from && waits.from == header.to)
+        });
+        match known {
+            Some(_) => self.handle_copy(now, &header, data, snr_qdb, airtime),
+            None => {
+                self.remember(header.from, header.id, false);
+                self.deliver(now, &header, data, snr_qdb, airtime);
+                self.consider_relay(now, &header, data, snr_qdb, airtime);
+            }
+        }
+    }
+
+    pub(super) fn handle_copy(
+        &mut self,
+        now: Instant,
+        header: &Header,
+        data: &[u8],
+        snr_qdb: i16,
+        airtime: Duration,
+    ) {
+        let repeated_by_origin = header.hops_away() == Some(0) && header.hop_start > 0;
+        if header.to == self.config.num {
+            self.handle_repeated(now, header, data, repeated_by_origin);
+            return;
+        }
+        let Some(seen) = self.seen.iter_mut().find(|seen| seen.from == header.from && seen.id == header.id)
+        else {
+            return;
+        };
+        let by_name = header.next_hop == self.config.num.last_byte();
+        if by_name {
+            if self.queue.contains(header.from, header.id) {
+                return;
+            }
+            let (forwarded, next_hop, looped) =
+                (seen.forwarded, seen.next_hop, header.hop_limit < seen.hop_limit);
+            let ours = self.read(header, data, |data, _| data.port) == Some(self.config.own_port);
+            if forwarded > 0 && ours {
+                self.acknowledge_hop(now, header);
+                if looped {
+                    // The way that we chose leads back here.
+                    self.routes.handle_failure(now, header.to, next_hop);
+                    if forwarded < FORWARDS_MAX {
+                        self.consider_relay(now, header, data, snr_qdb, airtime);
+                    }
+                }
+            } else if forwarded < FORWARDS_MAX {
+                // It names us only now; or, on a stock port, passing it on again is the only proof there is.
+                self.consider_relay(now, header, data, snr_qdb, airtime);
+            }
+            return;
+        }
+        if header.next_hop != 0 {
+            return;
+        }
+        if self.queue.contains(header.from, header.id) {
+            // Somebody else was faster. A copy from the origin itself says nothing about relays.
+            if self.config.role != Role::Router && !repeated_by_origin {
+                let forwarding = self.queue.packets.iter().any(|queued| {
+                    queued.is(header.from, header.id) && (queued.originated || queued.header.next_hop != 0)
+                });
+                if !forwarding {
+                    self.queue.cancel(header.from, header.id);
+                }
+            }
+        } else if !seen.handled || repeated_by_origin && header.want_ack {
+            self.consider_relay(now, header, data, snr_qdb, airtime);
+        }
+    }
+
+    /// The sender, or the hop before us, repeats what we have delivered: it did not hear our answer.
+    pub(super) fn handle_repeated(&mut self, now: Instant, header: &Header, data: &[u8], by_origin: bool) {
+        if !(header.want_ack || by_origin) {
+            return;
+        }
+        let Some((port, channel)) = self.read(header, data, |data, channel| (data.port, channel)) else {
+            return;
+        };
+        if port != self.config.own_port {
+            if header.want_ack {
+                self.acknowledge(now, header, channel);
+            }
+            return;
+        }
+        let answers = |packet: &Queued| packet.header.to == header.from && packet.originated;
+        if self.queue.packets.iter().any(answers) || self.queue.contains(header.from, header.id) {
+            // Our answer is about to go.
+            return;
+        }
+        let answered = self.pending.iter().any(|pending| answers(&pending.packet));
+        if by_origin && !answered {
+            self.push_event(RouterEvent::Duplicate { from: header.from, id: header.id });
+        } else if header.next_hop == self.config.num.last_byte() {
+            self.acknowledge_hop(now, header);
+        }
+    }
+
+    /// Decrypts with the channels whose hash fits, and hands the message to `use_it`.
+    pub(super) fn read<T>(
+        &self,
+        header: &Header,
+        data: &[u8],
+        use_it: impl FnOnce(&Data<'_>, u8) -> T,
+    ) -> Option<T> {
+        let mut clear = [0; MAX_DATA];
+        let clear = clear.get_mut(..data.len())?;
+        for (index, channel) in self.config.channels.iter().enumerate() {
+            if channel.hash() != header.channel_hash {
+                continue;
+            }
+            clear.copy_from_slice(data);
+            ctr_apply(&channel.key, header.from, header.id, clear);
+            if let Some(data) = Data::decode(clear) {
+                return Some(use_it(&data, index as u8));
+            }
+        }
+        None
+    }
+
+    pub(super) fn deliver(
+        &mut self,
+        now: Instant,
+        header: &Header,
+        data: &[u8],
+        snr_qdb: i16,
+        airtime: Duration,
+    ) {
+        let for_us = header.to == self.config.num || header.to == NodeNum::BROADCAST;
+        let own_port = self.config.own_port;
+        let incoming = self.read(header, data, |data, channel| {
+            (for_us || data.port == own_port).then(|| Incoming {
+                from: header.from,
+                to: header.to,
+                id: header.id,
+                port: data.port,
+                channel,
+                payload: Vec::from_slice(data.payload).unwrap_or_default(),
+                snr_qdb,
+                hops_away: header.hops_away(),
+                request_id: data.request_id,
+                airtime,
+            })
+        });
+        let Some(Some(incoming)) = incoming else { return };
+        if !for_us {
+            self.push_event(RouterEvent::Overheard(incoming));
+            return;
+        }
+        if header.to == self.config.num {
+            if let Some(id) = incoming.request_id {
+                self.pending.retain(|pending| !pending.packet.is(self.config.num, PacketId(id)));
+                self.push_event(RouterEvent::Acked { id: PacketId(id) });
+            }
+            if header.want_ack && incoming.port != own_port && incoming.port != ROUTING_PORT {
+                self.acknowledge(now, header, incoming.channel);
+            }
+        }
+        self.push_event(RouterEvent::Received(incoming));
+    }
+
+    /// Sends the stock acknowledgement: Routing { error_reason: NONE } that names the packet.
+    pub(super) fn acknowledge(&mut self, now: Instant, header: &Header, channel: u8) {
+        let hops_used = header.hops_away().unwrap_or(self.config.hop_limit);
+        let outgoing = Outgoing {
+            to: header.from,
+            id: PacketId(self.rng.next_u32() | 1),
+            channel,
+            port: ROUTING_PORT,
+            payload: &[0x18, 0x00],
+            hop_limit: if hops_used == 0 { 0 } else { (hops_used + 2).min(7) },
+            want_ack: false,
+            priority: Priority::Ack,
+            gate: Gate::Normal,
+            request_id: Some(header.id.0),
+            bitfield: Some(0),
+        };
+        // A full queue loses the acknowledgement; the sender will repeat.
+        let _ = self.send(now, &outgoing);
+    }
+
+    pub(super) fn consider_relay(
+        &mut self,
+        now: Instant,
+        header: &Header,
+        data: &[u8],
+        snr_qdb: i16,
+        airtime: Duration,
+    ) {
+        let own = self.config.num.last_byte();
+        let asked = header.next_hop == 0 || header.next_hop == own;
+        if header.to == self.config.num
+            || header.hop_limit == 0
+            || header.id.0 == 0
+            || self.config.role == Role::ClientMute
+            || !asked
+        {
+            return;
+        }
+        let by_name = header.next_hop == own;
+        // Never back to where it came from.
+        let next_hop = if by_name {
+            self.routes.next_hop(now, header.to, header.hop_limit - 1, header.relay_node)
+        } else {
+            None
+        };
+        if by_name && next_hop.is_none() && header.hop_limit == 1 {
+            // It cannot arrive any more; whoever waits for us to pass it on need not repeat it.
+            self.acknowledge_hop(now, header);
+            return;
+        }
+        let next_hop = next_hop.unwrap_or(0);
+        let port = self.read(header, data, |data, _| data.port);
+        let Ok(data) = Vec::from_slice(data) else { return };
+        let relayed_limit = header.hop_limit - 1;
+        let relayed = Header { hop_limit: relayed_limit, next_hop, relay_node: own, ..*header };
+        // By name there is no contention: only we were asked.
+        let wait = if by_name { self.own_backoff(now) } else { self.relay_backoff(snr_qdb) };
+        let priority = if header.want_ack { Priority::Reliable } else { Priority::Default };
+        let packet = Queued {
+            header: relayed,
+            data,
+            port,
+            originated: false,
+            gate: Gate::Normal,
+            priority,
+            airtime,
+            ready_at: now + wait,
+            snr_qdb,
+            came_from: header.relay_node,
+            sequence: 0,
+        };
+        if self.enqueue(now, packet)
+            && let Some(seen) =
+                self.seen.iter_mut().find(|seen| seen.from == header.from && seen.id == header.id)
+        {
+            seen.handled = true;
+            if by_name {
+                (seen.next_hop, seen.hop_limit) = (next_hop, relayed_limit);
+                seen.forwarded += 1;
+            }
+        }
+    }
+
+    pub(super) fn remember(&mut self, from: NodeNum, id: PacketId, handled: bool) {
+        if self.seen.is_full() {
+            self.seen.pop_front();
+        }
+        let _ = self.seen.push_back(Seen { from, id, handled, forwarded: 0, next_hop: 0, hop_limit: 0 });
+    }
+
+    /// Energy of this length was heard and could not be decoded.
+    pub fn handle_bad_frame(&mut self, now: Instant, airtime: Duration) {
+        self.utilization.record(now, airtime);
+    }
+}

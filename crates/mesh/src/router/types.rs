@@ -1,0 +1,192 @@
+//! What goes into a router and comes out.
+
+use heapless::Vec;
+
+use crate::{
+    crypto::Channel,
+    lora::{Preset, Region},
+    packet::{MAX_FRAME, NodeNum, PacketId},
+    router::MAX_PAYLOAD,
+    time::Duration,
+};
+
+/// Local priority of a packet in the queue; not on the air.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// Bulk.
+    Background = 10,
+    /// Default.
+    Default = 64,
+    /// Wants an acknowledgement.
+    Reliable = 70,
+    /// Answers something.
+    Response = 80,
+    /// Text of people.
+    High = 100,
+    /// Alerts.
+    Alert = 110,
+    /// Acknowledgements.
+    Ack = 120,
+}
+
+/// The channel utilisation up to which an originated packet may go on the air.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// Polite: below 25 %.
+    Bulk,
+    /// Below 40 %.
+    Normal,
+    /// No limit but the duty cycle.
+    Alert,
+}
+
+impl Gate {
+    pub(super) const fn limit_permille(self) -> u16 {
+        match self {
+            Self::Bulk => 250,
+            Self::Normal => 400,
+            Self::Alert => u16::MAX,
+        }
+    }
+}
+
+/// Role of the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Role {
+    /// Relays, and keeps silent when another was faster.
+    #[default]
+    Client,
+    /// Does not relay.
+    ClientMute,
+    /// Relays early and always.
+    Router,
+}
+
+/// What a router is told once.
+#[derive(Clone)]
+pub struct RouterConfig {
+    /// Own number.
+    pub num: NodeNum,
+    /// Role.
+    pub role: Role,
+    /// Preset.
+    pub preset: Preset,
+    /// Region, whose duty cycle binds.
+    pub region: Region,
+    /// Hop limit of acknowledgements that take an unknown way.
+    pub hop_limit: u8,
+    /// Channels; frames of others are relayed unread.
+    pub channels: Vec<Channel, 8>,
+    /// Port on which replies count as acknowledgements.
+    pub own_port: u16,
+}
+
+/// A packet to be sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    /// Destination.
+    pub to: NodeNum,
+    /// Packet id, chosen by the caller.
+    pub id: PacketId,
+    /// Index of the channel.
+    pub channel: u8,
+    /// Port.
+    pub port: u16,
+    /// Payload.
+    pub payload: &'a [u8],
+    /// Hop limit; 0 = neighbours only.
+    pub hop_limit: u8,
+    /// Unicast: repeat until acknowledged. Ignored for broadcasts, as on the air.
+    pub want_ack: bool,
+    /// Priority in the queue.
+    pub priority: Priority,
+    /// Gate.
+    pub gate: Gate,
+    /// Packet that this one answers.
+    pub request_id: Option<u32>,
+    /// Bitfield of `Data`, which stock nodes always send.
+    pub bitfield: Option<u8>,
+}
+
+/// Why a packet was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendError {
+    /// All 16 places are taken by packets at least as important.
+    QueueFull,
+    /// Does not fit a frame.
+    TooLarge,
+    /// No such channel.
+    NoChannel,
+}
+
+/// A frame for the radio.
+#[derive(Clone, Debug)]
+pub struct TxFrame {
+    /// Header and encrypted payload.
+    pub bytes: Vec<u8, MAX_FRAME>,
+    /// Time on air.
+    pub airtime: Duration,
+}
+
+/// A packet that was received and could be read.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    /// Origin.
+    pub from: NodeNum,
+    /// Destination.
+    pub to: NodeNum,
+    /// Packet id.
+    pub id: PacketId,
+    /// Port.
+    pub port: u16,
+    /// Index of the channel.
+    pub channel: u8,
+    /// Payload.
+    pub payload: Vec<u8, MAX_PAYLOAD>,
+    /// SNR, quarter decibels.
+    pub snr_qdb: i16,
+    /// Hops it took, where told.
+    pub hops_away: Option<u8>,
+    /// Packet that it answers.
+    pub request_id: Option<u32>,
+    /// Time on air of the frame.
+    pub airtime: Duration,
+}
+
+/// What the router has to tell.
+#[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "drained at once; a box would need an allocator")]
+pub enum RouterEvent {
+    /// A packet for this node or for everybody.
+    Received(Incoming),
+    /// A packet on our own port for another node.
+    Overheard(Incoming),
+    /// The sender of this packet, which was delivered before, repeats it: our reply did not reach it.
+    Duplicate {
+        /// Origin.
+        from: NodeNum,
+        /// Packet id.
+        id: PacketId,
+    },
+    /// A packet of this node was acknowledged by its destination.
+    Acked {
+        /// Packet id.
+        id: PacketId,
+    },
+    /// A packet of this node was not acknowledged (Routing.Error 5), or had to leave the queue.
+    Failed {
+        /// Packet id.
+        id: PacketId,
+    },
+    /// A frame went on the air.
+    Sent {
+        /// Packet id.
+        id: PacketId,
+        /// It was another node's.
+        relayed: bool,
+        /// Gate under which it was sent.
+        gate: Gate,
+        /// Time on air.
+        airtime: Duration,
+    },
+}
