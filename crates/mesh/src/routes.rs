@@ -186,3 +186,105 @@ impl Routes {
         self.table.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::PacketId;
+
+    const EDGE: NodeNum = NodeNum(0x0100_0001);
+    const NEAR: NodeNum = NodeNum(0x0100_0002);
+    const FAR: NodeNum = NodeNum(0x0100_0003);
+
+    fn at(seconds: u64) -> Instant {
+        Instant::ZERO + Duration::from_secs(seconds)
+    }
+
+    /// A flooded packet of `from` after so many hops, last sent by `relay`.
+    fn header(from: NodeNum, hops: u8, relay: NodeNum) -> Header {
+        Header {
+            to: NodeNum::BROADCAST,
+            from,
+            id: PacketId(1),
+            hop_limit: 7 - hops,
+            want_ack: false,
+            via_mqtt: false,
+            hop_start: 7,
+            channel_hash: 0,
+            next_hop: 0,
+            relay_node: relay.last_byte(),
+        }
+    }
+
+    /// The edge node is two hops away by `NEAR`, four by `FAR`; both are heard well.
+    fn routes() -> Routes {
+        let mut routes = Routes::default();
+        for node in [NEAR, FAR] {
+            for _ in 0..8 {
+                routes.learn(at(0), &header(node, 0, node), true, 40, -70);
+            }
+        }
+        routes.learn(at(0), &header(EDGE, 1, NEAR), true, 40, -70);
+        routes
+    }
+
+    #[test]
+    fn a_neighbour_that_is_seldom_heard_is_reached_by_a_relay() {
+        let mut routes = routes();
+        routes.learn(at(1), &header(EDGE, 0, EDGE), true, -60, -70);
+        // One in four of its packets is heard from itself.
+        for count in 0..16 {
+            let direct = count % 4 == 0;
+            let (hops, relay) = if direct { (0, EDGE) } else { (1, NEAR) };
+            routes.learn(at(2), &header(EDGE, hops, relay), true, 40, -70);
+        }
+        assert_eq!(routes.next_hop(at(3), EDGE, 7, 0), Some(NEAR.last_byte()));
+        // Heard always, it needs none.
+        for _ in 0..40 {
+            routes.learn(at(4), &header(EDGE, 0, EDGE), true, 40, -70);
+        }
+        assert_eq!(routes.next_hop(at(5), EDGE, 7, 0), Some(EDGE.last_byte()));
+    }
+
+    #[test]
+    fn failures_make_room_for_the_other_way_and_time_heals_them() {
+        let mut routes = routes();
+        routes.learn(at(0), &header(EDGE, 2, FAR), true, 40, -70);
+        assert_eq!(routes.next_hop(at(1), EDGE, 7, 0), Some(NEAR.last_byte()));
+        routes.handle_failure(at(1), EDGE, NEAR.last_byte());
+        assert_eq!(routes.next_hop(at(2), EDGE, 7, 0), Some(FAR.last_byte()));
+        assert_eq!(routes.next_hop(at(1 + 900), EDGE, 7, 0), Some(NEAR.last_byte()));
+        routes.handle_failure(at(2000), EDGE, NEAR.last_byte());
+        routes.handle_success(EDGE, NEAR.last_byte());
+        assert_eq!(routes.next_hop(at(2001), EDGE, 7, 0), Some(NEAR.last_byte()));
+        for _ in 0..6 {
+            routes.handle_failure(at(2002), EDGE, NEAR.last_byte());
+            routes.handle_failure(at(2002), EDGE, FAR.last_byte());
+        }
+        assert_eq!(routes.next_hop(at(2003), EDGE, 7, 0), None, "whoever hears it");
+    }
+
+    #[test]
+    fn no_packet_goes_back_nor_away_nor_where_it_cannot_arrive() {
+        let mut routes = routes();
+        // Four hops by FAR: FAR is three from the edge node and would send the packet back through us.
+        routes.learn(at(0), &header(EDGE, 3, FAR), true, 40, -70);
+        let near = NEAR.last_byte();
+        assert_eq!(routes.next_hop(at(1), EDGE, 7, 0), Some(near));
+        assert_eq!(routes.next_hop(at(1), EDGE, 7, near), None);
+        assert_eq!(routes.next_hop(at(1), EDGE, 1, 0), Some(near), "one relay is enough");
+        assert_eq!(routes.next_hop(at(1), EDGE, 0, 0), None, "none is not");
+    }
+
+    #[test]
+    fn a_full_table_forgets_the_longest_unheard() {
+        let mut routes = Routes::default();
+        for index in 0..=CAPACITY as u32 {
+            let node = NodeNum(0x0200_0000 + index);
+            routes.learn(at(u64::from(index)), &header(node, 0, node), true, 40, -70);
+        }
+        assert_eq!(routes.nodes_heard(), CAPACITY);
+        assert_eq!(routes.next_hop(at(200), NodeNum(0x0200_0000), 7, 0), None);
+        assert!(routes.next_hop(at(200), NodeNum(0x0200_0001), 7, 0).is_some());
+    }
+}
