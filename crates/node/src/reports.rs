@@ -3,7 +3,7 @@
 use compotastic_mesh::{
     packet::NodeNum,
     router::{Gate, Priority as QueuePriority},
-    time::{Duration, Instant},
+    time::Instant,
 };
 use compotastic_wire::{Frame, MAX_PAYLOAD, Report, ReportEntry, ReportText, ReportWriter};
 use embedded_storage::nor_flash::NorFlash;

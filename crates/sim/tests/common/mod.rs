@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses a part")]
 
 pub mod script;
+pub mod student;
 
 use compotastic_bundle::{Geometry, Slots, TrustStore, ramflash::RamFlash};
 use compotastic_mesh::{
@@ -12,6 +13,7 @@ use compotastic_mesh::{
     router::{Role, RouterConfig},
     time::{Duration, Instant},
 };
+use compotastic_model::BaseEncoder;
 use compotastic_node::{
     Agent, AgentConfig, AgentEvent, Station, agent::REPORT_MAX, policy::MissionProfile, promises::Outcome,
     state::StateLog,
@@ -22,6 +24,7 @@ use compotastic_sim::{
     radio::{Position, Radio},
 };
 use compotastic_wire::{KeyRing, PORT, SwarmKey};
+use ed25519_dalek::SigningKey;
 
 pub type Flash = RamFlash<32768>;
 pub type Node = Station<'static, Flash>;
@@ -37,14 +40,24 @@ pub fn channels() -> Vec<Channel> {
 }
 
 pub fn station(index: usize, seed: u64, foundation_model: bool) -> Node {
+    station_with(index, seed, foundation_model, None)
+}
+
+/// A station with a base encoder in its flash, or without.
+pub fn station_with(
+    index: usize,
+    seed: u64,
+    foundation_model: bool,
+    base: Option<BaseEncoder<'static>>,
+) -> Node {
     let num = number(index);
     let config = AgentConfig {
         num,
         device_class: 1,
         record_hash: 0,
         keys: KeyRing::new(1, SwarmKey([3; 16])),
-        trust: TrustStore::new(&[ed25519_key()]).unwrap(),
-        base: None,
+        trust: TrustStore::new(&[root_key().verifying_key().to_bytes()]).unwrap(),
+        base,
         task: 1,
         profile: MissionProfile::default(),
         command_post: Some(EDGE),
@@ -70,16 +83,24 @@ pub fn station(index: usize, seed: u64, foundation_model: bool) -> Node {
     Station::new(router, agent, node_seed, Instant::ZERO)
 }
 
-/// The public key of an all-ones seed; any valid key will do.
-fn ed25519_key() -> [u8; 32] {
-    [
-        0x8a, 0x88, 0xe3, 0xdd, 0x74, 0x09, 0xf1, 0x95, 0xfd, 0x52, 0xdb, 0x2d, 0x3c, 0xba, 0x5d, 0x72, 0xca,
-        0x67, 0x09, 0xbf, 0x1d, 0x94, 0x12, 0x1b, 0xf3, 0x74, 0x88, 0x01, 0xb4, 0x0f, 0x6f, 0x5c,
-    ]
+/// The operator's root key.
+pub fn root_key() -> SigningKey {
+    SigningKey::from_bytes(&[0x11; 32])
 }
 
 /// Nodes on a line, `spacing` of the radio's reach apart; the first is the edge node.
 pub fn line(count: usize, spacing: f64, loss_ppm: u32, seed: u64) -> World<Node> {
+    line_of(count, spacing, loss_ppm, seed, |index| station(index, seed, index == 0))
+}
+
+/// The same with stations of the test's own.
+pub fn line_of(
+    count: usize,
+    spacing: f64,
+    loss_ppm: u32,
+    seed: u64,
+    make: impl Fn(usize) -> Node,
+) -> World<Node> {
     let mut radio = Radio::new(Preset::LongFast.modem(false), Region::Eu868);
     radio.shadowing_db = 0.0;
     let config = WorldConfig { preset: Preset::LongFast, region: Region::Eu868, loss_ppm, seed };
@@ -88,7 +109,7 @@ pub fn line(count: usize, spacing: f64, loss_ppm: u32, seed: u64) -> World<Node>
     let step = radio.range_m(3.0) * spacing;
     let mut world = World::new(config, radio, ledger);
     for index in 0..count {
-        world.add(station(index, seed, index == 0), Position { x_m: step * index as f64, y_m: 0.0 });
+        world.add(make(index), Position { x_m: step * index as f64, y_m: 0.0 });
     }
     world
 }
