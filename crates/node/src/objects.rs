@@ -29,10 +29,11 @@ use crate::{
     update::PART_MAX,
 };
 
-/// Longest record (manifest or delegation) that travels, in bytes.
-pub const RECORD_MAX: usize = 320;
 /// Bytes of a record in one frame.
 pub(crate) const RECORD_PART: usize = 180;
+/// Longest record that travels, in bytes: two frames.
+pub const RECORD_MAX: usize = 2 * RECORD_PART;
+const _: () = assert!(compotastic_wire::records::MAX_CAPABILITY <= RECORD_MAX);
 /// Longest data of a symbol that fits a frame.
 pub(crate) const MAX_SYMBOL: usize = 186;
 /// Content, its hash entries, and room for alignment.
