@@ -33,7 +33,7 @@ use crate::{
 pub(crate) const RECORD_PART: usize = 180;
 /// Longest record that travels, in bytes: two frames.
 pub const RECORD_MAX: usize = 2 * RECORD_PART;
-const _: () = assert!(compotastic_wire::records::MAX_CAPABILITY <= RECORD_MAX);
+const _: () = assert!(compotastic_wire::records::capability::MAX_CAPABILITY <= RECORD_MAX);
 /// Longest data of a symbol that fits a frame.
 pub(crate) const MAX_SYMBOL: usize = 186;
 /// Content, its hash entries, and room for alignment.
