@@ -44,7 +44,7 @@ P
 ## Air time per remote job
 
 The same nodes, paths, loss and seeds for all; the bot's question and answer are uncompressed direct messages with stock acknowledgements. The
-floor is the two smallest packets there are, there and back over our router. The aim is at most 0.5 of each bot (held) and at most 1.5 times the floor.
+floor is the two smallest packets there are, there and back over our router. Held: at most 0.5 of each bot, at most 1.5 times the floor.
 
 P
   block 'compotastic bench job' "$bin" bench job

@@ -41,6 +41,25 @@ fn crates_know_only_what_they_may() {
 }
 
 #[test]
+fn the_page_says_the_same() {
+    let page = include_str!("../../../ARCHITECTURE.md");
+    for (own, allowed) in ALLOWED {
+        let folder = if own.is_empty() { "compotastic" } else { own };
+        let row = page
+            .lines()
+            .find(|line| line.starts_with(&format!("| `crates/{folder}` |")))
+            .unwrap_or_else(|| panic!("ARCHITECTURE.md has no row for crates/{folder}"));
+        let cell = row.trim_end_matches('|').rsplit('|').next().expect("a last cell").trim();
+        let said: BTreeSet<&str> = match cell {
+            "nothing" => BTreeSet::new(),
+            "all" => allowed.iter().copied().collect(),
+            names => names.split(", ").map(|name| name.trim_matches('`')).collect(),
+        };
+        assert_eq!(said, allowed.iter().copied().collect(), "ARCHITECTURE.md about crates/{folder}");
+    }
+}
+
+#[test]
 fn only_the_edge_knows_candle_and_the_core_no_std_crates() {
     for (name, dependencies) in direct_dependencies(&metadata()) {
         let candle = dependencies.iter().any(|dependency| dependency.starts_with("candle"));
