@@ -66,12 +66,14 @@ pub struct Sent {
     pub bytes: Vec<u8>,
 }
 
+/// Whether a receiver loses a frame: (sender, receiver, frame).
+pub type Loss = Box<dyn FnMut(usize, usize, &Sent) -> bool>;
+
 pub struct Ether {
     pub now: Instant,
     pub routers: Vec<Router>,
     linked: Box<dyn Fn(usize, usize) -> bool>,
-    /// Frames that one receiver does not hear: (sender, receiver, header) -> lost.
-    pub lost: Box<dyn FnMut(usize, usize, &Sent) -> bool>,
+    pub lost: Loss,
     pub sent: Vec<Sent>,
     pub events: Vec<(usize, RouterEvent)>,
 }
