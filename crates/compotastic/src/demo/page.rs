@@ -61,7 +61,7 @@ pub fn render(o: &Outcome, pictures: &Pictures) -> String {
     }
     out.push_str(&stacked_bars(
         "air time over time",
-        "seconds per bin",
+        &format!("seconds per {:.0} min", pictures.bin_h * 60.0),
         pictures.bin_h,
         &pictures.airtime,
         &marks,

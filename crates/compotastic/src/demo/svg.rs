@@ -135,11 +135,13 @@ pub fn stacked_bars(
             base += value;
         }
     }
-    for (hour, label) in marks {
+    for (index, (hour, label)) in marks.iter().enumerate() {
         let x = frame.x(*hour);
+        // Labels of marks that are close must not cover one another.
+        let y = 22 + 14 * index;
         let _ = write!(
             out,
-            r#"<line x1="{x:.1}" x2="{x:.1}" y1="{MARGIN_TOP}" y2="{:.1}" class="mark"/><text x="{:.1}" y="22">{}</text>"#,
+            r#"<line x1="{x:.1}" x2="{x:.1}" y1="{MARGIN_TOP}" y2="{:.1}" class="mark"/><text x="{:.1}" y="{y}">{}</text>"#,
             frame.height - MARGIN_BOTTOM,
             x + 4.0,
             escape(label)
