@@ -32,6 +32,9 @@ enum Command {
     /// Measures, and prints each figure beside its peer or its limit
     #[command(subcommand)]
     Bench(cmds::bench::BenchCommand),
+    /// Simulates meshes: scenarios, validation, speed
+    #[command(subcommand)]
+    Sim(cmds::sim::SimCommand),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Command::Try(args) => cmds::try_text::run(&args),
         Command::Model(command) => cmds::model::run(command),
         Command::Bench(command) => cmds::bench::run(command),
+        Command::Sim(command) => cmds::sim::run(command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

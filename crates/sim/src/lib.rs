@@ -11,6 +11,8 @@ pub mod classify;
 pub mod host;
 pub mod ledger;
 pub mod log;
+pub mod meshtasticator;
+pub mod path_loss;
 pub mod radio;
 pub mod stock;
 pub mod valley;

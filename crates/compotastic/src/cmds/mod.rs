@@ -4,4 +4,5 @@ pub mod bench;
 mod bench_job;
 pub mod demo;
 pub mod model;
+pub mod sim;
 pub mod try_text;
