@@ -403,13 +403,18 @@ impl Engine<'_> {
         let slots = if known.copies > 0 {
             let window = relay_window(f64::from(known.rssi_dbm));
             match self.scenario.nodes[node as usize].role {
-                Role::Router => self.draws.below(2 * window),
-                _ => self.draws.below(1 << window),
+                Role::Router => u64::from(self.draws.below(2 * window)),
+                _ => self.draw_slots(window),
             }
         } else {
-            self.draws.below(1 << own_window(self.utilization_pct(node)))
+            self.draw_slots(own_window(self.utilization_pct(node)))
         };
-        self.schedule(self.now + u64::from(slots) * self.slot_ns, Event::Attempt(node));
+        self.schedule(self.now + slots * self.slot_ns, Event::Attempt(node));
+    }
+
+    /// Below 2^window.
+    fn draw_slots(&mut self, window: u32) -> u64 {
+        self.draws.next_u64() >> (64 - window)
     }
 
     fn is_busy(&mut self, node: u32) -> bool {

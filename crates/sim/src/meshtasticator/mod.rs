@@ -8,6 +8,7 @@
 //!   recorded outcome.
 
 pub mod engine;
+pub mod field;
 pub mod figures;
 pub mod scenario;
 pub mod validate;
@@ -90,7 +91,11 @@ pub fn relay_window(rssi_dbm: f64) -> u32 {
     ((snr + 20.0) * 6.0 / 35.0 + 2.0) as u32
 }
 
+/// Longest window that is drawn from, 2^24 slots: a fortnight on LongFast. In the first seconds the air time of packets that
+/// have only begun makes a utilisation of many times 100 %.
+const WINDOW_MAX: u32 = 24;
+
 /// Exponent of the contention window of an own message, from the channel utilisation since the start, percent.
 pub fn own_window(utilization_pct: f64) -> u32 {
-    (utilization_pct * 6.0 / 100.0 + 2.0) as u32
+    ((utilization_pct * 6.0 / 100.0 + 2.0) as u32).min(WINDOW_MAX)
 }
