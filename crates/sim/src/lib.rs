@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod classify;
+mod grid;
 pub mod host;
 pub mod ledger;
 pub mod log;
@@ -15,6 +16,7 @@ pub mod meshtasticator;
 pub mod path_loss;
 pub mod radio;
 pub mod stock;
+pub mod stock_field;
 pub mod valley;
 pub mod world;
 

@@ -108,6 +108,9 @@ impl Radio {
     }
 }
 
+/// Shadows are no deeper, and no brighter, than this many standard deviations.
+pub const SHADOW_MAX: f64 = 6.0;
+
 /// Shadowing of a link, dB: Gaussian, the same both ways, fixed by seed and node pair.
 pub fn shadowing_db(seed: &Rng, a: usize, b: usize, deviation_db: f64) -> f64 {
     let (low, high) = (a.min(b) as u64, a.max(b) as u64);

@@ -25,10 +25,11 @@ use compotastic_mesh::{
 };
 
 use crate::{
+    grid::Grid,
     host::Host,
     ledger::Ledger,
     log::{EventLog, Kind},
-    radio::{Position, Radio, Signal, shadowing_db},
+    radio::{Position, Radio, SHADOW_MAX, Signal, shadowing_db},
 };
 
 /// A node's index, in the order in which nodes were added.
@@ -97,13 +98,10 @@ struct Node<H> {
     /// A host that asks for "now" again and again cannot stop time: wakes are a millisecond apart.
     not_before: Instant,
     sending_until: Instant,
-}
-
-impl<H> Node<H> {
-    /// The link between this node and another; power and SNR are the same both ways.
-    fn link(&self, other: NodeId) -> Option<&Link> {
-        self.links.binary_search_by_key(&other, |link| link.to).ok().map(|index| &self.links[index])
-    }
+    /// Places in the air of what can be detected here, with the power here in milliwatts; by the order in which it began.
+    audible: Vec<(usize, f64)>,
+    /// Places in the air of what this node sent.
+    own: Vec<usize>,
 }
 
 /// The simulated world.
@@ -111,12 +109,16 @@ pub struct World<H> {
     radio: Radio,
     config: WorldConfig,
     nodes: Vec<Node<H>>,
+    grid: Grid,
     queue: BinaryHeap<Reverse<(Instant, u64, Event)>>,
     sequence: u64,
     now: Instant,
     /// Transmissions on the air or recent enough to have overlapped one that is.
     air: Vec<Option<Transmission>>,
     active: Vec<usize>,
+    /// Free places in the air.
+    free: Vec<usize>,
+    receptions: u64,
     /// The checker.
     pub ledger: Ledger,
     /// The event log.
@@ -126,15 +128,20 @@ pub struct World<H> {
 impl<H: Host> World<H> {
     /// An empty world. `ledger` is told the channel keys by the caller.
     pub fn new(config: WorldConfig, radio: Radio, ledger: Ledger) -> Self {
+        // Farther than this nothing is heard, however the shadows fall.
+        let reach_m = radio.range_m(-f64::from(SENSED_BELOW_QDB) / 4.0 - SHADOW_MAX * radio.shadowing_db);
         Self {
             radio,
             config,
             nodes: Vec::new(),
+            grid: Grid::new(reach_m),
             queue: BinaryHeap::new(),
             sequence: 0,
             now: Instant::ZERO,
             air: Vec::new(),
             active: Vec::new(),
+            free: Vec::new(),
+            receptions: 0,
             ledger,
             log: EventLog::default(),
         }
@@ -147,7 +154,8 @@ impl<H: Host> World<H> {
         let (shadows, draws) = (air.child(0x7368_6164), air.child(0x6472_6177));
         let directed = |from: NodeId, to: NodeId| draws.child((from as u64) << 32 | to as u64);
         let mut links = Vec::new();
-        for (other, node) in self.nodes.iter_mut().enumerate() {
+        for other in self.grid.near(&position) {
+            let node = &mut self.nodes[other];
             let extra = shadowing_db(&shadows, id, other, self.radio.shadowing_db);
             let signal = self.radio.signal(position.distance_m(&node.position), extra);
             if signal.snr_qdb < i32::from(self.radio.modem.snr_limit_qdb()) - SENSED_BELOW_QDB {
@@ -167,8 +175,11 @@ impl<H: Host> World<H> {
             wake_at: None,
             not_before: Instant::ZERO,
             sending_until: Instant::ZERO,
+            audible: Vec::new(),
+            own: Vec::new(),
         };
         self.nodes.push(node);
+        self.grid.add(id, &position);
         self.ledger.add_node();
         self.reschedule(id);
         id
@@ -221,6 +232,11 @@ impl<H: Host> World<H> {
     /// Whether a node is switched on.
     pub fn is_on(&self, id: NodeId) -> bool {
         self.nodes[id].on
+    }
+
+    /// Frames that reached a node, received or only heard as energy, so far.
+    pub fn receptions(&self) -> u64 {
+        self.receptions
     }
 
     /// When the next event is due at the earliest; `None` when nothing will ever happen again without new input.
@@ -292,12 +308,10 @@ impl<H: Host> World<H> {
     fn is_busy(&self, id: NodeId) -> bool {
         // Detection takes a slot: two nodes that start within one do not see each other.
         let slot = Duration::from_micros(self.radio.modem.slot_us());
-        self.active.iter().filter_map(|index| self.air[*index].as_ref()).any(|on_air| {
-            on_air.start + slot <= self.now
-                && on_air.end > self.now
-                && !on_air.cut
-                && self.nodes[id].link(on_air.from).is_some()
-        })
+        let audible = self.nodes[id].audible.iter().filter_map(|(index, _)| self.air[*index].as_ref());
+        audible
+            .into_iter()
+            .any(|on_air| on_air.start + slot <= self.now && on_air.end > self.now && !on_air.cut)
     }
 
     fn transmit(&mut self, id: NodeId) {
@@ -316,29 +330,37 @@ impl<H: Host> World<H> {
         self.ledger.handle_transmit(self.now, id, &frame, airtime);
         let transmission =
             Transmission { from: id, start: self.now, lock, end, frame, cut: false, ended: false };
-        let index = match self.air.iter().position(Option::is_none) {
-            Some(free) => {
-                self.air[free] = Some(transmission);
-                free
-            }
-            None => {
-                self.air.push(Some(transmission));
-                self.air.len() - 1
-            }
-        };
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.air.push(None);
+            self.air.len() - 1
+        });
+        self.air[index] = Some(transmission);
         self.active.push(index);
+        self.nodes[id].own.push(index);
+        let links = std::mem::take(&mut self.nodes[id].links);
+        for link in &links {
+            self.nodes[link.to].audible.push((index, link.power_mw));
+        }
+        self.nodes[id].links = links;
         self.push(end, Event::TransmitEnd(index));
     }
 
-    /// Senders of the transmissions that overlapped the critical section of `index`.
-    fn overlapping(&self, index: usize, lock: Instant) -> Vec<NodeId> {
-        self.active
+    /// Whether the transmission in this place, another than `index`, overlapped the critical section that began at `lock`.
+    fn overlaps(&self, place: usize, index: usize, lock: Instant) -> bool {
+        place != index
+            && self.air[place].as_ref().is_some_and(|other| other.end > lock && other.start < self.now)
+    }
+
+    /// The sum of all that overlapped the frame at a receiver is less than 6 dB below it.
+    fn is_drowned(&self, receiver: NodeId, signal: Signal, index: usize, lock: Instant) -> bool {
+        let interference_mw: f64 = self.nodes[receiver]
+            .audible
             .iter()
-            .filter(|other| **other != index)
-            .filter_map(|other| self.air[*other].as_ref())
-            .filter(|other| other.end > lock && other.start < self.now)
-            .map(|other| other.from)
-            .collect()
+            .filter(|(place, _)| self.overlaps(*place, index, lock))
+            .map(|(_, power_mw)| power_mw)
+            .sum();
+        interference_mw > 0.0
+            && f64::from(signal.rssi_qdbm - CAPTURE_QDB) < 40.0 * libm::log10(interference_mw)
     }
 
     fn end_transmission(&mut self, index: usize) -> Vec<NodeId> {
@@ -347,7 +369,6 @@ impl<H: Host> World<H> {
         let (from, start, lock, cut) = (ended.from, ended.start, ended.lock, ended.cut);
         let frame = std::mem::take(&mut ended.frame);
         let airtime = self.now.saturating_duration_since(start);
-        let others = self.overlapping(index, lock);
         self.nodes[from].host.handle_tx_done(self.now);
         let mut touched = vec![from];
         let mut links = std::mem::take(&mut self.nodes[from].links);
@@ -357,10 +378,11 @@ impl<H: Host> World<H> {
             let lost = link.draws.chance_ppm(self.config.loss_ppm);
             let receiver = link.to;
             let node = &self.nodes[receiver];
-            if cut || !node.on || node.on_since > lock || others.contains(&receiver) {
+            let deaf = node.own.iter().any(|place| self.overlaps(*place, index, lock));
+            if cut || !node.on || node.on_since > lock || deaf {
                 continue;
             }
-            let drowned = is_drowned(node, link, &others);
+            let drowned = self.is_drowned(receiver, link.signal, index, lock);
             self.ledger.handle_heard(self.now, receiver, airtime);
             let host = &mut self.nodes[receiver].host;
             if lucky && !lost && !drowned {
@@ -376,6 +398,7 @@ impl<H: Host> World<H> {
             }
             touched.push(receiver);
         }
+        self.receptions += touched.len() as u64 - 1;
         self.nodes[from].links = links;
         self.retire();
         for id in &touched {
@@ -394,14 +417,26 @@ impl<H: Host> World<H> {
             .map(|transmission| transmission.start)
             .min()
             .unwrap_or(self.now);
-        let air = &mut self.air;
+        let air = &self.air;
+        let mut retired = Vec::new();
         self.active.retain(|index| {
             let keep = air[*index].as_ref().is_some_and(|one| !one.ended || one.end > earliest);
             if !keep {
-                air[*index] = None;
+                retired.push(*index);
             }
             keep
         });
+        for index in retired {
+            if let Some(gone) = self.air[index].take() {
+                self.nodes[gone.from].own.retain(|place| *place != index);
+                let links = std::mem::take(&mut self.nodes[gone.from].links);
+                for link in &links {
+                    self.nodes[link.to].audible.retain(|(place, _)| *place != index);
+                }
+                self.nodes[gone.from].links = links;
+            }
+            self.free.push(index);
+        }
     }
 
     /// Links over which a packet is received at least this often (millionths): pairs of nodes, each once.
@@ -416,12 +451,4 @@ impl<H: Host> World<H> {
         }
         pairs
     }
-}
-
-/// The sum of all that overlapped is less than 6 dB below the frame.
-fn is_drowned<H>(receiver: &Node<H>, link: &Link, others: &[NodeId]) -> bool {
-    let interference_mw: f64 =
-        others.iter().filter_map(|sender| receiver.link(*sender)).map(|link| link.power_mw).sum();
-    interference_mw > 0.0
-        && f64::from(link.signal.rssi_qdbm - CAPTURE_QDB) < 40.0 * libm::log10(interference_mw)
 }

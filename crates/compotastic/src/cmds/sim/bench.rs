@@ -4,7 +4,14 @@ use std::{process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use clap::{Args, ValueEnum};
-use compotastic_sim::meshtasticator::{engine, field};
+use compotastic_mesh::{
+    lora::Region,
+    time::{Duration as SimTime, Instant},
+};
+use compotastic_sim::{
+    meshtasticator::{engine, field},
+    stock_field::stock_field,
+};
 use serde::{Deserialize, Serialize};
 
 /// Options of `sim bench`.
@@ -121,7 +128,13 @@ fn measure(nodes: u32, traffic: Traffic) -> Result<Row> {
             let run = engine::run(&scenario, 1);
             (simulated_s, cpu_time() - start, run.receptions, run.log_sha256)
         }
-        Traffic::Default => bail!("not built yet"),
+        Traffic::Default => {
+            let simulated_s = 3600.0;
+            let mut world = stock_field(nodes as usize, Region::Eu868, 1);
+            let start = cpu_time();
+            world.run_until(Instant::ZERO + SimTime::from_secs(3600), |_, _| {});
+            (simulated_s, cpu_time() - start, world.receptions(), world.log.finish()?)
+        }
     };
     let cpu_s = cpu.as_secs_f64().max(1e-9);
     Ok(Row {
