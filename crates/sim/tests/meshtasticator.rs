@@ -129,7 +129,7 @@ fn a_changed_rule_is_noticed() {
     for node in &mut routers.nodes {
         node.role = compotastic_sim::meshtasticator::scenario::Role::Router;
     }
-    assert!(failing(&routers).contains(&"delay_mean_ms"), "routers");
+    assert!(failing(&routers).contains(&"usefulness_pct"), "routers");
 }
 
 #[test]
