@@ -38,6 +38,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // `compotastic ... | head` ends quietly, as other programs do.
+    sigpipe::reset();
     let result = match Cli::parse().command {
         Command::Demo(args) => cmds::demo::run(args),
         Command::Try(args) => cmds::try_text::run(&args),
