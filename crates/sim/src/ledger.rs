@@ -247,9 +247,9 @@ impl Ledger {
         self.nodes.get(node).map(|book| book.sums).unwrap_or_default()
     }
 
-    /// Air time of everything by all nodes, microseconds.
-    pub fn total_us(&self) -> u64 {
-        self.sums.iter().flatten().map(|sum| sum.airtime_us).sum()
+    /// All transmissions of all nodes.
+    pub fn total(&self) -> Sum {
+        self.sums.iter().flatten().fold(Sum::default(), |total, sum| total.plus(*sum))
     }
 
     /// Air time per bin of one group, microseconds; a transmission belongs to the bin in which it begins.

@@ -5,6 +5,8 @@ use compotastic_mesh::{
     rng::Rng,
 };
 
+use crate::path_loss::PathLoss;
+
 /// Position in metres.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Position {
@@ -31,10 +33,14 @@ pub struct Radio {
     pub tx_power_dbm: f64,
     /// Antenna gain at each end, dBi.
     pub antenna_gain_dbi: f64,
-    /// Exponent of the log-distance model: 2 in free space, 3 to 4 over wooded ground.
-    pub path_loss_exponent: f64,
+    /// Antenna height at each end, m.
+    pub antenna_height_m: f64,
+    /// Path loss.
+    pub path_loss: PathLoss,
     /// Standard deviation of the shadowing that is fixed per link, dB.
     pub shadowing_db: f64,
+    /// Standard deviation of the fading from packet to packet, dB, on top of the slope of the reception curve.
+    pub fading_db: f64,
     /// Carrier frequency, Hz.
     pub frequency_hz: f64,
 }
@@ -48,6 +54,24 @@ pub struct Signal {
     pub snr_qdb: i32,
 }
 
+/// One end of a link.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct End {
+    /// Antenna height, m.
+    pub height_m: f64,
+    /// Antenna gain, dBi.
+    pub gain_dbi: f64,
+}
+
+/// No link is longer, m.
+const FARTHEST_M: f64 = 1e7;
+
+/// Free-space loss of the first metre, then 10 n log10(d).
+pub fn log_distance(frequency_hz: f64, exponent: f64) -> PathLoss {
+    let reference_db = 20.0 * libm::log10(frequency_hz) - 147.55;
+    PathLoss::LogDistance { reference_db, reference_m: 1.0, exponent }
+}
+
 /// Power that the usual SX1262 boards give.
 const BOARD_POWER_DBM: f64 = 22.0;
 /// Noise figure of the receiver, dB.
@@ -56,13 +80,16 @@ const NOISE_FIGURE_DB: f64 = 6.0;
 impl Radio {
     /// Radios of a region: the board's power or the legal maximum, whichever is lower, 2 dBi whips, wooded ground.
     pub fn new(modem: Modem, region: Region) -> Self {
+        let frequency_hz = f64::from(region.start_khz() + region.end_khz()) * 500.0;
         Self {
             modem,
             tx_power_dbm: BOARD_POWER_DBM.min(f64::from(region.max_power_dbm())),
             antenna_gain_dbi: 2.0,
-            path_loss_exponent: 3.4,
+            antenna_height_m: 2.0,
+            path_loss: log_distance(frequency_hz, 3.4),
             shadowing_db: 3.0,
-            frequency_hz: f64::from(region.start_khz() + region.end_khz()) * 500.0,
+            fading_db: 0.0,
+            frequency_hz,
         }
     }
 
@@ -71,29 +98,49 @@ impl Radio {
         -174.0 + 10.0 * libm::log10(f64::from(self.modem.bandwidth_hz)) + NOISE_FIGURE_DB
     }
 
-    /// Free-space loss of the first metre, then 10 n log10(d).
-    pub fn path_loss_db(&self, distance_m: f64) -> f64 {
-        let first_metre = 20.0 * libm::log10(self.frequency_hz) - 147.55;
-        first_metre + 10.0 * self.path_loss_exponent * libm::log10(distance_m)
+    /// Loss between two ends.
+    pub fn path_loss_db(&self, distance_m: f64, from: End, to: End) -> f64 {
+        self.path_loss.loss_db(distance_m, self.frequency_hz, from.height_m, to.height_m)
     }
 
-    /// Signal over a distance with extra loss (shadowing).
+    /// An end with the usual antenna.
+    pub fn end(&self) -> End {
+        End { height_m: self.antenna_height_m, gain_dbi: self.antenna_gain_dbi }
+    }
+
+    /// Signal over a distance with extra loss (shadowing), between usual antennas.
     pub fn signal(&self, distance_m: f64, extra_loss_db: f64) -> Signal {
-        let rssi_dbm =
-            self.tx_power_dbm + 2.0 * self.antenna_gain_dbi - self.path_loss_db(distance_m) - extra_loss_db;
+        self.signal_between(distance_m, extra_loss_db, self.end(), self.end())
+    }
+
+    /// Signal at `to` of what `from` sends.
+    pub fn signal_between(&self, distance_m: f64, extra_loss_db: f64, from: End, to: End) -> Signal {
+        let rssi_dbm = self.tx_power_dbm + (from.gain_dbi + to.gain_dbi)
+            - self.path_loss_db(distance_m, from, to)
+            - extra_loss_db;
         Signal {
             rssi_qdbm: libm::round(rssi_dbm * 4.0) as i32,
             snr_qdb: libm::round((rssi_dbm - self.noise_floor_dbm()) * 4.0) as i32,
         }
     }
 
-    /// The distance at which the SNR is `margin_db` above the demodulation floor, without shadowing, metres.
+    /// The distance at which the SNR is `margin_db` above the demodulation floor, without shadowing, metres, between usual
+    /// antennas.
     pub fn range_m(&self, margin_db: f64) -> f64 {
+        self.range_between_m(margin_db, self.end(), self.end())
+    }
+
+    /// The same between two ends; by bisection, since every model's loss grows with distance.
+    pub fn range_between_m(&self, margin_db: f64, from: End, to: End) -> f64 {
         let floor_db = f64::from(self.modem.snr_limit_qdb()) / 4.0;
         let budget_db =
-            self.tx_power_dbm + 2.0 * self.antenna_gain_dbi - self.noise_floor_dbm() - floor_db - margin_db;
-        let first_metre = self.path_loss_db(1.0);
-        libm::pow(10.0, (budget_db - first_metre) / (10.0 * self.path_loss_exponent))
+            self.tx_power_dbm + from.gain_dbi + to.gain_dbi - self.noise_floor_dbm() - floor_db - margin_db;
+        let (mut near, mut far) = (1.0, FARTHEST_M);
+        for _ in 0..64 {
+            let middle = libm::sqrt(near * far);
+            if self.path_loss_db(middle, from, to) <= budget_db { near = middle } else { far = middle }
+        }
+        near
     }
 
     /// Chance in millionths that a packet of this SNR is demodulated without interference.
@@ -114,10 +161,13 @@ pub const SHADOW_MAX: f64 = 6.0;
 /// Shadowing of a link, dB: Gaussian, the same both ways, fixed by seed and node pair.
 pub fn shadowing_db(seed: &Rng, a: usize, b: usize, deviation_db: f64) -> f64 {
     let (low, high) = (a.min(b) as u64, a.max(b) as u64);
-    let mut rng = seed.child(low << 32 | high);
-    // Sum of twelve uniforms: Gaussian enough (Irwin-Hall), and no transcendental function.
+    normal(&mut seed.child(low << 32 | high)) * deviation_db
+}
+
+/// Normally distributed: the sum of twelve uniforms, Gaussian enough (Irwin-Hall), and no transcendental function.
+pub(crate) fn normal(rng: &mut Rng) -> f64 {
     let sum: f64 = (0..12).map(|_| f64::from(rng.next_u32()) / f64::from(u32::MAX)).sum();
-    (sum - 6.0) * deviation_db
+    sum - 6.0
 }
 
 #[cfg(test)]

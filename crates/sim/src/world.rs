@@ -29,7 +29,7 @@ use crate::{
     host::Host,
     ledger::Ledger,
     log::{EventLog, Kind},
-    radio::{Position, Radio, SHADOW_MAX, Signal, shadowing_db},
+    radio::{End, Position, Radio, SHADOW_MAX, Signal, normal, shadowing_db},
 };
 
 /// A node's index, in the order in which nodes were added.
@@ -66,6 +66,24 @@ struct Link {
     draws: Rng,
 }
 
+impl Link {
+    fn new(radio: &Radio, to: NodeId, signal: Signal, draws: Rng) -> Self {
+        let reception_ppm = radio.reception_ppm(signal.snr_qdb);
+        let power_mw = libm::pow(10.0, f64::from(signal.rssi_qdbm) / 40.0);
+        Self { to, signal, power_mw, reception_ppm, draws }
+    }
+
+    /// Whether a packet is demodulated, and its SNR: that of the link, or faded.
+    fn draw(&mut self, radio: &Radio) -> (bool, i32) {
+        if radio.fading_db <= 0.0 {
+            return (self.draws.below(1_000_000) < self.reception_ppm, self.signal.snr_qdb);
+        }
+        let faded_qdb = libm::round(normal(&mut self.draws) * radio.fading_db * 4.0) as i32;
+        let snr_qdb = self.signal.snr_qdb + faded_qdb;
+        (self.draws.below(1_000_000) < radio.reception_ppm(snr_qdb), snr_qdb)
+    }
+}
+
 #[derive(Debug)]
 struct Transmission {
     from: NodeId,
@@ -91,6 +109,7 @@ enum Event {
 struct Node<H> {
     host: H,
     position: Position,
+    end: End,
     on: bool,
     on_since: Instant,
     links: Vec<Link>,
@@ -147,8 +166,14 @@ impl<H: Host> World<H> {
         }
     }
 
-    /// Adds a node, switched on.
+    /// Adds a node with the usual antenna, switched on.
     pub fn add(&mut self, host: H, position: Position) -> NodeId {
+        let end = self.radio.end();
+        self.add_with(host, position, end)
+    }
+
+    /// Adds a node, switched on. Its antenna must be no better than [`Self::expect_antenna`] was told.
+    pub fn add_with(&mut self, host: H, position: Position, end: End) -> NodeId {
         let id = self.nodes.len();
         let air = Rng::from_seed(self.config.seed);
         let (shadows, draws) = (air.child(0x7368_6164), air.child(0x6472_6177));
@@ -157,18 +182,21 @@ impl<H: Host> World<H> {
         for other in self.grid.near(&position) {
             let node = &mut self.nodes[other];
             let extra = shadowing_db(&shadows, id, other, self.radio.shadowing_db);
-            let signal = self.radio.signal(position.distance_m(&node.position), extra);
-            if signal.snr_qdb < i32::from(self.radio.modem.snr_limit_qdb()) - SENSED_BELOW_QDB {
-                continue;
+            let distance_m = position.distance_m(&node.position);
+            let there = self.radio.signal_between(distance_m, extra, end, node.end);
+            let back = self.radio.signal_between(distance_m, extra, node.end, end);
+            let sensed_qdb = i32::from(self.radio.modem.snr_limit_qdb()) - SENSED_BELOW_QDB;
+            if there.snr_qdb >= sensed_qdb {
+                links.push(Link::new(&self.radio, other, there, directed(id, other)));
             }
-            let reception_ppm = self.radio.reception_ppm(signal.snr_qdb);
-            let power_mw = libm::pow(10.0, f64::from(signal.rssi_qdbm) / 40.0);
-            links.push(Link { to: other, signal, power_mw, reception_ppm, draws: directed(id, other) });
-            node.links.push(Link { to: id, signal, power_mw, reception_ppm, draws: directed(other, id) });
+            if back.snr_qdb >= sensed_qdb {
+                node.links.push(Link::new(&self.radio, id, back, directed(other, id)));
+            }
         }
         let node = Node {
             host,
             position,
+            end,
             on: true,
             on_since: self.now,
             links,
@@ -183,6 +211,13 @@ impl<H: Host> World<H> {
         self.ledger.add_node();
         self.reschedule(id);
         id
+    }
+
+    /// Before the first node: the best antenna that one will have, so that no link to it is overlooked.
+    pub fn expect_antenna(&mut self, best: End) {
+        assert!(self.nodes.is_empty(), "the squares are laid out before the first node");
+        let margin_db = -f64::from(SENSED_BELOW_QDB) / 4.0 - SHADOW_MAX * self.radio.shadowing_db;
+        self.grid = Grid::new(self.radio.range_between_m(margin_db, best, best));
     }
 
     /// Simulated time.
@@ -374,7 +409,7 @@ impl<H: Host> World<H> {
         let mut links = std::mem::take(&mut self.nodes[from].links);
         for link in &mut links {
             // Drawn whatever happens, so that one lost frame does not shift the luck of the next.
-            let lucky = link.draws.below(1_000_000) < link.reception_ppm;
+            let (lucky, snr_qdb) = link.draw(&self.radio);
             let lost = link.draws.chance_ppm(self.config.loss_ppm);
             let receiver = link.to;
             let node = &self.nodes[receiver];
@@ -386,7 +421,7 @@ impl<H: Host> World<H> {
             self.ledger.handle_heard(self.now, receiver, airtime);
             let host = &mut self.nodes[receiver].host;
             if lucky && !lost && !drowned {
-                let snr_qdb = link.signal.snr_qdb as i16;
+                let snr_qdb = snr_qdb as i16;
                 let rssi_dbm = (link.signal.rssi_qdbm / 4) as i16;
                 let mut record = [0; 6];
                 record[..4].copy_from_slice(&(from as u32).to_le_bytes());

@@ -27,7 +27,7 @@ fn a_frame_is_heard_when_it_ends() {
     run(&mut world);
     assert_eq!(heard(&world, 1), [1]);
     assert_eq!(world.host(0).sent_at, [millis(1000)]);
-    let airtime_us = world.ledger.total_us();
+    let airtime_us = world.ledger.total().airtime_us;
     // SF 11, 250 kHz, 4/5: 20.25 symbols of preamble, 8 + 5 * ceil((8 * 40 - 44 + 44) / 44) of payload, 8.192 ms each.
     assert_eq!(airtime_us, ((20.25 + 48.0) * 8192.0) as u64);
     assert_eq!(world.host(1).heard_at, [Instant::from_micros(1_000_000 + airtime_us)]);

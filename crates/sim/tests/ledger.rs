@@ -119,7 +119,7 @@ fn sums_by_category_origin_node_and_bin() {
     assert_eq!((relayed.transmissions, relayed.bytes, relayed.airtime_us), (1, 40, short));
     assert_eq!(books.sum(Traffic::Text), originated.plus(relayed));
     assert_eq!(books.sum(Traffic::Stock).airtime_us, airtime_us(50));
-    assert_eq!(books.total_us(), 2 * short + 2 * middle + long + airtime_us(50));
+    assert_eq!(books.total().airtime_us, 2 * short + 2 * middle + long + airtime_us(50));
     assert_eq!(books.bins(Traffic::Text), [2 * short + 2 * middle + long, 0]);
     assert_eq!(books.bins(Traffic::Stock), [0, airtime_us(50)]);
     assert_eq!(books.node(0).originated.transmissions, 2);

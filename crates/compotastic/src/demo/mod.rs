@@ -7,7 +7,6 @@ pub mod page;
 mod recording;
 mod run;
 pub mod summary;
-mod svg;
 pub mod swarm;
 
 pub use recording::Recording;

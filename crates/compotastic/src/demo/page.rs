@@ -2,10 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::{
-    outcome::Outcome,
-    svg::{MapNode, Series, curve, escape, map, stacked_bars},
-};
+use super::outcome::Outcome;
+use crate::svg::{MapNode, Series, curve, escape, map, stacked_bars};
 
 /// What the page shows beyond the outcome.
 pub struct Pictures {

@@ -23,9 +23,9 @@ use super::{
     inputs::Inputs,
     outcome::{Airtime, Jobs, Model, Nodes, Outcome, Reports, TradeOff, Update},
     page::Pictures,
-    svg::{MapNode, Series},
     swarm::{self, BIN, Swarm},
 };
+use crate::svg::{MapNode, Series};
 
 /// A finished run.
 pub struct Run {
@@ -504,7 +504,7 @@ impl State<'_> {
         };
         let after = self.job_air_at_completion.filter(|_| self.decided.is_some());
         Airtime {
-            total_s: ledger.total_us() as f64 / 1e6,
+            total_s: ledger.total().airtime_us as f64 / 1e6,
             per_job_before_ms: per_job(before_us, before_jobs),
             per_job_after_ms: after
                 .map_or(0.0, |(air_us, jobs)| per_job(total_job_us - air_us, self.jobs.len() - jobs)),

@@ -2,6 +2,7 @@
 
 mod bench;
 mod parallel;
+mod run;
 mod validate;
 
 use anyhow::Result;
@@ -10,6 +11,12 @@ use clap::Subcommand;
 /// What the simulator does.
 #[derive(Subcommand)]
 pub enum SimCommand {
+    /// Runs a scenario and reports
+    Run(run::RunArgs),
+    /// Makes a scenario to begin with
+    New(run::NewArgs),
+    /// Runs a scenario under many seeds on all cores
+    Sweep(run::SweepArgs),
     /// Holds the reference simulator's rules against its recorded outcomes
     Validate(validate::ValidateArgs),
     /// Simulated node-seconds per CPU-second, and peak memory
@@ -19,6 +26,9 @@ pub enum SimCommand {
 /// Runs it.
 pub fn run(command: SimCommand) -> Result<()> {
     match command {
+        SimCommand::Run(args) => run::run(&args),
+        SimCommand::New(args) => run::new(&args),
+        SimCommand::Sweep(args) => run::sweep(&args),
         SimCommand::Validate(args) => validate::run(&args),
         SimCommand::Bench(args) => bench::run(&args),
     }

@@ -1,0 +1,255 @@
+//! `compotastic sim run`, `new` and `sweep`: scenarios as TOML.
+
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use clap::Args;
+use compotastic_sim::scenario::{self, Report, Scenario};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::parallel;
+use crate::svg;
+
+/// Options of `sim run`.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  compotastic sim run scenarios/river.toml\n  compotastic sim run scenarios/festival.toml --json | jq .delivery"
+)]
+pub struct RunArgs {
+    /// Scenario
+    file: PathBuf,
+    /// Seed of everything that is drawn
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Prints one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Options of `sim new`.
+#[derive(Args)]
+#[command(after_help = "Example:\n  compotastic sim new mine.toml && compotastic sim run mine.toml")]
+pub struct NewArgs {
+    /// File to write; one that exists is left alone
+    file: PathBuf,
+}
+
+/// Options of `sim sweep`.
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  compotastic sim sweep scenarios/two-huts.toml --seeds 1..20 --loss 0,0.1,0.2,0.3 --csv sweep.csv --svg sweep.svg"
+)]
+pub struct SweepArgs {
+    /// Scenario
+    file: PathBuf,
+    /// Seeds, first and last
+    #[arg(long, default_value = "1..10", value_parser = parse_seeds)]
+    seeds: (u64, u64),
+    /// Losses instead of the scenario's
+    #[arg(long, value_delimiter = ',')]
+    loss: Vec<f64>,
+    /// Writes one line per run
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Plots delivery over loss, with 95 % confidence bands
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Threads; all cores where not given
+    #[arg(long)]
+    threads: Option<usize>,
+}
+
+fn parse_seeds(text: &str) -> Result<(u64, u64), String> {
+    let wrong = || format!("\"{text}\" is not of the form 1..10");
+    let (first, last) = text.split_once("..").ok_or_else(wrong)?;
+    let first: u64 = first.parse().map_err(|_| wrong())?;
+    let last: u64 = last.parse().map_err(|_| wrong())?;
+    if first > last || last - first >= 100_000 {
+        return Err(format!("\"{text}\": the first seed comes first, and there are 100,000 at most"));
+    }
+    Ok((first, last))
+}
+
+fn read(path: &Path) -> Result<Scenario> {
+    let text = std::fs::read_to_string(path).with_context(|| {
+        format!("cannot read the scenario {}; `compotastic sim new` makes one", path.display())
+    })?;
+    Scenario::parse(&text).map_err(|error| anyhow!("{}: {error}", path.display()))
+}
+
+/// Runs `sim run`.
+pub fn run(args: &RunArgs) -> Result<()> {
+    let scenario = read(&args.file)?;
+    let bar = if args.json { ProgressBar::hidden() } else { ProgressBar::new(100) };
+    let style = ProgressStyle::with_template("{bar:40} {percent} % of the simulated time")?;
+    bar.set_style(style);
+    let report = scenario::run(&scenario, args.seed, |share| bar.set_position((share * 100.0) as u64))
+        .map_err(|error| anyhow!("{}: {error}", args.file.display()))?;
+    bar.finish_and_clear();
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print(&report);
+    }
+    Ok(())
+}
+
+fn print(report: &Report) {
+    let share = |value: Option<f64>| value.map_or("-".to_string(), |value| format!("{:.1} %", value * 100.0));
+    let seconds = |value: Option<f64>| value.map_or("-".to_string(), |value| format!("{value:.1} s"));
+    println!(
+        "{}: {} nodes, {} links, {:.1} h simulated, seed {}\n",
+        report.scenario,
+        report.nodes,
+        report.links,
+        report.simulated_s / 3600.0,
+        report.seed
+    );
+    println!("Messages");
+    println!(
+        "  due {}   receptions wanted {}   delivered {} ({})",
+        report.messages,
+        report.wanted,
+        report.delivered,
+        share(report.delivery)
+    );
+    println!("  acknowledged {}   failed {}", report.acked, report.failed);
+    println!(
+        "  latency: half within {}, 95 % within {}",
+        seconds(report.latency_p50_s),
+        seconds(report.latency_p95_s)
+    );
+    println!("\nHops");
+    let most = report.hops.iter().copied().max().unwrap_or(1).max(1);
+    for (index, count) in report.hops.iter().enumerate() {
+        println!("  {:>2}  {:<28} {count}", index + 1, "█".repeat((count * 28 / most) as usize));
+    }
+    println!("\nDelivery by distance");
+    for (upper_m, wanted, delivered) in &report.by_distance {
+        let share = *delivered as f64 / *wanted as f64;
+        let bar = "█".repeat((share * 28.0).round() as usize);
+        println!("  up to {:>6.1} km  {bar:<28} {:.0} % of {wanted}", upper_m / 1000.0, share * 100.0);
+    }
+    println!("\nAir");
+    println!(
+        "  {} transmissions, {:.0} s of air, {:.0} s of it for messages",
+        report.transmissions, report.airtime_s, report.message_airtime_s
+    );
+    println!(
+        "  highest channel use {:.1} % · highest duty {:.2} % · sent over a gate: {}",
+        report.max_channel_utilization_pct, report.max_duty_cycle_pct, report.originations_over_gate
+    );
+    println!("\nevent log {}", report.event_log_sha256);
+}
+
+/// Runs `sim new`.
+pub fn new(args: &NewArgs) -> Result<()> {
+    const TEMPLATE: &str = include_str!("../../../../../scenarios/two-huts.toml");
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&args.file)
+        .with_context(|| format!("cannot make {}", args.file.display()))?;
+    file.write_all(TEMPLATE.as_bytes())?;
+    println!("made {0}; run it: compotastic sim run {0}", args.file.display());
+    Ok(())
+}
+
+/// Mean and half the width of its 95 % confidence interval.
+fn interval(values: &[f64]) -> (f64, f64) {
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count.max(1.0);
+    if values.len() < 2 {
+        return (mean, 0.0);
+    }
+    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0);
+    (mean, 1.96 * (variance / count).sqrt())
+}
+
+/// Runs `sim sweep`.
+pub fn sweep(args: &SweepArgs) -> Result<()> {
+    let scenario = read(&args.file)?;
+    let losses = if args.loss.is_empty() { vec![*scenario.loss.get_ref()] } else { args.loss.clone() };
+    for loss in &losses {
+        ensure!((0.0..=1.0).contains(loss), "--loss {loss} is not between 0 and 1");
+    }
+    let (first, last) = args.seeds;
+    let seeds = (last - first + 1) as usize;
+    let bar = ProgressBar::new((losses.len() * seeds) as u64);
+    let runs = parallel::map(
+        losses.len() * seeds,
+        args.threads.unwrap_or_else(parallel::cores),
+        |index| {
+            let loss = losses[index / seeds];
+            let mut scenario = scenario.clone();
+            scenario.set_loss(loss);
+            (loss, scenario::run(&scenario, first + (index % seeds) as u64, |_| {}))
+        },
+        || bar.inc(1),
+    );
+    bar.finish_and_clear();
+    let mut reports = Vec::new();
+    for (loss, report) in runs {
+        reports.push((loss, report.map_err(|error| anyhow!("{}: {error}", args.file.display()))?));
+    }
+    if let Some(path) = &args.csv {
+        let mut out = String::from(
+            "loss,seed,nodes,messages,wanted,delivered,acked,failed,latency_p50_s,latency_p95_s,transmissions,airtime_s,max_channel_utilization_pct,max_duty_cycle_pct,event_log_sha256\n",
+        );
+        for (loss, r) in &reports {
+            let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.3}"));
+            out += &format!(
+                "{loss},{},{},{},{},{},{},{},{},{},{},{:.3},{:.2},{:.3},{}\n",
+                r.seed,
+                r.nodes,
+                r.messages,
+                r.wanted,
+                r.delivered,
+                r.acked,
+                r.failed,
+                number(r.latency_p50_s),
+                number(r.latency_p95_s),
+                r.transmissions,
+                r.airtime_s,
+                r.max_channel_utilization_pct,
+                r.max_duty_cycle_pct,
+                r.event_log_sha256
+            );
+        }
+        std::fs::write(path, out).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    println!("{}: seeds {first} to {last}; means with 95 % confidence\n", scenario.name);
+    println!(
+        "{:>6} {:>18} {:>18} {:>18} {:>14}",
+        "loss", "delivered %", "p95 latency s", "airtime s", "channel use %"
+    );
+    let mut bands = Vec::new();
+    for chunk in reports.chunks(seeds) {
+        let of = |pick: fn(&Report) -> Option<f64>| {
+            interval(&chunk.iter().filter_map(|(_, report)| pick(report)).collect::<Vec<_>>())
+        };
+        let delivery = of(|report| report.delivery.map(|share| share * 100.0));
+        let latency = of(|report| report.latency_p95_s);
+        let airtime = of(|report| Some(report.airtime_s));
+        let utilization = of(|report| Some(report.max_channel_utilization_pct));
+        let show = |(mean, half): (f64, f64)| format!("{mean:.1} ± {half:.1}");
+        println!(
+            "{:>6} {:>18} {:>18} {:>18} {:>14}",
+            chunk[0].0,
+            show(delivery),
+            show(latency),
+            show(airtime),
+            show(utilization)
+        );
+        bands.push((chunk[0].0, delivery.0 / 100.0, delivery.1 / 100.0));
+    }
+    if let Some(path) = &args.svg {
+        let plot =
+            svg::band("delivery over loss", ("loss per transmission and receiver", "delivered"), &bands);
+        std::fs::write(path, plot).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! What a scenario must keep to, and how it is told that it does not.
+
+use std::{collections::HashMap, fmt, ops::Range};
+
+use compotastic_mesh::lora::{Preset, Region};
+use toml::Spanned;
+
+use super::{NODES_MAX, Scenario};
+
+/// Names that mean more than one node.
+pub(super) const RESERVED: [&str; 2] = ["any", "everybody"];
+/// Longest simulated time, hours: a year.
+const HOURS_MAX: f64 = 24.0 * 366.0;
+/// Farthest coordinate, m.
+const FAR_M: f64 = 10_000_000.0;
+
+/// What is wrong, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScenarioError {
+    /// Line, from 1; 0 where the whole file is meant.
+    pub line: usize,
+    /// What is wrong, and what would be right.
+    pub what: String,
+}
+
+impl fmt::Display for ScenarioError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line > 0 { write!(f, "line {}: {}", self.line, self.what) } else { f.write_str(&self.what) }
+    }
+}
+
+impl std::error::Error for ScenarioError {}
+
+fn line_of(text: &str, span: &Range<usize>) -> usize {
+    text.as_bytes().iter().take(span.start).filter(|byte| **byte == b'\n').count() + 1
+}
+
+impl ScenarioError {
+    pub(super) fn syntax(text: &str, error: &toml::de::Error) -> Self {
+        let line = error.span().map_or(0, |span| line_of(text, &span));
+        Self { line, what: error.message().to_string() }
+    }
+}
+
+struct Checker<'t> {
+    text: &'t str,
+}
+
+impl Checker<'_> {
+    fn refuse<T>(&self, at: &Spanned<T>, what: String) -> ScenarioError {
+        ScenarioError { line: line_of(self.text, &at.span()), what }
+    }
+
+    fn within(&self, name: &str, value: &Spanned<f64>, range: Range<f64>) -> Result<(), ScenarioError> {
+        let number = *value.get_ref();
+        // Also false for what is not a number.
+        if number >= range.start && number <= range.end {
+            return Ok(());
+        }
+        Err(self.refuse(value, format!("{name} = {number} is not between {} and {}", range.start, range.end)))
+    }
+
+    fn perhaps(
+        &self,
+        name: &str,
+        value: Option<&Spanned<f64>>,
+        range: Range<f64>,
+    ) -> Result<(), ScenarioError> {
+        value.map_or(Ok(()), |value| self.within(name, value, range))
+    }
+
+    fn whole(&self, name: &str, value: &Spanned<i64>, range: Range<i64>) -> Result<(), ScenarioError> {
+        let number = *value.get_ref();
+        if (range.start..=range.end).contains(&number) {
+            return Ok(());
+        }
+        Err(self.refuse(value, format!("{name} = {number} is not between {} and {}", range.start, range.end)))
+    }
+}
+
+pub(super) fn check(scenario: &Scenario, text: &str) -> Result<(), ScenarioError> {
+    let checker = Checker { text };
+    let preset = &scenario.preset;
+    let parsed: Preset = preset.get_ref().parse().map_err(|_| {
+        checker.refuse(preset, format!("preset = \"{}\" is none; LONG_FAST is the default", preset.get_ref()))
+    })?;
+    let region = &scenario.region;
+    let region_parsed: Region = region.get_ref().parse().map_err(|_| {
+        checker.refuse(region, format!("region = \"{}\" is none; EU_868 and US are some", region.get_ref()))
+    })?;
+    if !region_parsed.allows(parsed) {
+        let what = format!("preset = \"{}\" is not allowed in region {}", preset.get_ref(), region.get_ref());
+        return Err(checker.refuse(preset, what));
+    }
+    checker.within("hours", &scenario.hours, 0.001..HOURS_MAX)?;
+    checker.within("loss", &scenario.loss, 0.0..1.0)?;
+    let radio = &scenario.radio;
+    checker.perhaps("exponent", radio.exponent.as_ref(), 2.0..6.0)?;
+    checker.perhaps("shadowing_db", radio.shadowing_db.as_ref(), 0.0..20.0)?;
+    checker.perhaps("fading_db", radio.fading_db.as_ref(), 0.0..20.0)?;
+    checker.perhaps("tx_power_dbm", radio.tx_power_dbm.as_ref(), -20.0..36.0)?;
+    checker.perhaps("antenna_gain_dbi", radio.antenna_gain_dbi.as_ref(), -20.0..30.0)?;
+    checker.perhaps("antenna_height_m", radio.antenna_height_m.as_ref(), 0.1..1000.0)?;
+    let mut names: HashMap<&str, ()> = HashMap::new();
+    for node in &scenario.node {
+        let name = node.name.get_ref().as_str();
+        if name.is_empty() || RESERVED.contains(&name) {
+            return Err(checker.refuse(&node.name, format!("name = \"{name}\" cannot be a node's name")));
+        }
+        if names.insert(name, ()).is_some() {
+            return Err(checker.refuse(&node.name, format!("name = \"{name}\" is taken by a node above")));
+        }
+        checker.within("x_m", &node.x_m, -FAR_M..FAR_M)?;
+        checker.within("y_m", &node.y_m, -FAR_M..FAR_M)?;
+        checker.perhaps("antenna_height_m", node.antenna_height_m.as_ref(), 0.1..1000.0)?;
+        checker.perhaps("antenna_gain_dbi", node.antenna_gain_dbi.as_ref(), -20.0..30.0)?;
+    }
+    let mut nodes = scenario.node.len();
+    for field in &scenario.field {
+        let field = field.get_ref();
+        checker.whole("count", &field.count, 1..NODES_MAX as i64)?;
+        checker.within("x_m", &field.x_m, -FAR_M..FAR_M)?;
+        checker.within("y_m", &field.y_m, -FAR_M..FAR_M)?;
+        checker.within("width_m", &field.width_m, 1.0..FAR_M)?;
+        checker.within("height_m", &field.height_m, 1.0..FAR_M)?;
+        nodes += *field.count.get_ref() as usize;
+        if nodes > NODES_MAX {
+            return Err(
+                checker.refuse(&field.count, format!("{nodes} nodes in all are more than {NODES_MAX}"))
+            );
+        }
+    }
+    if nodes == 0 {
+        return Err(ScenarioError {
+            line: 0,
+            what: "no [[node]] and no [[field]]: nobody is there".to_string(),
+        });
+    }
+    for message in &scenario.messages {
+        for (key, value) in [("from", &message.from), ("to", &message.to)] {
+            let name = value.get_ref().as_str();
+            let everybody = name == "everybody" && key == "to";
+            if !everybody && name != "any" && !names.contains_key(name) {
+                return Err(checker.refuse(value, format!("{key} = \"{name}\" names no [[node]]")));
+            }
+        }
+        if nodes < 2 && message.to.get_ref() != "everybody" {
+            return Err(checker.refuse(&message.to, "a message to one node needs two nodes".to_string()));
+        }
+        checker.within("every_s", &message.every_s, 1.0..1e9)?;
+        checker.whole("length", &message.length, 1..200)?;
+        checker.whole("hop_limit", &message.hop_limit, 0..7)?;
+    }
+    Ok(())
+}
