@@ -14,7 +14,8 @@
 //!
 //! Propagation delay is ignored, and links do not fade from packet to packet: the slope of the reception curve stands
 //! for fading. A node detects activity (CAD) of every frame that is no more than 3 dB below its demodulation floor,
-//! one slot after it began. A frame that reached a node and was not received counts there as energy heard.
+//! one slot after it began. A frame that reached a node and was not received counts there as energy heard, where
+//! it does not overlap what has been counted already.
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
@@ -117,6 +118,8 @@ struct Node<H> {
     /// A host that asks for "now" again and again cannot stop time: wakes are a millisecond apart.
     not_before: Instant,
     sending_until: Instant,
+    /// Until when energy was measured.
+    heard_until: Instant,
     /// Places in the air of what can be detected here, with the power here in milliwatts; by the order in which it began.
     audible: Vec<(usize, f64)>,
     /// Places in the air of what this node sent.
@@ -203,6 +206,7 @@ impl<H: Host> World<H> {
             wake_at: None,
             not_before: Instant::ZERO,
             sending_until: Instant::ZERO,
+            heard_until: Instant::ZERO,
             audible: Vec::new(),
             own: Vec::new(),
         };
@@ -418,7 +422,9 @@ impl<H: Host> World<H> {
                 continue;
             }
             let drowned = self.is_drowned(receiver, link.signal, index, lock);
-            self.ledger.handle_heard(self.now, receiver, airtime);
+            // One receiver measures what overlaps once: of a frame that is not received, what came on top of others.
+            let heard_until = std::mem::replace(&mut self.nodes[receiver].heard_until, self.now);
+            let fresh = self.now.saturating_duration_since(start.max(heard_until));
             let host = &mut self.nodes[receiver].host;
             if lucky && !lost && !drowned {
                 let snr_qdb = snr_qdb as i16;
@@ -427,9 +433,11 @@ impl<H: Host> World<H> {
                 record[..4].copy_from_slice(&(from as u32).to_le_bytes());
                 record[4..].copy_from_slice(&snr_qdb.to_le_bytes());
                 self.log.push(Kind::Receive, self.now, receiver, &record);
+                self.ledger.handle_heard(self.now, receiver, airtime);
                 host.handle_frame(self.now, &frame, snr_qdb, rssi_dbm);
             } else {
-                host.handle_bad_frame(self.now, airtime);
+                self.ledger.handle_heard(self.now, receiver, fresh);
+                host.handle_bad_frame(self.now, fresh);
             }
             touched.push(receiver);
         }
