@@ -266,6 +266,29 @@ fn legend<'a>(items: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     out
 }
 
+/// A file of its own: mean over x with a band around it, as (x, mean, half the width of the band); both axes from 0.
+pub fn band(title: &str, labels: (&str, &str), points: &[(f64, f64, f64)]) -> String {
+    let most = |of: fn(&(f64, f64, f64)) -> f64| points.iter().map(of).fold(1e-6, f64::max);
+    let frame = Frame {
+        height: 260.0,
+        x_max: most(|point| point.0),
+        y_max: most(|point| point.1 + point.2).max(1.0),
+    };
+    let mut out = format!(
+        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {}" role="img" aria-label="{}"><style>text{{font:12px sans-serif;fill:#556}}.grid{{stroke:#dde}}.curve{{fill:none;stroke:#1a7a5a;stroke-width:2}}.band{{fill:#1a7a5a;fill-opacity:.18}}</style><rect width="100%" height="100%" fill="white"/>"#,
+        frame.height,
+        escape(title)
+    );
+    frame.axes(&mut out, labels.0, labels.1, nice_step(frame.x_max));
+    let corner = |x: f64, y: f64| format!("{:.1},{:.1} ", frame.x(x), frame.y(y.max(0.0)));
+    let upper = points.iter().map(|(x, mean, half)| corner(*x, mean + half));
+    let lower = points.iter().rev().map(|(x, mean, half)| corner(*x, mean - half));
+    let _ = write!(out, r#"<polygon class="band" points="{}"/>"#, upper.chain(lower).collect::<String>());
+    let line: String = points.iter().map(|(x, mean, _)| corner(*x, *mean)).collect();
+    let _ = write!(out, r#"<polyline class="curve" points="{line}"/></svg>"#);
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,27 +312,4 @@ mod tests {
         assert!(drawn.starts_with("<svg") && drawn.contains("hours"));
         assert!(curve("t", ("x", "y"), 0.0, 0.0, &[], true).contains("<path"));
     }
-}
-
-/// A file of its own: mean over x with a band around it, as (x, mean, half the width of the band); both axes from 0.
-pub fn band(title: &str, labels: (&str, &str), points: &[(f64, f64, f64)]) -> String {
-    let most = |of: fn(&(f64, f64, f64)) -> f64| points.iter().map(of).fold(1e-6, f64::max);
-    let frame = Frame {
-        height: 260.0,
-        x_max: most(|point| point.0),
-        y_max: most(|point| point.1 + point.2).max(1.0),
-    };
-    let mut out = format!(
-        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {}" role="img" aria-label="{}"><style>text{{font:12px sans-serif;fill:#556}}.grid{{stroke:#dde}}.curve{{fill:none;stroke:#1a7a5a;stroke-width:2}}.band{{fill:#1a7a5a;fill-opacity:.18}}</style><rect width="100%" height="100%" fill="white"/>"#,
-        frame.height,
-        escape(title)
-    );
-    frame.axes(&mut out, labels.0, labels.1, nice_step(frame.x_max));
-    let corner = |x: f64, y: f64| format!("{:.1},{:.1} ", frame.x(x), frame.y(y.max(0.0)));
-    let upper = points.iter().map(|(x, mean, half)| corner(*x, mean + half));
-    let lower = points.iter().rev().map(|(x, mean, half)| corner(*x, mean - half));
-    let _ = write!(out, r#"<polygon class="band" points="{}"/>"#, upper.chain(lower).collect::<String>());
-    let line: String = points.iter().map(|(x, mean, _)| corner(*x, *mean)).collect();
-    let _ = write!(out, r#"<polyline class="curve" points="{line}"/></svg>"#);
-    out
 }
