@@ -110,7 +110,7 @@ impl Routes {
         if next_hop == 0 {
             return;
         }
-        let (hops, snr_margin_qdb) = (hops_away + 1, snr_qdb - snr_limit_qdb);
+        let (hops, snr_margin_qdb) = (hops_away + 1, snr_qdb.saturating_sub(snr_limit_qdb));
         let new = Way { next_hop, hops, snr_margin_qdb, heard_at: now, failures: 0, failed_at: now };
         let index = self.table.iter().position(|route| route.to == header.from).unwrap_or_else(|| {
             if self.table.is_full()
@@ -164,7 +164,7 @@ impl Routes {
     /// The next hop did not pass a packet on.
     pub fn handle_failure(&mut self, now: Instant, to: NodeNum, next_hop: u8) {
         if let Some(way) = self.way(to, next_hop) {
-            way.failures = way.failures(now) as u8 + 1;
+            way.failures = (way.failures(now) as u8).saturating_add(1);
             way.failed_at = now;
         }
     }

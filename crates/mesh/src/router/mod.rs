@@ -34,7 +34,7 @@ const EVENTS: usize = 8;
 /// Replies whose destination may not have heard them, kept for its reminder.
 const HELD: usize = 4;
 /// Longest payload that is delivered.
-pub const MAX_PAYLOAD: usize = 233;
+pub const MAX_PAYLOAD: usize = crate::packet::MAX_RECEIVED;
 
 #[derive(Clone, Copy, Debug)]
 struct Seen {
