@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{OWN_PORT, channel, config, node};
+use common::{OWN_PORT, channel, config, node, property};
 use compotastic_mesh::{
     crypto::ctr_apply,
     packet::{Data, Header, NodeNum, PacketId},
@@ -46,7 +46,7 @@ fn frame() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(property(200))]
 
     #[test]
     fn nothing_from_the_air_makes_it_panic_grow_or_spin(

@@ -5,7 +5,7 @@ mod common;
 
 use std::collections::VecDeque;
 
-use common::{TEXT_PORT, config, node, outgoing};
+use common::{TEXT_PORT, config, node, outgoing, property};
 use compotastic_mesh::{
     lora::{Preset, Region},
     packet::{Header, NodeNum, PacketId},
@@ -170,7 +170,7 @@ fn check(steps: &[Step], region: Region) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(property(60))]
 
     #[test]
     fn nothing_is_originated_over_its_gate_or_the_duty_cycle(steps in steps()) {

@@ -1,14 +1,18 @@
-//! Routers on perfect air: whoever is linked hears each frame after its time on air, one frame at a time.
+//! Routers on perfect air ([`Ether`]): whoever is linked hears each frame after its time on air, one frame at a time. And
+//! one router whose neighbours are the test ([`Alone`]).
 
 #![allow(dead_code, reason = "each test uses a part")]
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+
 use compotastic_mesh::{
-    crypto::Channel,
+    crypto::{Channel, ctr_apply},
     lora::{Preset, Region},
-    packet::{Header, NodeNum, PacketId},
+    packet::{Data, HEADER, Header, NodeNum, PacketId},
     router::{Gate, Incoming, Outgoing, Priority, Role, Router, RouterConfig, RouterEvent},
     time::{Duration, Instant},
 };
+use proptest::{prelude::ProptestConfig, test_runner::RngSeed};
 
 /// Our own port in these tests.
 pub const OWN_PORT: u16 = 300;
@@ -55,6 +59,47 @@ pub fn outgoing(to: NodeNum, id: u32, port: u16, payload: &[u8]) -> Outgoing<'_>
         request_id: None,
         bitfield: None,
     }
+}
+
+/// A property of so many cases. Where it fails, its output says how the same cases come again.
+pub fn property(cases: u32) -> ProptestConfig {
+    let mut config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+    if config.rng_seed == RngSeed::Random {
+        config.rng_seed = RngSeed::Fixed(RandomState::new().build_hasher().finish());
+    }
+    if let RngSeed::Fixed(seed) = config.rng_seed {
+        println!("the same cases again: PROPTEST_RNG_SEED={seed} and the name of this test");
+    }
+    config
+}
+
+/// The header of a flood that its origin sends, hop limit 3.
+pub fn header(from: NodeNum, to: NodeNum, id: u32) -> Header {
+    Header {
+        to,
+        from,
+        id: PacketId(id),
+        hop_limit: 3,
+        want_ack: false,
+        via_mqtt: false,
+        hop_start: 3,
+        channel_hash: channel(7).hash(),
+        next_hop: 0,
+        relay_node: from.last_byte(),
+    }
+}
+
+/// A frame with this message, on the channel that all have.
+pub fn frame(header: &Header, data: &Data<'_>) -> Vec<u8> {
+    let mut clear = [0; 256];
+    let length = data.encode(&mut clear).unwrap();
+    ctr_apply(&channel(7).key, header.from, header.id, &mut clear[..length]);
+    [&header.emit()[..], &clear[..length]].concat()
+}
+
+/// The same with a payload only.
+pub fn message(header: &Header, port: u16, payload: &[u8]) -> Vec<u8> {
+    frame(header, &Data { port, payload, ..Data::default() })
 }
 
 /// A transmission that was on the air.
@@ -173,5 +218,99 @@ impl Ether {
     pub fn failed(&self, index: usize, id: u32) -> usize {
         let wanted = |event: &RouterEvent| matches!(event, RouterEvent::Failed { id: failed } if *failed == PacketId(id));
         self.events.iter().filter(|(at, event)| *at == index && wanted(event)).count()
+    }
+}
+
+/// Node 0, whose neighbours are the test.
+pub struct Alone {
+    pub now: Instant,
+    pub router: Router,
+    pub sent: Vec<Sent>,
+    pub events: Vec<RouterEvent>,
+}
+
+impl Alone {
+    pub fn new(role: Role, seed: u64) -> Self {
+        let router = Router::new(config(0, role), seed, Instant::ZERO);
+        Self { now: Instant::ZERO, router, sent: Vec::new(), events: Vec::new() }
+    }
+
+    pub fn send(&mut self, out: &Outgoing<'_>) {
+        self.router.send(self.now, out).unwrap();
+    }
+
+    /// Hears a frame, now.
+    pub fn hear(&mut self, frame: &[u8]) {
+        self.hear_at(frame, SNR_QDB);
+    }
+
+    pub fn hear_at(&mut self, frame: &[u8], snr_qdb: i16) {
+        self.router.handle_frame(self.now, frame, snr_qdb, -90);
+        self.events.extend(std::iter::from_fn(|| self.router.poll_event()));
+    }
+
+    /// A node is known from now on as a neighbour, or by a relay.
+    pub fn meet(&mut self, who: NodeNum, hops: u8, relay: NodeNum) {
+        let id = 0x5000_0000 + self.now.as_micros() as u32 % 0x0fff_ffff + who.0 % 0xff + u32::from(hops);
+        // It has no hops left, so that nothing is relayed.
+        let header = Header {
+            hop_start: hops,
+            hop_limit: 0,
+            relay_node: relay.last_byte(),
+            ..header(who, NodeNum::BROADCAST, id)
+        };
+        self.hear_at(&message(&header, TEXT_PORT, b"here I am"), 40);
+    }
+
+    /// Lets the router work and send for so many seconds; what it sent is in `sent`.
+    pub fn run(&mut self, seconds: u64) {
+        let until = self.now + Duration::from_secs(seconds);
+        while let Some(due) = self.router.poll_timeout().map(|due| due.max(self.now)) {
+            if due > until {
+                break;
+            }
+            self.now = due;
+            self.router.handle_timeout(due);
+            if let Some(frame) = self.router.poll_transmit(due, false) {
+                let header = Header::parse(&frame.bytes).unwrap();
+                self.sent.push(Sent { at: due, by: 0, header, bytes: frame.bytes.to_vec() });
+                self.now = due + frame.airtime;
+                self.router.handle_tx_done(self.now);
+            }
+            self.events.extend(std::iter::from_fn(|| self.router.poll_event()));
+        }
+        self.events.extend(std::iter::from_fn(|| self.router.poll_event()));
+        self.now = self.now.max(until);
+    }
+
+    /// Sent frames of this packet that carry it; bare headers do not.
+    pub fn sent(&self, id: u32) -> Vec<&Sent> {
+        self.sent.iter().filter(|sent| sent.header.id == PacketId(id) && sent.bytes.len() > HEADER).collect()
+    }
+
+    /// Sent bare headers.
+    pub fn bare(&self) -> Vec<Header> {
+        self.sent.iter().filter(|sent| sent.bytes.len() == HEADER).map(|sent| sent.header).collect()
+    }
+
+    pub fn received(&self) -> Vec<&Incoming> {
+        let found = self.events.iter();
+        found
+            .filter_map(
+                |event| if let RouterEvent::Received(incoming) = event { Some(incoming) } else { None },
+            )
+            .collect()
+    }
+
+    pub fn failed(&self, id: u32) -> usize {
+        let wanted =
+            |event: &&RouterEvent| matches!(event, RouterEvent::Failed { id: failed } if failed.0 == id);
+        self.events.iter().filter(wanted).count()
+    }
+
+    pub fn repeated(&self, id: u32) -> usize {
+        let wanted =
+            |event: &&RouterEvent| matches!(event, RouterEvent::Duplicate { id: told, .. } if told.0 == id);
+        self.events.iter().filter(wanted).count()
     }
 }
