@@ -162,14 +162,27 @@ impl Router {
         if header.relay_node == own {
             return;
         }
-        let routes = &mut self.routes;
+        let done = |pending: &Pending| {
+            let passed_on = header.hop_limit < pending.packet.header.hop_limit;
+            pending.packet.is(header.from, header.id) && passed_on && (!pending.last_hop || hop_ack)
+        };
+        for pending in &self.pending {
+            if done(pending) {
+                self.routes.handle_success(pending.packet.header.to, pending.packet.header.next_hop);
+            }
+        }
+        self.end_waiting(done);
+    }
+
+    /// What is proved to have arrived is not waited for, and its repetition, where one is queued, does not go.
+    pub(super) fn end_waiting(&mut self, done: impl Fn(&Pending) -> bool) {
+        let queued = &mut self.queue.packets;
         self.pending.retain(|pending| {
-            let waits = &pending.packet.header;
-            let same = pending.packet.is(header.from, header.id);
-            let passed_on = header.hop_limit < waits.hop_limit;
-            let done = same && passed_on && (!pending.last_hop || hop_ack);
+            let done = done(pending);
             if done {
-                routes.handle_success(waits.to, waits.next_hop);
+                let Header { from, id, .. } = pending.packet.header;
+                // A bare header of that name tells the hop before us, who still needs it.
+                queued.retain(|queued| queued.data.is_empty() || !queued.is(from, id));
             }
             !done
         });

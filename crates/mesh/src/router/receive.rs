@@ -35,9 +35,9 @@ impl Router {
         let known = self.seen.iter().position(|seen| seen.from == header.from && seen.id == header.id);
         self.routes.learn(now, &header, known.is_none(), snr_qdb, self.modem.snr_limit_qdb());
         // A packet the other way between the same two nodes is the reply, and so the acknowledgement.
-        self.pending.retain(|pending| {
+        self.end_waiting(|pending| {
             let waits = pending.packet.header;
-            !(waits.to == header.from && waits.from == header.to)
+            waits.to == header.from && waits.from == header.to
         });
         match known {
             Some(_) => self.handle_copy(now, &header, data, snr_qdb, airtime),
@@ -187,7 +187,8 @@ impl Router {
         }
         if header.to == self.config.num {
             if let Some(id) = incoming.request_id {
-                self.pending.retain(|pending| !pending.packet.is(self.config.num, PacketId(id)));
+                let own = self.config.num;
+                self.end_waiting(|pending| pending.packet.is(own, PacketId(id)));
                 self.push_event(RouterEvent::Acked { id: PacketId(id) });
             }
             if header.want_ack && incoming.port != own_port && incoming.port != ROUTING_PORT {
