@@ -98,7 +98,10 @@ impl Router {
         let at = now + packet.airtime + wait;
         if self.pending.is_full() {
             // The one that waits longest has had its chance.
-            self.pending.remove(0);
+            let Pending { packet: gone, .. } = self.pending.remove(0);
+            if gone.originated && !self.queue.contains(gone.header.from, gone.header.id) {
+                self.push_event(RouterEvent::Failed { id: gone.header.id });
+            }
         }
         let _ = self.pending.push(Pending { packet, tries: tries - 1, at, last_hop });
     }

@@ -204,7 +204,9 @@ impl Router {
             Pushed::Queued => true,
             Pushed::Refused => false,
             Pushed::Evicted(gone) => {
-                if gone.originated {
+                // A repetition that has to go comes again.
+                let waits = |pending: &Pending| pending.packet.is(gone.header.from, gone.header.id);
+                if gone.originated && !self.pending.iter().any(waits) {
                     self.push_event(RouterEvent::Failed { id: gone.header.id });
                 }
                 let _ = now;
