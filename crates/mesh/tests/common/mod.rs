@@ -61,9 +61,12 @@ pub fn outgoing(to: NodeNum, id: u32, port: u16, payload: &[u8]) -> Outgoing<'_>
     }
 }
 
-/// A property of so many cases. Where it fails, its output says how the same cases come again.
+/// A property of so many cases, or PROPTEST_CASES. Where it fails, its output says how the same cases come again.
 pub fn property(cases: u32) -> ProptestConfig {
-    let mut config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+    let mut config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = cases;
+    }
     if config.rng_seed == RngSeed::Random {
         config.rng_seed = RngSeed::Fixed(RandomState::new().build_hasher().finish());
     }
