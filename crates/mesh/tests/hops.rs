@@ -80,6 +80,19 @@ fn a_relay_of_a_stock_packet_tries_twice_the_second_time_whoever_hears_it() {
 }
 
 #[test]
+fn a_stock_packet_that_is_asked_for_again_is_passed_on_three_times_at_most() {
+    // Its destination is the next hop, so nothing is waited for, and passing it on is the only proof for the hop before.
+    let mut alone = Alone::new(Role::Client, 1);
+    alone.meet(node(5), 0, node(5));
+    for _ in 0..5 {
+        alone.hear(&message(&for_five(9), TEXT_PORT, b"letter"));
+        alone.run(5);
+    }
+    assert_eq!(alone.sent(9).len(), 3);
+    assert!(alone.sent(9).iter().all(|sent| sent.header.next_hop == by(5)));
+}
+
+#[test]
 fn the_next_hop_that_is_heard_ends_the_waiting() {
     let mut alone = alone();
     alone.hear(&message(&for_five(9), OWN_PORT, b"request"));
