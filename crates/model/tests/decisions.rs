@@ -1,7 +1,7 @@
 //! What a task part makes of its logits: class, confidence, and when it had rather ask.
 
 use compotastic_model::{
-    Answer, BaseEncoder, Logits, MAX_CLASSES, MAX_DIMS, Scratch, TaskHeader, TaskPart, classify,
+    Answer, BaseEncoder, Logits, MAX_CLASSES, MAX_DIMS, ModelError, Scratch, TaskHeader, TaskPart, classify,
     correction_keys, logits,
 };
 
@@ -164,6 +164,48 @@ fn letters(mut number: u32) -> String {
         number /= 13;
     }
     text
+}
+
+#[test]
+fn fields_out_of_range_are_refused_each() {
+    /// The file of `part` after `change`, with the body that its header asks for.
+    fn changed(change: impl Fn(&mut Part)) -> Result<(), ModelError> {
+        let mut part = Part::new(&[1, 2]);
+        part.corrections = vec![(10, 0, 1), (20, 1, 1)];
+        change(&mut part);
+        let mut bytes = part.header.emit().to_vec();
+        bytes.extend(vec![0; usize::from(part.header.classes) * (usize::from(part.header.dims) + 2)]);
+        for (key, class, amount) in &part.corrections {
+            bytes.extend(key.to_le_bytes());
+            bytes.extend([*class, *amount as u8]);
+        }
+        bytes[18..20].copy_from_slice(&(part.corrections.len() as u16).to_le_bytes());
+        TaskPart::parse(&bytes).map(drop)
+    }
+    assert_eq!(changed(|_| ()), Ok(()));
+    assert_eq!(changed(|part| part.header.classes = MAX_CLASSES as u8), Ok(()));
+    assert_eq!(changed(|part| part.header.dims = MAX_DIMS as u16), Ok(()));
+    assert_eq!(changed(|part| part.header.shift = 24), Ok(()));
+    assert_eq!(changed(|part| part.corrections[1].0 = 10), Ok(()), "one key twice");
+    let bad: [fn(&mut Part); 8] = [
+        |part| {
+            part.header.classes = 0;
+            part.corrections.clear();
+        },
+        |part| {
+            part.header.classes = 1;
+            part.corrections.clear();
+        },
+        |part| part.header.classes = MAX_CLASSES as u8 + 1,
+        |part| part.header.dims = MAX_DIMS as u16 + 1,
+        |part| part.header.shift = 25,
+        |part| part.header.calibration[8] = 1,
+        |part| part.corrections[1].1 = 2,
+        |part| part.corrections[0].0 = 21,
+    ];
+    for (number, change) in bad.into_iter().enumerate() {
+        assert_eq!(changed(change), Err(ModelError::Field), "case {number}");
+    }
 }
 
 #[test]

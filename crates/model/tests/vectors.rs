@@ -89,6 +89,11 @@ fn the_largest_numbers_in_the_largest_encoder_overflow_nothing() {
         for byte in [0x80, 0xFF, 0x7F, 0x00] {
             let file = encoder(&shape, |_| byte);
             check(&file, &text);
+            if byte == 0x7F {
+                // All is positive, and stays so where sums end at the largest number.
+                let vector = encode(&BaseEncoder::parse(&file).unwrap(), &text);
+                assert!(vector.iter().all(|entry| *entry > 0), "{shift} {left}");
+            }
         }
         let file = encoder(&shape, |at| if at % 3 == 0 { 0x80 } else { 0x7F });
         check(&file, &text);
@@ -139,6 +144,11 @@ fn sizes_out_of_range_are_refused_each() {
         // The file is as long as the header says, so only the field is wrong.
         assert!(BaseEncoder::parse(&encoder(&shape, |_| 1)).is_err(), "case {number}: {shape:?}");
     }
+    // A byte too many, or too few.
+    let mut file = encoder(&good, |_| 1);
+    file.push(1);
+    assert!(BaseEncoder::parse(&file).is_err());
+    assert!(BaseEncoder::parse(&file[..file.len() - 2]).is_err());
     // An index that falls, and one that leaves the vocabulary.
     for (at, value) in [(4, 200u16), (40 + 2, 9), (40 + 16, 10)] {
         let mut file = encoder(&good, |_| 1);
