@@ -125,6 +125,25 @@ fn relays_pass_busy_air_that_holds_own_packets_back() {
 }
 
 #[test]
+fn a_relay_keeps_its_slot_while_own_packets_are_held_back() {
+    for seed in 0..50 {
+        let mut alone = Alone::new(Role::Router, seed);
+        // 30 % of the last minute: too much for bulk, which looks for its chance again and again.
+        alone.now = at(100);
+        alone.router.handle_bad_frame(alone.now, Duration::from_secs(18));
+        let mut bulk = outgoing(NodeNum::BROADCAST, 1, TEXT_PORT, b"bulk");
+        bulk.gate = Gate::Bulk;
+        alone.send(&bulk);
+        alone.run(2);
+        let heard_at = alone.now;
+        alone.hear_at(&message(&header(node(1), NodeNum::BROADCAST, 9), TEXT_PORT, b"x"), -80);
+        alone.run(10);
+        let wait = alone.sent(9)[0].at.saturating_duration_since(heard_at);
+        assert!(wait.as_micros() < 6 * Preset::LongFast.modem(false).slot_us(), "{} ms", wait.as_millis());
+    }
+}
+
+#[test]
 fn a_relay_of_what_wants_an_acknowledgement_goes_before_one_that_does_not() {
     let mut alone = Alone::new(Role::Client, 1);
     alone.hear(&message(&header(node(1), NodeNum::BROADCAST, 8), TEXT_PORT, b"x"));

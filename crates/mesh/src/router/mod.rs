@@ -33,6 +33,8 @@ const PENDING: usize = 8;
 const EVENTS: usize = 8;
 /// Replies whose destination may not have heard them, kept for its reminder.
 const HELD: usize = 4;
+/// After a look at packets that are due, none of which may go, the next one.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Longest payload that is delivered.
 pub const MAX_PAYLOAD: usize = crate::packet::MAX_RECEIVED;
 
@@ -274,8 +276,8 @@ impl Router {
             allowed
         });
         if held && index.is_none() {
-            // Utilisation falls with time only: look again in a second.
-            self.held_until = now + Duration::from_secs(1);
+            // Utilisation falls with time only.
+            self.held_until = now + LOOK_AGAIN;
         }
         index
     }
@@ -310,7 +312,12 @@ impl Router {
         if self.sending.is_some() {
             return None;
         }
-        let queued = self.queue.packets.iter().map(|packet| packet.ready_at.max(self.held_until)).min();
+        // Those that were due when all were held wait for the next look, the others for their own time.
+        let looked_at = self.held_until - LOOK_AGAIN;
+        let due = |packet: &Queued| {
+            if packet.ready_at <= looked_at { self.held_until } else { packet.ready_at }
+        };
+        let queued = self.queue.packets.iter().map(due).min();
         let pending = self.pending.iter().map(|pending| pending.at).min();
         [queued, pending].into_iter().flatten().min()
     }
