@@ -164,7 +164,8 @@ impl Routes {
     /// The next hop did not pass a packet on.
     pub fn handle_failure(&mut self, now: Instant, to: NodeNum, next_hop: u8) {
         if let Some(way) = self.way(to, next_hop) {
-            way.failures = (way.failures(now) as u8).saturating_add(1);
+            // No further than "not used": an attacker's replays are forgotten as soon as anything else.
+            way.failures = (way.failures(now) + 1).min(FAILED) as u8;
             way.failed_at = now;
         }
     }

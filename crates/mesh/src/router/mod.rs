@@ -65,7 +65,7 @@ pub struct Router {
     events: Deque<RouterEvent, EVENTS>,
     sending: Option<Duration>,
     held_until: Instant,
-    /// Smoothed time from the first to the last copy of a flood, microseconds.
+    /// About the time from the first to the last copy of a flood over four hops, microseconds.
     flood_us: u64,
 }
 
