@@ -17,6 +17,8 @@ use crate::policy::Priority;
 pub const CAPACITY: usize = 24;
 /// Longest coded text in a request: 200 bytes of payload less head, request fields, codec byte and MAC.
 pub const TEXT_MAX: usize = 180;
+/// Executors of one job that are remembered. A late answer of one that was asked before them is not taken any more.
+const ASKED: usize = 4;
 
 /// Names a job to its submitter: unique on this node since its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,6 +80,8 @@ pub struct Job {
     pub first_sent: Option<Instant>,
     /// Packet id of the last request.
     pub last_packet: Option<u32>,
+    /// Executors that were asked, the last one at the end.
+    asked: Vec<NodeNum, ASKED>,
     /// Requests sent.
     pub attempts: u8,
     /// Requests sent to the present executor.
@@ -131,6 +135,7 @@ impl Jobs {
             first_packet: None,
             first_sent: None,
             last_packet: None,
+            asked: Vec::new(),
             attempts: 0,
             attempts_here: 0,
             next_at: now,
@@ -245,6 +250,13 @@ impl Job {
         self.attempts = self.attempts.saturating_add(1);
         self.attempts_here = self.attempts_here.saturating_add(1);
         self.phase = phase;
+        if let Phase::Asked(executor) = phase {
+            self.asked.retain(|asked| *asked != executor);
+            if self.asked.is_full() {
+                self.asked.remove(0);
+            }
+            let _ = self.asked.push(executor);
+        }
         self.reminded = false;
         // More patience with each attempt, and a jitter against lock step.
         let patience = (round_trip.as_micros() << self.attempts.min(8).saturating_sub(1))
@@ -263,6 +275,21 @@ impl Job {
         }
         self.next_at = self.repeat_at.max(now + REMINDER_WAIT);
         Some((executor, packet))
+    }
+
+    /// Whether an answer of this node can be to this job: names repeat, those who were asked are few.
+    pub fn was_asked_of(&self, node: NodeNum) -> bool {
+        self.asked.contains(&node)
+    }
+
+    /// Whether it is this node's turn to answer: a refusal of one that was asked before says nothing of the one that
+    /// is asked now.
+    pub fn is_with(&self, node: NodeNum) -> bool {
+        match self.phase {
+            Phase::Asked(executor) | Phase::Awarding(executor) => executor == node,
+            Phase::Due => self.asked.last() == Some(&node),
+            Phase::Calling => false,
+        }
     }
 
     /// Sends again after `wait`, a jitter on top.
@@ -327,5 +354,29 @@ mod tests {
         assert_eq!((job.first_packet, job.last_packet), (Some(0x1_0005), Some(0x1_0009)));
         assert!(jobs.by_reference(5).is_some());
         assert!(jobs.by_packet(0x1_0009).is_some());
+    }
+
+    #[test]
+    fn the_last_executors_are_remembered() {
+        let mut rng = Rng::from_seed(3);
+        let mut jobs = Jobs::new();
+        jobs.submit(at(0), text(), Priority::Low, Duration::from_secs(9000), None).unwrap();
+        let job = jobs.at(0);
+        let mut ask = |job: &mut Job, executor| {
+            let phase = Phase::Asked(NodeNum(executor));
+            job.handle_sent(at(0), executor, phase, Duration::from_secs(20), &mut rng);
+        };
+        // The first is asked again, and so is not the oldest any more.
+        for executor in [1, 2, 1, 3, 4, 5] {
+            ask(job, executor);
+        }
+        assert!((1..=5).filter(|node| job.was_asked_of(NodeNum(*node))).eq([1, 3, 4, 5]));
+        assert!(job.is_with(NodeNum(5)) && !job.is_with(NodeNum(4)));
+        job.retry_after(at(1), Duration::from_secs(60), &mut rng);
+        assert!(job.is_with(NodeNum(5)), "until another is asked");
+        job.phase = Phase::Awarding(NodeNum(1));
+        assert!(job.is_with(NodeNum(1)) && !job.is_with(NodeNum(5)));
+        job.phase = Phase::Calling;
+        assert!(!job.is_with(NodeNum(5)));
     }
 }

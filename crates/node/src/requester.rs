@@ -174,6 +174,9 @@ impl<F: NorFlash> Agent<'_, F> {
         }
         self.registry.handle_answer(now, incoming.from);
         if result.status == ResultStatus::Received {
+            if self.config.command_post != Some(incoming.from) {
+                return;
+            }
             let mut delivered = heapless::Vec::<JobId, { crate::outbox::CAPACITY }>::new();
             self.outbox.handle_receipt(result.job, |entry| {
                 let _ = delivered.push(entry.job);
@@ -184,6 +187,9 @@ impl<F: NorFlash> Agent<'_, F> {
             return;
         }
         let Some(job) = self.jobs.by_reference(result.job) else { return };
+        if !job.was_asked_of(incoming.from) {
+            return;
+        }
         match result.status {
             ResultStatus::Ok | ResultStatus::Unsure => {
                 let id = job.id;
@@ -202,6 +208,7 @@ impl<F: NorFlash> Agent<'_, F> {
                 };
                 self.settle(now, id, &job.text, answer);
             }
+            _ if !job.is_with(incoming.from) => {}
             ResultStatus::Unsupported => {
                 let id = job.id;
                 if let Some(job) = self.jobs.remove(id) {
