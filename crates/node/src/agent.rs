@@ -385,9 +385,13 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             Form::FullText => Some(text.clone()),
         };
         let form = if carried.is_some() { policy.form } else { Form::Code };
+        // A number that does not come again after a restart, or the post would take the report for one before. Without
+        // packet ids nothing is sent anyway.
+        let origin = self.next_id().unwrap_or(id.0) as u16;
         let given_up = self.outbox.push(
             now,
             id,
+            origin,
             answer.class,
             answer.confidence,
             answer.model_version,

@@ -34,6 +34,8 @@ const REFERENCES: usize = 4;
 pub struct Entry {
     /// The job whose answer set it in motion.
     pub job: JobId,
+    /// Its number on the air.
+    pub origin: u16,
     /// Class index.
     pub class: u8,
     /// Confidence, 0..=15.
@@ -70,6 +72,7 @@ impl Outbox {
         &mut self,
         now: Instant,
         job: JobId,
+        origin: u16,
         class: u8,
         confidence: u8,
         model_version: u8,
@@ -95,6 +98,7 @@ impl Outbox {
         };
         let entry = Entry {
             job,
+            origin,
             class,
             confidence,
             model_version,
@@ -215,7 +219,7 @@ mod tests {
     }
 
     fn push(outbox: &mut Outbox, now: Instant, job: u32, priority: Priority, form: Form) -> Option<JobId> {
-        outbox.push(now, JobId(job), 1, 9, 1, priority, form, None)
+        outbox.push(now, JobId(job), job as u16, 1, 9, 1, priority, form, None)
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl<F: NorFlash> Agent<'_, F> {
                 class: entry.class,
                 model_version: entry.model_version,
                 age_min: age_min.min(255) as u8,
-                origin: entry.job.0 as u16,
+                origin: entry.origin,
                 text: entry.text.as_ref().map(|text| ReportText { codec: text.codec, bytes: &text.bytes }),
             });
             // What does not fit waits for the next frame.
