@@ -14,6 +14,7 @@ use crate::{
     jobs::CodedText,
     policy::Priority,
     promises::{Outcome, Promise, State, Ticket},
+    registry::is_spared,
     requester::{KIND_CLASSIFY, Reply},
 };
 
@@ -41,15 +42,13 @@ impl<F: NorFlash> Agent<'_, F> {
             }
             return;
         }
-        let can = self.can_execute(request.kind, request.task);
-        if !can && open_call {
+        if let Some(status) = self.refusal(request.kind, request.task) {
+            if !open_call {
+                self.reply(ticket, status, Outcome::NONE);
+            }
             return;
         }
         let Ok(bytes) = Vec::from_slice(request.text) else { return };
-        if !can {
-            self.reply(ticket, ResultStatus::Unsupported, Outcome::NONE);
-            return;
-        }
         let promise = Promise {
             ticket,
             task: request.task,
@@ -72,12 +71,19 @@ impl<F: NorFlash> Agent<'_, F> {
         }
     }
 
-    fn can_execute(&self, kind: u8, task: u8) -> bool {
+    /// Why this node does not do such a job for others, if it does not.
+    fn refusal(&self, kind: u8, task: u8) -> Option<ResultStatus> {
         if kind != KIND_CLASSIFY || task != self.config.task {
-            return false;
+            return Some(ResultStatus::Unsupported);
         }
-        self.config.foundation_model
-            || (self.update.active_version().is_some() && self.beacons.battery() >= 3)
+        if self.config.foundation_model {
+            return None;
+        }
+        if self.update.active_version().is_none() {
+            return Some(ResultStatus::Unsupported);
+        }
+        let spared = is_spared(self.beacons.battery(), self.config.mains_power);
+        spared.then_some(ResultStatus::Declined)
     }
 
     /// Speaks later the less it suits (up to [`BID_WINDOW`]), so that the best bid is heard first and ends the rest.

@@ -25,6 +25,11 @@ const FORGIVEN: u8 = 2;
 /// Beacons hold battery and load in a nibble; below this battery level a node is spared.
 const BATTERY_LOW: u8 = 3;
 
+/// Whether a student keeps its energy for itself: asker and executor judge alike.
+pub(crate) const fn is_spared(battery: u8, mains_power: bool) -> bool {
+    battery < BATTERY_LOW && !mains_power
+}
+
 /// What is known of one node.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -175,7 +180,7 @@ impl Entry {
             Need::Any { task } => {
                 self.beacon.flags & Beacon::STUDENT != 0
                     && self.beacon.task == task
-                    && (self.beacon.battery >= BATTERY_LOW || self.beacon.flags & Beacon::MAINS_POWER != 0)
+                    && !is_spared(self.beacon.battery, self.beacon.flags & Beacon::MAINS_POWER != 0)
             }
         }
     }
@@ -228,6 +233,9 @@ mod tests {
         let mut registry = Registry::default();
         registry.handle_beacon(at(0), NodeNum(20), 0, &Beacon { battery: 1, ..beacon(STUDENT) });
         assert!(registry.executor(at(1), Need::Any { task: 1 }).is_none());
+        let mains = Beacon { battery: 0, ..beacon(STUDENT | Beacon::MAINS_POWER) };
+        registry.handle_beacon(at(0), NodeNum(20), 0, &mains);
+        assert!(registry.executor(at(1), Need::Any { task: 1 }).is_some());
         registry.handle_beacon(at(0), NodeNum(30), 1, &beacon(EDGE));
         assert!(registry.executor(at(20_000), Need::Foundation).is_none());
     }

@@ -3,12 +3,14 @@
 mod common;
 
 use common::{Node, at, line_of, number, run, station_with, student};
-use compotastic_node::{AgentEvent, agent::Answer};
+use compotastic_mesh::packet::NodeNum;
+use compotastic_node::{AgentEvent, JobFailure, agent::Answer};
 use compotastic_sim::World;
 
 const EDGE: usize = 0;
 const TAUGHT: usize = 1;
 const ASKER: usize = 2;
+const REPEAT: &str = "cargo test -p compotastic-sim --test neighbour";
 
 /// The edge node is gone for good; node 1 holds the student, node 2 has no base encoder and so can hold none.
 fn valley(loss_ppm: u32, seed: u64) -> World<Node> {
@@ -55,15 +57,17 @@ fn the_neighbour_answers_and_says_who_it_is() {
                 AgentEvent::JobFailed { .. } => failed += 1,
                 _ => {}
             });
-            let repeat = "cargo test -p compotastic-sim --test neighbour";
-            assert_eq!((answers.len(), failed), (6, 0), "loss {loss_ppm} ppm, seed {seed}: {repeat}");
+            assert_eq!((answers.len(), failed), (6, 0), "loss {loss_ppm} ppm, seed {seed}: {REPEAT}");
             for answer in &answers {
                 assert_eq!(answer.by, number(TAUGHT), "who answered is shown");
                 assert_eq!(u16::from(answer.model_version), student::VERSION, "by which version");
                 assert!(answer.attempts > 0, "it was asked over the air");
             }
             let fires = answers.iter().filter(|answer| answer.class == 1).count();
-            assert_eq!(fires, 3, "loss {loss_ppm} ppm, seed {seed}: real answers to real sentences");
+            assert_eq!(
+                fires, 3,
+                "real answers to real sentences; loss {loss_ppm} ppm, seed {seed}: {REPEAT}"
+            );
             assert_eq!(world.ledger.originations_over_gate(), 0);
         }
     }
@@ -88,4 +92,62 @@ fn a_node_with_an_empty_battery_serves_nobody_but_itself() {
         failed += usize::from(id == ASKER && matches!(event, AgentEvent::JobFailed { .. }));
     });
     assert_eq!((own, answered, failed), (1, 0, 1), "and the asker is told that nobody could");
+}
+
+/// Who answered the asker, and why its jobs failed.
+fn outcome(world: &mut World<Node>, until: u64) -> (Vec<NodeNum>, Vec<JobFailure>) {
+    let (mut by, mut failed) = (Vec::new(), Vec::new());
+    run(world, at(until), |id, _, event| match event {
+        AgentEvent::Answered { answer, .. } if id == ASKER => by.push(answer.by),
+        AgentEvent::JobFailed { reason, .. } if id == ASKER => failed.push(*reason),
+        _ => {}
+    });
+    (by, failed)
+}
+
+fn set_battery(world: &mut World<Node>, level: u8) {
+    world.with_host(TAUGHT, |station, now| {
+        station.agent().set_battery(level);
+        station.settle(now);
+    });
+}
+
+/// Below 3 of 15 a node keeps its energy for itself.
+#[test]
+fn level_3_still_serves_and_level_2_does_not() {
+    for seed in 0..4 {
+        for (level, answered_by, failure) in
+            [(3, vec![number(TAUGHT)], vec![]), (2, vec![], vec![JobFailure::NoExecutor])]
+        {
+            let mut world = valley(0, seed);
+            set_battery(&mut world, level);
+            run(&mut world, at(600), |_, _, _| {});
+            ask(&mut world, student::SENTENCES[0][0]);
+            let found = outcome(&mut world, 5 * 3600);
+            assert_eq!(found, (answered_by, failure), "level {level}, seed {seed}: {REPEAT}");
+        }
+    }
+}
+
+/// Its last beacon said otherwise, so it is asked by name: that it declines must not end the job.
+#[test]
+fn a_neighbour_that_has_become_tired_declines_and_the_job_waits_for_another() {
+    for (loss_ppm, seeds) in [(0, 0..3), (300_000, 0..6)] {
+        for seed in seeds {
+            let what = format!("loss {loss_ppm} ppm, seed {seed}: {REPEAT}");
+            let mut world = valley(loss_ppm, seed);
+            run(&mut world, at(600), |_, _, _| {});
+            ask(&mut world, student::SENTENCES[0][0]);
+            assert_eq!(outcome(&mut world, 3600), (vec![number(TAUGHT)], vec![]), "{what}");
+            set_battery(&mut world, 1);
+            ask(&mut world, student::SENTENCES[0][1]);
+            assert_eq!(
+                outcome(&mut world, 2 * 3600),
+                (vec![], vec![]),
+                "nobody can, and there is time; {what}"
+            );
+            world.set_on(EDGE, true);
+            assert_eq!(outcome(&mut world, 5 * 3600), (vec![number(EDGE)], vec![]), "{what}");
+        }
+    }
 }
