@@ -34,7 +34,7 @@ impl<F: NorFlash> Agent<'_, F> {
         let open_call = request.wants_offers;
         if let Some(promise) = self.promises.get(ticket) {
             match promise.state {
-                State::Done(outcome) => self.reply(ticket, outcome.status(), outcome),
+                State::Done(outcome) => self.reply_again(ticket, outcome),
                 State::Running | State::Bidding { .. } => {}
                 // Our offer was lost, or another's award was: a repeated open call is answered again.
                 State::Offered if open_call => self.bid(now, ticket),
@@ -141,7 +141,7 @@ impl<F: NorFlash> Agent<'_, F> {
             return;
         }
         match self.promises.get(ticket).map(|promise| promise.state) {
-            Some(State::Done(outcome)) => self.reply(ticket, outcome.status(), outcome),
+            Some(State::Done(outcome)) => self.reply_again(ticket, outcome),
             Some(State::Bidding { .. } | State::Offered) => self.run(now, ticket),
             Some(State::Running) => {}
             // The promise has lapsed (or did not survive a restart): the requester must ask anew.
@@ -210,13 +210,22 @@ impl<F: NorFlash> Agent<'_, F> {
 
     /// Queues an answer. When the queue is full the requester's repetition will find the answer kept.
     pub(crate) fn reply(&mut self, ticket: Ticket, status: ResultStatus, outcome: Outcome) {
-        let reply = Reply { to: ticket.requester, reference: ticket.reference, status, outcome };
+        let reply =
+            Reply { to: ticket.requester, reference: ticket.reference, status, outcome, again: false };
+        let _ = self.replies.push_back(reply);
+    }
+
+    /// The requester repeats itself: the answer was lost.
+    fn reply_again(&mut self, ticket: Ticket, outcome: Outcome) {
+        let status = outcome.status();
+        let reply = Reply { to: ticket.requester, reference: ticket.reference, status, outcome, again: true };
         let _ = self.replies.push_back(reply);
     }
 
     /// Queues the receipt of a report.
     pub(crate) fn receipt(&mut self, to: NodeNum, reference: u16) {
-        let reply = Reply { to, reference, status: ResultStatus::Received, outcome: Outcome::NONE };
+        let reply =
+            Reply { to, reference, status: ResultStatus::Received, outcome: Outcome::NONE, again: false };
         let _ = self.replies.push_back(reply);
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct Reply {
     pub(crate) reference: u16,
     pub(crate) status: ResultStatus,
     pub(crate) outcome: Outcome,
+    /// It was sent before and did not arrive: each hop sees to it this time.
+    pub(crate) again: bool,
 }
 
 impl<F: NorFlash> Agent<'_, F> {
@@ -238,6 +240,6 @@ impl<F: NorFlash> Agent<'_, F> {
             text: None,
         });
         let hops = self.config.hop_limit;
-        self.seal(&frame, reply.to, hops, false, Gate::Normal, QueuePriority::Response)
+        self.seal(&frame, reply.to, hops, reply.again, Gate::Normal, QueuePriority::Response)
     }
 }

@@ -1,4 +1,4 @@
-//! The radio: path loss, signal-to-noise ratio, and the chance that a packet is demodulated.
+//! The radio: powers, path loss, signal-to-noise ratio. What a receiver makes of it is in [`crate::reception`].
 
 use compotastic_mesh::{
     lora::{Modem, Region},
@@ -39,7 +39,7 @@ pub struct Radio {
     pub path_loss: PathLoss,
     /// Standard deviation of the shadowing that is fixed per link, dB.
     pub shadowing_db: f64,
-    /// Standard deviation of the fading from packet to packet, dB, on top of the slope of the reception curve.
+    /// Standard deviation of the fading from packet to packet, dB.
     pub fading_db: f64,
     /// Carrier frequency, Hz.
     pub frequency_hz: f64,
@@ -74,6 +74,8 @@ pub fn log_distance(frequency_hz: f64, exponent: f64) -> PathLoss {
 
 /// Power that the usual SX1262 boards give.
 const BOARD_POWER_DBM: f64 = 22.0;
+/// Fading from packet to packet of a link between nodes that stand still: an assumption.
+const FADING_DB: f64 = 1.0;
 /// Noise figure of the receiver, dB.
 const NOISE_FIGURE_DB: f64 = 6.0;
 
@@ -88,7 +90,7 @@ impl Radio {
             antenna_height_m: 2.0,
             path_loss: log_distance(frequency_hz, 3.4),
             shadowing_db: 3.0,
-            fading_db: 0.0,
+            fading_db: FADING_DB,
             frequency_hz,
         }
     }
@@ -142,17 +144,6 @@ impl Radio {
         }
         near
     }
-
-    /// Chance in millionths that a packet of this SNR is demodulated without interference.
-    ///
-    /// A stated assumption: a logistic curve, one half at the demodulation floor, 97 % 2 dB above it, 3 % 2 dB below.
-    /// LoRa's own waterfall is about 1 dB wide; the rest stands for the fading of a link from packet to packet. The
-    /// floor is Semtech's (SX1262 datasheet, table 6-1: -7.5 dB at SF 7, 2.5 dB less per step); the length of the packet
-    /// does not matter.
-    pub fn reception_ppm(&self, snr_qdb: i32) -> u32 {
-        let above_db = f64::from(snr_qdb - i32::from(self.modem.snr_limit_qdb())) / 4.0;
-        libm::round(1e6 / (1.0 + libm::exp(-above_db / 0.57))) as u32
-    }
 }
 
 /// Shadows are no deeper, and no brighter, than this many standard deviations.
@@ -183,8 +174,6 @@ mod tests {
         let range = radio.range_m(0.0);
         let at_range = radio.signal(range, 0.0);
         assert!((at_range.snr_qdb - i32::from(radio.modem.snr_limit_qdb())).abs() <= 1);
-        assert!((radio.reception_ppm(at_range.snr_qdb) as i64 - 500_000).abs() < 110_000);
-        assert!(radio.reception_ppm(at_range.snr_qdb + 8) > 960_000);
     }
 
     #[test]

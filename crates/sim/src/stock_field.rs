@@ -13,10 +13,11 @@ use crate::{
     World, WorldConfig,
     ledger::Ledger,
     radio::{Position, Radio},
+    reception::Reception,
     stock::{Conversation, StockNode},
 };
 
-/// Nodes that a node hears well, on average.
+/// Nodes that a node hears more often than not, on average.
 const NEIGHBOURS: f64 = 17.0;
 /// Port that nothing in this field uses.
 const UNUSED_PORT: u16 = 300;
@@ -25,8 +26,8 @@ const UNUSED_PORT: u16 = 300;
 pub fn stock_field(nodes: usize, region: Region, seed: u64) -> World<StockNode> {
     let preset = Preset::LongFast;
     let radio = Radio::new(preset.modem(region.wide()), region);
-    let range_m = radio.range_m(0.0);
-    let side_m = libm::sqrt(nodes as f64 * core::f64::consts::PI * range_m * range_m / NEIGHBOURS);
+    let reach_m = Reception::new(&radio.modem, radio.fading_db).reach_m(&radio);
+    let side_m = libm::sqrt(nodes as f64 * core::f64::consts::PI * reach_m * reach_m / NEIGHBOURS);
     let primary = Channel::new(preset.display_name(), &[1]).expect("the default key is a key");
     let channels = vec![primary];
     let draws = Rng::from_seed(seed);

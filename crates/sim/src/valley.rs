@@ -12,7 +12,10 @@
 
 use compotastic_mesh::rng::Rng;
 
-use crate::radio::{Position, Radio, shadowing_db};
+use crate::{
+    radio::{Position, Radio, shadowing_db},
+    reception::Reception,
+};
 
 /// What the graph has to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +89,7 @@ pub fn draw(world_seed: u64, field_nodes: usize, radio: &Radio, wanted: Wanted) 
     for attempt in 0..ATTEMPTS {
         let mut rng = rng.child(attempt);
         let Some(groups) = group_sizes(&mut rng, field_nodes, wanted) else { return Err(NoValley) };
-        let plan = Plan::draw(&mut rng, field_nodes, radio);
+        let plan = Plan::draw(&mut rng, field_nodes, links.reception.reach_m(radio));
         if let Some((positions, hops)) = place(&mut rng, &groups, &plan, &links) {
             let cut_vertices = cut_vertices(&positions, &links);
             return Ok(Valley { positions, hops, cut_vertices });
@@ -133,7 +136,7 @@ impl Valley {
         let neighbours: Vec<usize> = (0..index)
             .filter(|other| *other != node && links.works(&beside, node, &self.positions[*other], *other))
             .collect();
-        let radius_m = radio.range_m(0.0) / 10.0;
+        let radius_m = links.reception.reach_m(radio) / 10.0;
         for _ in 0..PLACES {
             let place = Position {
                 x_m: beside.x_m + radius_m * symmetric(&mut rng),
@@ -157,12 +160,14 @@ impl Valley {
 /// Links of a world: distance, and the shadowing of each pair.
 struct Links<'a> {
     radio: &'a Radio,
+    reception: Reception,
     seed: Rng,
 }
 
 impl<'a> Links<'a> {
     fn new(world_seed: u64, radio: &'a Radio) -> Self {
-        Self { radio, seed: Rng::from_seed(world_seed).child(0x7368_6164) }
+        let reception = Reception::new(&radio.modem, radio.fading_db);
+        Self { radio, reception, seed: Rng::from_seed(world_seed).child(0x7368_6164) }
     }
 
     /// Shadowing between a node and all before it, dB.
@@ -171,7 +176,7 @@ impl<'a> Links<'a> {
     }
 
     fn reception_ppm(&self, a: &Position, b: &Position, extra_db: f64) -> u32 {
-        self.radio.reception_ppm(self.radio.signal(a.distance_m(b), extra_db).snr_qdb)
+        self.reception.link_ppm(self.radio.signal(a.distance_m(b), extra_db).snr_qdb)
     }
 
     fn works(&self, a: &Position, a_index: usize, b: &Position, b_index: usize) -> bool {
@@ -240,8 +245,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn draw(rng: &mut Rng, field_nodes: usize, radio: &Radio) -> Self {
-        let reach_m = radio.range_m(0.0);
+    fn draw(rng: &mut Rng, field_nodes: usize, reach_m: f64) -> Self {
         // More nodes stand farther up the slopes: 0.8, 1.1 and 1.5 reaches across for 8, 24 and 60.
         let width =
             0.3 + 0.56 * libm::log10(field_nodes.max(2) as f64) + 0.0035 * field_nodes.min(100) as f64;

@@ -1,21 +1,16 @@
 //! The event loop: who hears what, when.
 //!
-//! Cost follows the packets actually heard: each node keeps a list of the links that can be heard at all. Rules of
-//! reception, in this order:
+//! Cost follows the packets actually heard: each node keeps a list of the links that can be heard at all. A frame goes
+//! through two gates at each receiver, noise and other frames against it in both ([`crate::reception`]):
 //!
-//! - The receiver was switched on, and did not itself send, while the frame's *critical section* was on the air: from
-//!   the last [`LOCK_SYMBOLS`] symbols of the preamble, which a receiver needs to lock, to the end. What overlaps only
-//!   the preamble before that does no harm (M. Bor et al., "Do LoRa low-power wide-area networks scale?", 2016).
-//! - The frame is at least 6 dB stronger there than the sum of all that overlapped its critical section (capture), so
-//!   of two overlapping frames one at most is received. All frames use one spreading factor, so none is orthogonal.
-//! - The draw against [`Radio::reception_ppm`] succeeds, and the extra loss does not hit. Both are drawn from a generator
-//!   of the directed link for each transmission, whatever else happens: the n-th frame of a node meets the same luck
-//!   at a receiver whatever other nodes do.
+//! - At the end of its header, the receiver has locked on it: it was switched on, did not itself send, and was not taken by another frame from
+//!   the last preamble symbols on. What overlaps only the preamble before that does no harm.
+//! - At its end, the payload is right, and the extra loss does not hit.
 //!
-//! Propagation delay is ignored, and links do not fade from packet to packet: the slope of the reception curve stands
-//! for fading. A node detects activity (CAD) of every frame that is no more than 3 dB below its demodulation floor,
-//! one slot after it began. A frame that reached a node and was not received counts there as energy heard, where
-//! it does not overlap what has been counted already.
+//! A receiver that has locked on a frame whose payload is wrong counts it as a bad frame; one that has not locked notices nothing
+//! but, perhaps, activity on the channel. Propagation delay is ignored.
+
+mod air;
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
@@ -30,18 +25,17 @@ use crate::{
     host::Host,
     ledger::Ledger,
     log::{EventLog, Kind},
-    radio::{End, Position, Radio, SHADOW_MAX, Signal, normal, shadowing_db},
+    radio::{End, Position, Radio, SHADOW_MAX, shadowing_db},
 };
+use air::{Demodulator, Heard, Link, Lock, Receiver};
 
 /// A node's index, in the order in which nodes were added.
 pub type NodeId = usize;
 
-/// A frame is heard as energy down to this far below the demodulation floor (quarter dB): CAD's reach.
-const SENSED_BELOW_QDB: i32 = 12;
-/// Capture: a frame survives what is this much weaker (quarter dB).
-const CAPTURE_QDB: i32 = 24;
-/// Preamble symbols that a receiver needs to lock on a frame.
-const LOCK_SYMBOLS: u64 = 5;
+/// Frames weaker than this far below the demodulation floor (quarter dB) are neither received nor detected, and disturb nothing.
+const SENSED_BELOW_QDB: i32 = 16;
+/// Longest frame of the radio, bytes.
+const FRAME_MAX: usize = 255;
 
 /// Settings of the air.
 #[derive(Clone, Debug)]
@@ -56,51 +50,23 @@ pub struct WorldConfig {
     pub seed: u64,
 }
 
-/// One direction of a link; kept at its sender, ordered by receiver.
-#[derive(Clone, Debug)]
-struct Link {
-    to: NodeId,
-    signal: Signal,
-    /// Received power, milliwatts.
-    power_mw: f64,
-    reception_ppm: u32,
-    draws: Rng,
-}
-
-impl Link {
-    fn new(radio: &Radio, to: NodeId, signal: Signal, draws: Rng) -> Self {
-        let reception_ppm = radio.reception_ppm(signal.snr_qdb);
-        let power_mw = libm::pow(10.0, f64::from(signal.rssi_qdbm) / 40.0);
-        Self { to, signal, power_mw, reception_ppm, draws }
-    }
-
-    /// Whether a packet is demodulated, and its SNR: that of the link, or faded.
-    fn draw(&mut self, radio: &Radio) -> (bool, i32) {
-        if radio.fading_db <= 0.0 {
-            return (self.draws.below(1_000_000) < self.reception_ppm, self.signal.snr_qdb);
-        }
-        let faded_qdb = libm::round(normal(&mut self.draws) * radio.fading_db * 4.0) as i32;
-        let snr_qdb = self.signal.snr_qdb + faded_qdb;
-        (self.draws.below(1_000_000) < radio.reception_ppm(snr_qdb), snr_qdb)
-    }
-}
-
 #[derive(Debug)]
 struct Transmission {
+    serial: u64,
     from: NodeId,
     start: Instant,
-    /// Where the critical section begins.
-    lock: Instant,
     end: Instant,
     frame: Vec<u8>,
     /// Its sender was switched off meanwhile.
     cut: bool,
-    /// Its receptions have been settled.
-    ended: bool,
+    /// Who has locked on it.
+    locks: Vec<Lock>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
+    /// The header of the transmission in this place of the air ends.
+    HeaderEnd(usize),
     /// The transmission in this place of the air ends.
     TransmitEnd(usize),
     /// A node asked to be called.
@@ -117,13 +83,10 @@ struct Node<H> {
     wake_at: Option<Instant>,
     /// A host that asks for "now" again and again cannot stop time: wakes are a millisecond apart.
     not_before: Instant,
+    /// Its last transmission.
+    sending_from: Instant,
     sending_until: Instant,
-    /// Until when energy was measured.
-    heard_until: Instant,
-    /// Places in the air of what can be detected here, with the power here in milliwatts; by the order in which it began.
-    audible: Vec<(usize, f64)>,
-    /// Places in the air of what this node sent.
-    own: Vec<usize>,
+    receiver: Receiver,
 }
 
 /// The simulated world.
@@ -135,11 +98,14 @@ pub struct World<H> {
     queue: BinaryHeap<Reverse<(Instant, u64, Event)>>,
     sequence: u64,
     now: Instant,
-    /// Transmissions on the air or recent enough to have overlapped one that is.
+    demodulator: Demodulator,
+    /// Longest time that a frame is on the air.
+    longest: Duration,
+    /// Transmissions on the air.
     air: Vec<Option<Transmission>>,
-    active: Vec<usize>,
     /// Free places in the air.
     free: Vec<usize>,
+    serial: u64,
     receptions: u64,
     /// The checker.
     pub ledger: Ledger,
@@ -152,7 +118,11 @@ impl<H: Host> World<H> {
     pub fn new(config: WorldConfig, radio: Radio, ledger: Ledger) -> Self {
         // Farther than this nothing is heard, however the shadows fall.
         let reach_m = radio.range_m(-f64::from(SENSED_BELOW_QDB) / 4.0 - SHADOW_MAX * radio.shadowing_db);
+        let demodulator = Demodulator::new(&radio);
+        let longest = Duration::from_micros(radio.modem.time_on_air_us(FRAME_MAX));
         Self {
+            demodulator,
+            longest,
             radio,
             config,
             nodes: Vec::new(),
@@ -161,8 +131,8 @@ impl<H: Host> World<H> {
             sequence: 0,
             now: Instant::ZERO,
             air: Vec::new(),
-            active: Vec::new(),
             free: Vec::new(),
+            serial: 0,
             receptions: 0,
             ledger,
             log: EventLog::default(),
@@ -190,10 +160,10 @@ impl<H: Host> World<H> {
             let back = self.radio.signal_between(distance_m, extra, node.end, end);
             let sensed_qdb = i32::from(self.radio.modem.snr_limit_qdb()) - SENSED_BELOW_QDB;
             if there.snr_qdb >= sensed_qdb {
-                links.push(Link::new(&self.radio, other, there, directed(id, other)));
+                links.push(Link::new(other, there, directed(id, other)));
             }
             if back.snr_qdb >= sensed_qdb {
-                node.links.push(Link::new(&self.radio, id, back, directed(other, id)));
+                node.links.push(Link::new(id, back, directed(other, id)));
             }
         }
         let node = Node {
@@ -205,10 +175,9 @@ impl<H: Host> World<H> {
             links,
             wake_at: None,
             not_before: Instant::ZERO,
+            sending_from: Instant::ZERO,
             sending_until: Instant::ZERO,
-            heard_until: Instant::ZERO,
-            audible: Vec::new(),
-            own: Vec::new(),
+            receiver: Receiver::new(air.child(0x6361_6400).child(id as u64)),
         };
         self.nodes.push(node);
         self.grid.add(id, &position);
@@ -260,9 +229,14 @@ impl<H: Host> World<H> {
         }
         self.nodes[id].on = on;
         self.nodes[id].on_since = self.now;
-        for index in &self.active {
-            if let Some(transmission) = self.air[*index].as_mut().filter(|one| one.from == id && !one.ended) {
-                transmission.cut = true;
+        self.nodes[id].receiver.unlock(self.now);
+        let on_air = self.air.iter_mut().flatten().find(|one| one.from == id && !one.cut);
+        if let Some(transmission) = on_air {
+            transmission.cut = true;
+            let serial = transmission.serial;
+            for index in 0..self.nodes[id].links.len() {
+                let to = self.nodes[id].links[index].to;
+                self.nodes[to].receiver.cut(serial, self.now);
             }
         }
         self.reschedule(id);
@@ -273,7 +247,7 @@ impl<H: Host> World<H> {
         self.nodes[id].on
     }
 
-    /// Frames that reached a node, received or only heard as energy, so far.
+    /// Frames that reached a node that could hear, received or not, so far.
     pub fn receptions(&self) -> u64 {
         self.receptions
     }
@@ -304,6 +278,7 @@ impl<H: Host> World<H> {
             self.queue.pop();
             self.now = at;
             match event {
+                Event::HeaderEnd(index) => self.end_header(index),
                 Event::TransmitEnd(index) => return Some(self.end_transmission(index)),
                 Event::Wake(id) => {
                     if self.nodes[id].wake_at != Some(at) {
@@ -344,142 +319,100 @@ impl<H: Host> World<H> {
         }
     }
 
-    fn is_busy(&self, id: NodeId) -> bool {
-        // Detection takes a slot: two nodes that start within one do not see each other.
-        let slot = Duration::from_micros(self.radio.modem.slot_us());
-        let audible = self.nodes[id].audible.iter().filter_map(|(index, _)| self.air[*index].as_ref());
-        audible
-            .into_iter()
-            .any(|on_air| on_air.start + slot <= self.now && on_air.end > self.now && !on_air.cut)
-    }
-
     fn transmit(&mut self, id: NodeId) {
-        if self.nodes[id].sending_until > self.now {
+        let node = &mut self.nodes[id];
+        if node.sending_until > self.now {
             return;
         }
-        let busy = self.is_busy(id);
-        let Some(frame) = self.nodes[id].host.poll_transmit(self.now, busy) else { return };
+        let slot = Duration::from_micros(self.radio.modem.slot_us());
+        let busy = node.receiver.is_busy(self.now, slot, &self.demodulator.reception);
+        let Some(frame) = node.host.poll_transmit(self.now, busy) else { return };
         let airtime = Duration::from_micros(self.radio.modem.time_on_air_us(frame.len()));
         let end = self.now + airtime;
-        let modem = &self.radio.modem;
-        let harmless_ns = u64::from(modem.preamble_symbols).saturating_sub(LOCK_SYMBOLS) * modem.symbol_ns();
-        let lock = self.now + Duration::from_micros(harmless_ns / 1000);
-        self.nodes[id].sending_until = end;
+        (node.sending_from, node.sending_until) = (self.now, end);
+        node.receiver.unlock(self.now);
         self.log.push(Kind::Transmit, self.now, id, &frame);
         self.ledger.handle_transmit(self.now, id, &frame, airtime);
+        self.serial += 1;
+        let serial = self.serial;
+        let forget_before =
+            Instant::from_micros(self.now.as_micros().saturating_sub(self.longest.as_micros()));
+        let links = std::mem::take(&mut self.nodes[id].links);
+        for link in &links {
+            let heard =
+                Heard { serial, power_mw: link.power_mw, snr_qdb: link.signal.snr_qdb, start: self.now, end };
+            self.nodes[link.to].receiver.hear(heard, forget_before);
+        }
+        self.nodes[id].links = links;
         let transmission =
-            Transmission { from: id, start: self.now, lock, end, frame, cut: false, ended: false };
+            Transmission { serial, from: id, start: self.now, end, frame, cut: false, locks: Vec::new() };
         let index = self.free.pop().unwrap_or_else(|| {
             self.air.push(None);
             self.air.len() - 1
         });
         self.air[index] = Some(transmission);
-        self.active.push(index);
-        self.nodes[id].own.push(index);
-        let links = std::mem::take(&mut self.nodes[id].links);
-        for link in &links {
-            self.nodes[link.to].audible.push((index, link.power_mw));
-        }
-        self.nodes[id].links = links;
+        self.push(self.now + self.demodulator.header_end, Event::HeaderEnd(index));
         self.push(end, Event::TransmitEnd(index));
     }
 
-    /// Whether the transmission in this place, another than `index`, overlapped the critical section that began at `lock`.
-    fn overlaps(&self, place: usize, index: usize, lock: Instant) -> bool {
-        place != index
-            && self.air[place].as_ref().is_some_and(|other| other.end > lock && other.start < self.now)
-    }
-
-    /// The sum of all that overlapped the frame at a receiver is less than 6 dB below it.
-    fn is_drowned(&self, receiver: NodeId, signal: Signal, index: usize, lock: Instant) -> bool {
-        let interference_mw: f64 = self.nodes[receiver]
-            .audible
-            .iter()
-            .filter(|(place, _)| self.overlaps(*place, index, lock))
-            .map(|(_, power_mw)| power_mw)
-            .sum();
-        interference_mw > 0.0
-            && f64::from(signal.rssi_qdbm - CAPTURE_QDB) < 40.0 * libm::log10(interference_mw)
+    fn end_header(&mut self, index: usize) {
+        let Some(on_air) = &mut self.air[index] else { return };
+        let (from, start, end, serial, cut) =
+            (on_air.from, on_air.start, on_air.end, on_air.serial, on_air.cut);
+        let mut locks = std::mem::take(&mut on_air.locks);
+        let lock_from = start + self.demodulator.lock;
+        let mut links = std::mem::take(&mut self.nodes[from].links);
+        for link in &mut links {
+            let luck = link.draw(&self.radio, self.config.loss_ppm);
+            let node = &mut self.nodes[link.to];
+            let deaf = node.sending_until > lock_from && node.sending_from < self.now;
+            if cut || !node.on || node.on_since > lock_from || deaf {
+                continue;
+            }
+            self.receptions += 1;
+            if node.receiver.try_lock(serial, start, end, &luck, &self.demodulator) {
+                locks.push(Lock { receiver: link.to, luck });
+            }
+        }
+        self.nodes[from].links = links;
+        if let Some(on_air) = &mut self.air[index] {
+            on_air.locks = locks;
+        }
     }
 
     fn end_transmission(&mut self, index: usize) -> Vec<NodeId> {
-        let Some(ended) = &mut self.air[index] else { return Vec::new() };
-        ended.ended = true;
-        let (from, start, lock, cut) = (ended.from, ended.start, ended.lock, ended.cut);
-        let frame = std::mem::take(&mut ended.frame);
+        let Some(ended) = self.air[index].take() else { return Vec::new() };
+        self.free.push(index);
+        let Transmission { serial, from, start, frame, cut, locks, .. } = ended;
         let airtime = self.now.saturating_duration_since(start);
         self.nodes[from].host.handle_tx_done(self.now);
         let mut touched = vec![from];
-        let mut links = std::mem::take(&mut self.nodes[from].links);
-        for link in &mut links {
-            // Drawn whatever happens, so that one lost frame does not shift the luck of the next.
-            let (lucky, snr_qdb) = link.draw(&self.radio);
-            let lost = link.draws.chance_ppm(self.config.loss_ppm);
-            let receiver = link.to;
-            let node = &self.nodes[receiver];
-            let deaf = node.own.iter().any(|place| self.overlaps(*place, index, lock));
-            if cut || !node.on || node.on_since > lock || deaf {
+        for Lock { receiver: id, luck } in locks {
+            let node = &mut self.nodes[id];
+            if node.receiver.locked != Some(serial) {
                 continue;
             }
-            let drowned = self.is_drowned(receiver, link.signal, index, lock);
-            // One receiver measures what overlaps once: of a frame that is not received, what came on top of others.
-            let heard_until = std::mem::replace(&mut self.nodes[receiver].heard_until, self.now);
-            let fresh = self.now.saturating_duration_since(start.max(heard_until));
-            let host = &mut self.nodes[receiver].host;
-            if lucky && !lost && !drowned {
-                let snr_qdb = snr_qdb as i16;
-                let rssi_dbm = (link.signal.rssi_qdbm / 4) as i16;
+            node.receiver.locked = None;
+            let right = !cut
+                && node.receiver.receives(serial, start, self.now, &luck, frame.len(), &self.demodulator);
+            self.ledger.handle_heard(self.now, id, airtime);
+            if right {
+                let snr_qdb = luck.signal.snr_qdb as i16;
+                let rssi_dbm = (luck.signal.rssi_qdbm / 4) as i16;
                 let mut record = [0; 6];
                 record[..4].copy_from_slice(&(from as u32).to_le_bytes());
                 record[4..].copy_from_slice(&snr_qdb.to_le_bytes());
-                self.log.push(Kind::Receive, self.now, receiver, &record);
-                self.ledger.handle_heard(self.now, receiver, airtime);
-                host.handle_frame(self.now, &frame, snr_qdb, rssi_dbm);
+                self.log.push(Kind::Receive, self.now, id, &record);
+                node.host.handle_frame(self.now, &frame, snr_qdb, rssi_dbm);
             } else {
-                self.ledger.handle_heard(self.now, receiver, fresh);
-                host.handle_bad_frame(self.now, fresh);
+                node.host.handle_bad_frame(self.now, airtime);
             }
-            touched.push(receiver);
+            touched.push(id);
         }
-        self.receptions += touched.len() as u64 - 1;
-        self.nodes[from].links = links;
-        self.retire();
         for id in &touched {
             self.reschedule(*id);
         }
         touched
-    }
-
-    /// Forgets transmissions that can no longer have overlapped one that is still on the air.
-    fn retire(&mut self) {
-        let earliest = self
-            .active
-            .iter()
-            .filter_map(|index| self.air[*index].as_ref())
-            .filter(|transmission| !transmission.ended)
-            .map(|transmission| transmission.start)
-            .min()
-            .unwrap_or(self.now);
-        let air = &self.air;
-        let mut retired = Vec::new();
-        self.active.retain(|index| {
-            let keep = air[*index].as_ref().is_some_and(|one| !one.ended || one.end > earliest);
-            if !keep {
-                retired.push(*index);
-            }
-            keep
-        });
-        for index in retired {
-            if let Some(gone) = self.air[index].take() {
-                self.nodes[gone.from].own.retain(|place| *place != index);
-                let links = std::mem::take(&mut self.nodes[gone.from].links);
-                for link in &links {
-                    self.nodes[link.to].audible.retain(|(place, _)| *place != index);
-                }
-                self.nodes[gone.from].links = links;
-            }
-            self.free.push(index);
-        }
     }
 
     /// Links over which a packet is received at least this often (millionths): pairs of nodes, each once.
@@ -487,7 +420,8 @@ impl<H: Host> World<H> {
         let mut pairs = Vec::new();
         for (id, node) in self.nodes.iter().enumerate() {
             for link in &node.links {
-                if id < link.to && link.reception_ppm >= reception_ppm_min {
+                let reception_ppm = self.demodulator.reception.link_ppm(link.signal.snr_qdb);
+                if id < link.to && reception_ppm >= reception_ppm_min {
                     pairs.push((id, link.to));
                 }
             }
