@@ -27,6 +27,13 @@ impl Grid {
         self.squares.entry(square).or_default().push(id);
     }
 
+    pub(crate) fn remove(&mut self, id: NodeId, position: &Position) {
+        let square = self.square(position);
+        if let Some(nodes) = self.squares.get_mut(&square) {
+            nodes.retain(|other| *other != id);
+        }
+    }
+
     /// Nodes that may be in reach of a position, by rising number.
     pub(crate) fn near(&self, position: &Position) -> Vec<NodeId> {
         let (x, y) = self.square(position);

@@ -20,6 +20,7 @@ pub mod reception;
 pub mod scenario;
 pub mod stock;
 pub mod stock_field;
+pub mod terrain;
 pub mod valley;
 pub mod world;
 

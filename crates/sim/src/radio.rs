@@ -22,6 +22,11 @@ impl Position {
         let (dx, dy) = (self.x_m - other.x_m, self.y_m - other.y_m);
         libm::sqrt(dx * dx + dy * dy).max(1.0)
     }
+
+    /// The way from another position to this one.
+    pub fn minus(&self, other: &Self) -> Self {
+        Self { x_m: self.x_m - other.x_m, y_m: self.y_m - other.y_m }
+    }
 }
 
 /// Powers and losses that are the same for all nodes.
@@ -149,10 +154,34 @@ impl Radio {
 /// Shadows are no deeper, and no brighter, than this many standard deviations.
 pub const SHADOW_MAX: f64 = 6.0;
 
-/// Shadowing of a link, dB: Gaussian, the same both ways, fixed by seed and node pair.
-pub fn shadowing_db(seed: &Rng, a: usize, b: usize, deviation_db: f64) -> f64 {
-    let (low, high) = (a.min(b) as u64, a.max(b) as u64);
-    normal(&mut seed.child(low << 32 | high)) * deviation_db
+/// Shadows change over this distance, metres (M. Gudmundson, "Correlation model for shadow fading in mobile radio systems", 1991: tens
+/// of metres in a town, hundreds in the open).
+const SHADOW_LENGTH_M: f64 = 100.0;
+
+/// Shadowing of a link, dB: Gaussian, the same both ways, fixed by seed and node pair while both stand still. Each end comes with
+/// how far it has moved since it was added: over [`SHADOW_LENGTH_M`] of that, taken together, the shadow becomes another.
+pub fn shadowing_db(seed: &Rng, a: (usize, Position), b: (usize, Position), deviation_db: f64) -> f64 {
+    let (low, high) = if a.0 <= b.0 { (a, b) } else { (b, a) };
+    let seed = seed.child((low.0 as u64) << 32 | high.0 as u64);
+    let moved = high.1.minus(&low.1);
+    let (x, y) = (moved.x_m / SHADOW_LENGTH_M, moved.y_m / SHADOW_LENGTH_M);
+    if (x, y) == (0.0, 0.0) {
+        return normal(&mut seed.clone()) * deviation_db;
+    }
+    // Values at the corners of a lattice, mixed so that the deviation stays what it is.
+    let (west, south) = (libm::floor(x), libm::floor(y));
+    let (east_share, north_share) = (x - west, y - south);
+    let (mut sum, mut squares) = (0.0, 0.0);
+    for (dx, dy) in [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)] {
+        let share = |at: f64, share: f64| if at > 0.0 { share } else { 1.0 - share };
+        let weight = share(dx, east_share) * share(dy, north_share);
+        let (column, row) = ((west + dx) as i64, (south + dy) as i64);
+        let mut corner =
+            if (column, row) == (0, 0) { seed.clone() } else { seed.child(column as u64).child(row as u64) };
+        sum += weight * normal(&mut corner);
+        squares += weight * weight;
+    }
+    sum / libm::sqrt(squares) * deviation_db
 }
 
 /// Normally distributed: the sum of twelve uniforms, Gaussian enough (Irwin-Hall), and no transcendental function.
@@ -179,8 +208,31 @@ mod tests {
     #[test]
     fn shadowing_is_the_same_both_ways() {
         let seed = Rng::from_seed(4);
-        assert_eq!(shadowing_db(&seed, 3, 9, 3.0), shadowing_db(&seed, 9, 3, 3.0));
-        let mean: f64 = (1..2000).map(|b| shadowing_db(&seed, 0, b, 3.0)).sum::<f64>() / 2000.0;
-        assert!(mean.abs() < 0.3);
+        let still = Position { x_m: 0.0, y_m: 0.0 };
+        let walked = Position { x_m: 130.0, y_m: -77.0 };
+        let of = |a, b| shadowing_db(&seed, a, b, 3.0);
+        assert_eq!(of((3, still), (9, still)), of((9, still), (3, still)));
+        assert_eq!(of((3, walked), (9, still)), of((9, still), (3, walked)));
+        assert_ne!(of((3, walked), (9, still)), of((9, still), (3, still)));
+        assert_eq!(of((3, walked), (9, walked)), of((3, still), (9, still)), "together");
+        for end in [still, walked] {
+            let all: Vec<f64> = (1..2000).map(|b| of((0, still), (b, end))).collect();
+            let mean = all.iter().sum::<f64>() / 1999.0;
+            let deviation = (all.iter().map(|one| one * one).sum::<f64>() / 1999.0).sqrt();
+            assert!(mean.abs() < 0.3 && (deviation - 3.0).abs() < 0.2, "{mean} {deviation}");
+        }
+    }
+
+    #[test]
+    fn shadows_change_little_by_little() {
+        let seed = Rng::from_seed(5);
+        let at = |x_m: f64| {
+            let moved = Position { x_m, y_m: x_m / 3.0 };
+            shadowing_db(&seed, (0, moved), (1, Position { x_m: 0.0, y_m: 0.0 }), 6.0)
+        };
+        let largest = (0..5000)
+            .map(|metre| (at(f64::from(metre) + 1.0) - at(f64::from(metre))).abs())
+            .fold(0.0, f64::max);
+        assert!(largest < 0.5, "{largest} dB within a metre");
     }
 }

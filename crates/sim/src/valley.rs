@@ -170,9 +170,14 @@ impl<'a> Links<'a> {
         Self { radio, reception, seed: Rng::from_seed(world_seed).child(0x7368_6164) }
     }
 
+    fn shadow_db(&self, a: usize, b: usize) -> f64 {
+        let still = Position { x_m: 0.0, y_m: 0.0 };
+        shadowing_db(&self.seed, (a, still), (b, still), self.radio.shadowing_db)
+    }
+
     /// Shadowing between a node and all before it, dB.
     fn shadows(&self, node: usize) -> Vec<f64> {
-        (0..node).map(|other| shadowing_db(&self.seed, node, other, self.radio.shadowing_db)).collect()
+        (0..node).map(|other| self.shadow_db(node, other)).collect()
     }
 
     fn reception_ppm(&self, a: &Position, b: &Position, extra_db: f64) -> u32 {
@@ -180,7 +185,7 @@ impl<'a> Links<'a> {
     }
 
     fn works(&self, a: &Position, a_index: usize, b: &Position, b_index: usize) -> bool {
-        let extra_db = shadowing_db(&self.seed, a_index, b_index, self.radio.shadowing_db);
+        let extra_db = self.shadow_db(a_index, b_index);
         self.reception_ppm(a, b, extra_db) >= WORKS_PPM
     }
 }

@@ -81,9 +81,15 @@ fn unit(draws: &mut Rng) -> f64 {
 }
 
 impl Link {
-    pub(super) fn new(to: NodeId, signal: Signal, draws: Rng) -> Self {
-        let power_mw = libm::pow(10.0, f64::from(signal.rssi_qdbm) / 40.0);
-        Self { to, signal, power_mw, draws }
+    fn new(to: NodeId, signal: Signal, draws: Rng) -> Self {
+        let mut link = Self { to, signal, power_mw: 0.0, draws };
+        link.set_signal(signal);
+        link
+    }
+
+    fn set_signal(&mut self, signal: Signal) {
+        self.signal = signal;
+        self.power_mw = libm::pow(10.0, f64::from(signal.rssi_qdbm) / 40.0);
     }
 
     pub(super) fn draw(&mut self, radio: &Radio, loss_ppm: u32) -> Luck {
@@ -101,6 +107,23 @@ impl Link {
             payload: unit(&mut self.draws),
             lost: self.draws.chance_ppm(loss_ppm),
         }
+    }
+}
+
+/// Adds, changes or removes the link to a node among links that are ordered by receiver.
+pub(super) fn set_link(
+    links: &mut Vec<Link>,
+    to: NodeId,
+    signal: Option<Signal>,
+    draws: impl FnOnce() -> Rng,
+) {
+    match (links.binary_search_by_key(&to, |link| link.to), signal) {
+        (Ok(at), Some(signal)) => links[at].set_signal(signal),
+        (Ok(at), None) => {
+            links.remove(at);
+        }
+        (Err(at), Some(signal)) => links.insert(at, Link::new(to, signal, draws())),
+        (Err(_), None) => {}
     }
 }
 

@@ -12,7 +12,7 @@
 
 mod air;
 
-use std::{cmp::Reverse, collections::BinaryHeap};
+use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 
 use compotastic_mesh::{
     lora::{Preset, Region},
@@ -25,9 +25,10 @@ use crate::{
     host::Host,
     ledger::Ledger,
     log::{EventLog, Kind},
-    radio::{End, Position, Radio, SHADOW_MAX, shadowing_db},
+    radio::{End, Position, Radio, SHADOW_MAX, Signal, shadowing_db},
+    terrain::Terrain,
 };
-use air::{Demodulator, Heard, Link, Lock, Receiver};
+use air::{Demodulator, Heard, Link, Lock, Receiver, set_link};
 
 /// A node's index, in the order in which nodes were added.
 pub type NodeId = usize;
@@ -76,6 +77,8 @@ enum Event {
 struct Node<H> {
     host: H,
     position: Position,
+    /// Where it was added.
+    origin: Position,
     end: End,
     on: bool,
     on_since: Instant,
@@ -92,6 +95,7 @@ struct Node<H> {
 /// The simulated world.
 pub struct World<H> {
     radio: Radio,
+    terrain: Option<Arc<Terrain>>,
     config: WorldConfig,
     nodes: Vec<Node<H>>,
     grid: Grid,
@@ -124,6 +128,7 @@ impl<H: Host> World<H> {
             demodulator,
             longest,
             radio,
+            terrain: None,
             config,
             nodes: Vec::new(),
             grid: Grid::new(reach_m),
@@ -148,42 +153,84 @@ impl<H: Host> World<H> {
     /// Adds a node, switched on. Its antenna must be no better than [`Self::expect_antenna`] was told.
     pub fn add_with(&mut self, host: H, position: Position, end: End) -> NodeId {
         let id = self.nodes.len();
-        let air = Rng::from_seed(self.config.seed);
-        let (shadows, draws) = (air.child(0x7368_6164), air.child(0x6472_6177));
-        let directed = |from: NodeId, to: NodeId| draws.child((from as u64) << 32 | to as u64);
-        let mut links = Vec::new();
-        for other in self.grid.near(&position) {
-            let node = &mut self.nodes[other];
-            let extra = shadowing_db(&shadows, id, other, self.radio.shadowing_db);
-            let distance_m = position.distance_m(&node.position);
-            let there = self.radio.signal_between(distance_m, extra, end, node.end);
-            let back = self.radio.signal_between(distance_m, extra, node.end, end);
-            let sensed_qdb = i32::from(self.radio.modem.snr_limit_qdb()) - SENSED_BELOW_QDB;
-            if there.snr_qdb >= sensed_qdb {
-                links.push(Link::new(other, there, directed(id, other)));
-            }
-            if back.snr_qdb >= sensed_qdb {
-                node.links.push(Link::new(id, back, directed(other, id)));
-            }
-        }
+        let detection = Rng::from_seed(self.config.seed).child(0x6361_6400).child(id as u64);
         let node = Node {
             host,
             position,
+            origin: position,
             end,
             on: true,
             on_since: self.now,
-            links,
+            links: Vec::new(),
             wake_at: None,
             not_before: Instant::ZERO,
             sending_from: Instant::ZERO,
             sending_until: Instant::ZERO,
-            receiver: Receiver::new(air.child(0x6361_6400).child(id as u64)),
+            receiver: Receiver::new(detection),
         };
         self.nodes.push(node);
+        self.connect(id);
         self.grid.add(id, &position);
         self.ledger.add_node();
         self.reschedule(id);
         id
+    }
+
+    /// Links of a node, both ways, to all that are near; those that it had keep their luck.
+    fn connect(&mut self, id: NodeId) {
+        let air = Rng::from_seed(self.config.seed);
+        let (shadows, draws) = (air.child(0x7368_6164), air.child(0x6472_6177));
+        let directed = |from: NodeId, to: NodeId| draws.child((from as u64) << 32 | to as u64);
+        let sensed_qdb = i32::from(self.radio.modem.snr_limit_qdb()) - SENSED_BELOW_QDB;
+        let (position, origin, end) = (self.nodes[id].position, self.nodes[id].origin, self.nodes[id].end);
+        let mut own = std::mem::take(&mut self.nodes[id].links);
+        for other in self.grid.near(&position).into_iter().filter(|other| *other != id) {
+            let node = &self.nodes[other];
+            let (there_end, distance_m) = (node.end, position.distance_m(&node.position));
+            let moved = (position.minus(&origin), node.position.minus(&node.origin));
+            let mut extra_db =
+                shadowing_db(&shadows, (id, moved.0), (other, moved.1), self.radio.shadowing_db);
+            if let Some(terrain) = &self.terrain {
+                let (from, to) = ((&position, end.height_m), (&node.position, there_end.height_m));
+                extra_db += terrain.diffraction_db(from, to, self.radio.frequency_hz);
+            }
+            let there = self.radio.signal_between(distance_m, extra_db, end, there_end);
+            let back = self.radio.signal_between(distance_m, extra_db, there_end, end);
+            let audible = |signal: Signal| (signal.snr_qdb >= sensed_qdb).then_some(signal);
+            set_link(&mut own, other, audible(there), || directed(id, other));
+            set_link(&mut self.nodes[other].links, id, audible(back), || directed(other, id));
+        }
+        self.nodes[id].links = own;
+    }
+
+    /// Moves a node. What is on the air keeps the strength that it had.
+    pub fn set_position(&mut self, id: NodeId, position: Position) {
+        let before = std::mem::replace(&mut self.nodes[id].position, position);
+        if before == position {
+            return;
+        }
+        self.grid.remove(id, &before);
+        // Who is out of reach now.
+        let near = self.grid.near(&position);
+        self.nodes[id].links.retain(|link| near.binary_search(&link.to).is_ok());
+        for other in self.grid.near(&before) {
+            if near.binary_search(&other).is_err() {
+                set_link(&mut self.nodes[other].links, id, None, || Rng::from_seed(0));
+            }
+        }
+        self.connect(id);
+        self.grid.add(id, &position);
+    }
+
+    /// Where a node is.
+    pub fn position(&self, id: NodeId) -> Position {
+        self.nodes[id].position
+    }
+
+    /// Before the first node: the ground between them.
+    pub fn set_terrain(&mut self, terrain: Arc<Terrain>) {
+        assert!(self.nodes.is_empty(), "links are priced as nodes are added");
+        self.terrain = Some(terrain);
     }
 
     /// Before the first node: the best antenna that one will have, so that no link to it is overlooked.
