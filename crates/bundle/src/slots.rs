@@ -293,6 +293,13 @@ impl<F: NorFlash> Slots<F> {
         self.active.as_ref()
     }
 
+    /// The signed manifest of the content in force, to be passed on.
+    pub fn active_manifest(&mut self) -> Result<Option<ClaimedManifest>, F::Error> {
+        let Some(slot) = self.active.as_ref().map(|active| usize::from(active.slot)) else { return Ok(None) };
+        let region = self.geometry.slots[slot].clone();
+        Ok(self.header(&region)?.map(|prepared| prepared.claimed))
+    }
+
     /// What the last start found amiss.
     pub fn recovery(&self) -> Recovery {
         self.recovery

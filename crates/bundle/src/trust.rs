@@ -142,7 +142,9 @@ pub enum RecordChange {
     Delegated(KeyId),
     /// Delegations of the key below the epoch are void now.
     Revoked(KeyId),
-    /// Known already.
+    /// The delegation of this key is known already.
+    Known(KeyId),
+    /// The revocation is known already.
     Unchanged,
 }
 
@@ -221,7 +223,7 @@ impl TrustStore {
         }
         match self.grants.iter_mut().find(|g| g.key_id == key_id) {
             Some(known) if known.delegation.public_key != delegation.public_key => Err(RecordError::KeyClash),
-            Some(known) if known.delegation == delegation => Ok(RecordChange::Unchanged),
+            Some(known) if known.delegation == delegation => Ok(RecordChange::Known(key_id)),
             Some(known) if delegation.epoch <= known.delegation.epoch => Err(RecordError::Outdated),
             Some(known) => {
                 known.delegation = delegation;

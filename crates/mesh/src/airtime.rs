@@ -8,7 +8,7 @@ use heapless::Deque;
 use crate::time::{Duration, Instant};
 
 /// Window of the channel utilisation.
-const WINDOW_US: u64 = 60_000_000;
+pub(crate) const WINDOW_US: u64 = 60_000_000;
 /// The firmware's buckets of the same window.
 const BUCKETS: u64 = 6;
 const BUCKET_US: u64 = WINDOW_US / BUCKETS;

@@ -301,7 +301,11 @@ impl<'a, F: NorFlash> Agent<'a, F> {
         let mut update = Update::new(slots, state, config.base.as_ref());
         let ids = IdBlocks::new(update.id_mark().ok()?);
         let beacons = Beacons::new(now, config.foundation_model, config.record_hash, &mut rng);
-        let objects = Objects::new(rng.child(1));
+        let mut objects = Objects::new(rng.child(1));
+        // What is in use can be passed on after a restart too.
+        if let Some(active) = update.active_manifest() {
+            objects.manifest.fill(active.claims().tag().0, &active.to_packed());
+        }
         Some(Self {
             config,
             rng,
@@ -571,6 +575,16 @@ impl<'a, F: NorFlash> Agent<'a, F> {
         let _ = self.events.push_back(event);
     }
 
+    /// Own air time that counts as spent at a start, ms.
+    pub(crate) fn airtime_mark_ms(&mut self) -> Option<u32> {
+        self.update.airtime_mark_ms()
+    }
+
+    /// Notes it; false if flash refuses.
+    pub(crate) fn store_airtime_mark_ms(&mut self, mark_ms: u32) -> bool {
+        self.update.store_airtime_mark_ms(mark_ms).is_ok()
+    }
+
     /// This node's number.
     pub fn num(&self) -> NodeNum {
         self.config.num
@@ -589,6 +603,11 @@ impl<'a, F: NorFlash> Agent<'a, F> {
     /// Version of the model part in use.
     pub fn model_version(&self) -> Option<u16> {
         self.update.active_version()
+    }
+
+    /// The model part in use; empty without one.
+    pub fn model_part(&self) -> &[u8] {
+        self.update.part()
     }
 
     /// Frames that were refused since the start.

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+mod airtime_mark;
 mod beacons;
 mod executor;
 pub mod governor;

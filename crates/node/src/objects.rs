@@ -13,7 +13,7 @@
 //! delegation learns so from the manifest. It asks its neighbours for the record ([`Wanted`]), zero-hop; one of those that
 //! hold it answers, zero-hop, and the others stay silent. All this is bulk: behind the 25 % gate, paced by the governor.
 
-use compotastic_bundle::{Encoder, KeyId, SliceSource, build_stream, verify};
+use compotastic_bundle::{Encoder, KeyId, SliceSource, VerifiedManifest, build_stream, verify};
 use compotastic_mesh::{
     packet::NodeNum,
     rng::Rng,
@@ -55,8 +55,12 @@ pub(crate) const SERVE_JITTER: Duration = Duration::from_secs(15);
 pub(crate) const YIELD_MEMORY: Duration = Duration::from_secs(1200);
 /// Symbol ids from here on are coded.
 pub(crate) const CODED_FROM: u16 = 256;
-/// Manifests that were refused, not to be asked for again.
+/// Manifests that were refused and are not asked for again for a while.
 const REFUSED: usize = 8;
+/// That while. A refusal hits a tag, and a tag is only what somebody says: a lie must not outlive its liar.
+pub(crate) const REFUSED_FOR: Duration = Duration::from_secs(1800);
+/// Flash that refused an operation is tried again after this time.
+pub(crate) const STORAGE_AGAIN: Duration = Duration::from_secs(300);
 
 /// A record being put together from its parts, or held to be passed on.
 #[derive(Debug, Default)]
@@ -120,10 +124,14 @@ pub(crate) struct Objects {
     /// A manifest that is being put together, or waits for the delegation of its signer.
     pub(crate) incoming: Held,
     pub(crate) delegation: Held,
+    /// A delegation that is being put together; the one that holds stays until this one does.
+    pub(crate) incoming_delegation: Held,
     pub(crate) revocation: Held,
     pub(crate) outgoing: Vec<Outgoing, 4>,
     pub(crate) wanted_record: Option<Wanted>,
-    pub(crate) refused: Vec<u32, REFUSED>,
+    refused: Vec<(u32, Instant), REFUSED>,
+    /// When the manifest that waits in `incoming` is tried again: flash had refused it.
+    pub(crate) storage_again: Option<Instant>,
     pub(crate) asking: Option<Asking>,
     pub(crate) serving: Option<Serving>,
     pub(crate) yielded: Option<(NodeNum, Instant)>,
@@ -136,10 +144,12 @@ impl Objects {
             manifest: Held::default(),
             incoming: Held::default(),
             delegation: Held::default(),
+            incoming_delegation: Held::default(),
             revocation: Held::default(),
             outgoing: Vec::new(),
             wanted_record: None,
             refused: Vec::new(),
+            storage_again: None,
             asking: None,
             serving: None,
             yielded: None,
@@ -155,6 +165,19 @@ impl Objects {
             RecordType::Capability | RecordType::Revocation => return None,
         };
         held.complete.then_some(held)
+    }
+
+    pub(crate) fn is_refused(&self, now: Instant, tag: u32) -> bool {
+        self.refused.iter().any(|(refused, until)| *refused == tag && now < *until)
+    }
+
+    /// Remembers a refusal; the one that ends first makes room.
+    pub(crate) fn refuse(&mut self, now: Instant, tag: u32) {
+        self.refused.retain(|(refused, until)| *refused != tag && now < *until);
+        if self.refused.is_full() {
+            self.refused.remove(0);
+        }
+        let _ = self.refused.push((tag, now + REFUSED_FOR));
     }
 
     pub(crate) fn jitter(&mut self, most: Duration) -> Duration {
@@ -175,6 +198,7 @@ impl Objects {
             self.outgoing.iter().map(|out| out.not_before).min(),
             self.wanted_record.map(|wanted| wanted.at),
             self.asking.as_ref().map(|asking| asking.at),
+            self.storage_again,
             self.serving.as_ref().map(|serving| serving.begin_at),
         ]
         .into_iter()
@@ -186,7 +210,8 @@ impl Objects {
 
 impl<F: NorFlash> Agent<'_, F> {
     /// Publishes a bundle that this node's host has made and signed: it is verified like any other, installed here too
-    /// (so that a bad one is noticed before it costs air), and offered to the mesh.
+    /// (so that a bad one is noticed before it costs air), and offered to the mesh. One that is in use here already, since
+    /// before a restart, is offered again.
     pub fn publish(
         &mut self,
         now: Instant,
@@ -196,6 +221,12 @@ impl<F: NorFlash> Agent<'_, F> {
     ) -> Result<u16, BundleRefusal> {
         self.config.trust.add_record(delegation).map_err(|_| BundleRefusal::Delegation)?;
         let verified = verify(manifest, &self.config.trust).map_err(BundleRefusal::Manifest)?;
+        if let Some(version) = self.update.active_version()
+            && self.update.active_manifest().is_some_and(|active| active == *verified.claimed())
+        {
+            self.offer(now, &verified, delegation, manifest);
+            return Ok(version);
+        }
         self.update.begin(&self.config, &verified)?;
         let mut stream = [0; STREAM_MAX];
         let layout = verified.object().layout;
@@ -213,14 +244,19 @@ impl<F: NorFlash> Agent<'_, F> {
             }
         }
         let version = self.update.install(self.config.base.as_ref())?;
+        self.push_event(AgentEvent::ModelActivated { version });
+        self.offer(now, &verified, delegation, manifest);
+        Ok(version)
+    }
+
+    /// Floods the records of a bundle that is whole here.
+    fn offer(&mut self, now: Instant, verified: &VerifiedManifest, delegation: &[u8], manifest: &[u8]) {
         self.objects.manifest.fill(verified.manifest().tag().0, manifest);
         self.objects.delegation.fill(key_tag(verified.claimed().key_id()), delegation);
         let hops = self.config.hop_limit;
         self.objects.queue_record(RecordType::Delegation, NodeNum::BROADCAST, hops, now);
         self.objects.queue_record(RecordType::Manifest, NodeNum::BROADCAST, hops, now);
-        self.push_event(AgentEvent::ModelActivated { version });
         self.beacon_soon(now);
-        Ok(version)
     }
 }
 

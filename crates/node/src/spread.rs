@@ -1,6 +1,6 @@
 //! The handlers of object dissemination; the rules stand at the top of [`crate::objects`].
 
-use compotastic_bundle::Refusal;
+use compotastic_bundle::{RecordChange, Refusal};
 use compotastic_mesh::{
     packet::NodeNum,
     router::{Gate, Priority as QueuePriority},
@@ -13,7 +13,7 @@ use crate::{
     agent::{Agent, AgentEvent, BundleRefusal, InFrame, LinkState, OutFrame},
     objects::{
         ASK_AGAIN, ASK_AGAIN_MAX, ASK_JITTER, Asking, CODED_FROM, MAX_SYMBOL, RECORD_AGAIN, RECORD_PART,
-        RECORD_REQUESTS, SERVE_JITTER, SYMBOLS_QUIET, Serving, Wanted, YIELD_MEMORY, key_tag,
+        RECORD_REQUESTS, SERVE_JITTER, STORAGE_AGAIN, SYMBOLS_QUIET, Serving, Wanted, YIELD_MEMORY, key_tag,
     },
 };
 
@@ -41,7 +41,9 @@ impl<F: NorFlash> Agent<'_, F> {
     /// which nobody was heard to answer.
     fn want_manifest(&mut self, now: Instant, tag: u32) {
         if self.objects.incoming.complete && self.objects.incoming.tag == tag {
-            self.consider_manifest(now);
+            if self.objects.storage_again.is_none() {
+                self.consider_manifest(now);
+            }
         } else {
             self.want_record(now, RecordType::Manifest, tag);
         }
@@ -49,7 +51,7 @@ impl<F: NorFlash> Agent<'_, F> {
 
     /// Neighbours are asked for a record, after a moment.
     fn want_record(&mut self, now: Instant, kind: RecordType, tag: u32) {
-        if self.objects.refused.contains(&tag) || self.objects.wanted_record.is_some() {
+        if self.objects.is_refused(now, tag) || self.objects.wanted_record.is_some() {
             return;
         }
         let wait = self.objects.jitter(ASK_JITTER);
@@ -77,11 +79,19 @@ impl<F: NorFlash> Agent<'_, F> {
         }
         match record.record_type {
             RecordType::Delegation => {
-                if self.objects.delegation.take(record) {
-                    let bytes = self.objects.delegation.bytes.clone();
-                    if self.config.trust.add_record(&bytes).is_err() {
-                        self.objects.delegation.clear();
-                    } else if self.objects.incoming.complete {
+                if self.objects.incoming_delegation.take(record) {
+                    let objects = &mut self.objects;
+                    let change = self.config.trust.add_record(&objects.incoming_delegation.bytes);
+                    // One that is asked for by a name must be of that name: whoever misses it next will ask here.
+                    let kept = matches!(
+                        change,
+                        Ok(RecordChange::Delegated(key) | RecordChange::Known(key)) if key_tag(key) == record.tag
+                    );
+                    if kept {
+                        core::mem::swap(&mut objects.delegation, &mut objects.incoming_delegation);
+                    }
+                    objects.incoming_delegation.clear();
+                    if objects.incoming.complete {
                         self.consider_manifest(now);
                     }
                 }
@@ -95,7 +105,7 @@ impl<F: NorFlash> Agent<'_, F> {
             }
             RecordType::Manifest => {
                 if self.objects.manifest.tag != record.tag
-                    && !self.objects.refused.contains(&record.tag)
+                    && !self.objects.is_refused(now, record.tag)
                     && self.objects.incoming.take(record)
                 {
                     self.consider_manifest(now);
@@ -111,15 +121,18 @@ impl<F: NorFlash> Agent<'_, F> {
         let verdict = compotastic_bundle::verify(&self.objects.incoming.bytes, &self.config.trust)
             .and_then(|verified| self.update.admit(&self.config, &verified).map(|()| verified));
         match verdict {
-            Ok(verified) if verified.manifest().tag().0 != tag => self.refuse_manifest(tag, None),
+            Ok(verified) if verified.manifest().tag().0 != tag => self.refuse_manifest(now, tag, None),
             Ok(verified) => {
-                core::mem::swap(&mut self.objects.manifest, &mut self.objects.incoming);
-                self.objects.incoming.clear();
-                self.objects.serving = None;
+                self.objects.storage_again = None;
                 if let Err(refusal) = self.update.begin(&self.config, &verified) {
+                    // The manifest waits: flash may work again later.
+                    self.objects.storage_again = Some(now + STORAGE_AGAIN);
                     self.push_event(AgentEvent::BundleRefused(refusal));
                     return;
                 }
+                core::mem::swap(&mut self.objects.manifest, &mut self.objects.incoming);
+                self.objects.incoming.clear();
+                self.objects.serving = None;
                 let wait = self.objects.jitter(ASK_JITTER);
                 self.objects.asking = Some(Asking {
                     at: now + ASK_JITTER + wait,
@@ -128,22 +141,40 @@ impl<F: NorFlash> Agent<'_, F> {
                     other_asked: Instant::ZERO,
                 });
                 self.push_event(AgentEvent::ObjectWanted { tag });
+                // A restart may have come between the last piece and the switch.
+                if self.update.is_complete() {
+                    self.finish_object(now);
+                }
             }
             // The delegation may have been lost on the way.
             Err(Refusal::UnknownKey(key)) => self.want_record(now, RecordType::Delegation, key_tag(key)),
-            Err(refusal) => self.refuse_manifest(tag, Some(refusal)),
+            Err(refusal) => self.refuse_manifest(now, tag, Some(refusal)),
         }
     }
 
-    fn refuse_manifest(&mut self, tag: u32, refusal: Option<Refusal>) {
+    fn refuse_manifest(&mut self, now: Instant, tag: u32, refusal: Option<Refusal>) {
         self.objects.incoming.clear();
-        if self.objects.refused.is_full() {
-            self.objects.refused.remove(0);
-        }
-        let _ = self.objects.refused.push(tag);
+        self.objects.refuse(now, tag);
         if let Some(refusal) = refusal {
             self.push_event(AgentEvent::BundleRefused(BundleRefusal::Manifest(refusal)));
         }
+    }
+
+    /// Flash or the content was not good: what is in use is what this node holds and tells of. What flash refused is tried again
+    /// later, content that is no good is not.
+    fn set_back(&mut self, now: Instant, refusal: BundleRefusal) {
+        self.objects.asking = None;
+        if refusal == BundleRefusal::Storage {
+            core::mem::swap(&mut self.objects.manifest, &mut self.objects.incoming);
+            self.objects.storage_again = Some(now + STORAGE_AGAIN);
+        } else {
+            self.objects.refuse(now, self.objects.manifest.tag);
+        }
+        self.objects.manifest.clear();
+        if let Some(active) = self.update.active_manifest() {
+            self.objects.manifest.fill(active.claims().tag().0, &active.to_packed());
+        }
+        self.push_event(AgentEvent::BundleRefused(refusal));
     }
 
     /// Somebody asks for a record.
@@ -248,10 +279,7 @@ impl<F: NorFlash> Agent<'_, F> {
         match self.update.handle_symbol(symbol.generation, symbol.symbol, symbol.data) {
             Ok(false) => {}
             Ok(true) => self.finish_object(now),
-            Err(_) => {
-                self.objects.asking = None;
-                self.push_event(AgentEvent::BundleRefused(BundleRefusal::Storage));
-            }
+            Err(refusal) => self.set_back(now, refusal),
         }
     }
 
@@ -262,13 +290,19 @@ impl<F: NorFlash> Agent<'_, F> {
         self.push_event(AgentEvent::ObjectComplete { tag });
         match self.update.install(self.config.base.as_ref()) {
             Ok(version) => self.push_event(AgentEvent::ModelActivated { version }),
-            Err(refusal) => self.push_event(AgentEvent::BundleRefused(refusal)),
+            Err(refusal) => self.set_back(now, refusal),
         }
         self.beacon_soon(now);
     }
 
     /// Bulk timers that do not send.
     pub(crate) fn handle_object_timeout(&mut self, now: Instant) {
+        if self.objects.storage_again.is_some_and(|at| now >= at) {
+            self.objects.storage_again = None;
+            if self.objects.incoming.complete {
+                self.consider_manifest(now);
+            }
+        }
         // Hold a request back while symbols flow or somebody else has just asked.
         let jitter = self.objects.jitter(ASK_JITTER);
         if let Some(asking) = &mut self.objects.asking

@@ -17,7 +17,12 @@ pub enum Key {
     PacketIds = 1,
     /// Sequence of sectors, kept by the log itself.
     Sector = 2,
+    /// Own air time of an hour that counts as spent after a restart, ms.
+    Airtime = 3,
 }
+
+/// Keys that move on to the next sector.
+const KEYS: [Key; 2] = [Key::PacketIds, Key::Airtime];
 
 /// The log.
 #[derive(Debug)]
@@ -80,7 +85,16 @@ impl<F: NorFlash> StateLog<F> {
     pub fn set(&mut self, key: Key, value: u32) -> Result<(), StateError> {
         let end = (self.sector + 1) * F::ERASE_SIZE as u32;
         if self.offset + RECORD as u32 > end {
-            return self.begin((self.sector + 1) % self.sectors(), self.sequence + 1, &[(key as u32, value)]);
+            let mut values = [(key as u32, value); KEYS.len()];
+            let mut count = 1;
+            for other in KEYS.into_iter().filter(|other| *other != key) {
+                if let Some(value) = self.get(other)? {
+                    values[count] = (other as u32, value);
+                    count += 1;
+                }
+            }
+            let next = (self.sector + 1) % self.sectors();
+            return self.begin(next, self.sequence + 1, &values[..count]);
         }
         self.append(key as u32, value)
     }
@@ -147,5 +161,26 @@ impl<F: NorFlash> StateLog<F> {
     /// Gives the flash back, for a restart in tests and simulations.
     pub fn into_flash(self) -> F {
         self.flash
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use compotastic_bundle::ramflash::RamFlash;
+
+    use super::*;
+
+    #[test]
+    fn each_key_keeps_its_newest_value_over_sectors_and_restarts() {
+        let mut log = StateLog::open(RamFlash::<2048, 4, 1024>::new()).unwrap();
+        log.set(Key::Airtime, 77).unwrap();
+        for value in 0..500 {
+            log.set(Key::PacketIds, value).unwrap();
+            assert_eq!(log.get(Key::PacketIds), Ok(Some(value)));
+            assert_eq!(log.get(Key::Airtime), Ok(Some(77)), "after {value} changes of the other key");
+            if value % 31 == 0 {
+                log = StateLog::open(log.into_flash()).unwrap();
+            }
+        }
     }
 }

@@ -5,13 +5,16 @@
 
 use compotastic_mesh::{
     modules::PeriodicBroadcasts,
-    packet::{NodeNum, PacketId},
+    packet::{MAX_FRAME, NodeNum, PacketId},
     router::{Gate, Outgoing, Router, RouterConfig, RouterEvent, TxFrame},
     time::{Duration, Instant},
 };
 use embedded_storage::nor_flash::NorFlash;
 
-use crate::agent::{Agent, BULK_LEN, InFrame, LinkState};
+use crate::{
+    agent::{Agent, BULK_LEN, InFrame, LinkState},
+    airtime_mark::AirtimeMark,
+};
 
 /// Index of the mesh's own channel, which stock nodes share, in [`RouterConfig::channels`].
 pub const PRIMARY_CHANNEL: u8 = 0;
@@ -28,6 +31,7 @@ pub struct Station<'a, F: NorFlash> {
     bulk_queued: Option<PacketId>,
     refused_by_queue: u32,
     agent_held_until: Instant,
+    airtime_mark: Option<AirtimeMark>,
 }
 
 /// What is due and cannot go is looked at again after this time at the latest.
@@ -35,14 +39,26 @@ const HELD: Duration = Duration::from_millis(250);
 
 impl<'a, F: NorFlash> Station<'a, F> {
     /// Joins the three. `config.channels` holds the primary channel first, the swarm's channel second.
-    pub fn new(config: RouterConfig, agent: Agent<'a, F>, seed: u64, now: Instant) -> Self {
+    ///
+    /// What was on the air before the start is unknown, so the channel counts as busy for the first minute, and air time as far as
+    /// flash tells of it as spent.
+    pub fn new(config: RouterConfig, mut agent: Agent<'a, F>, seed: u64, now: Instant) -> Self {
         let own_port = config.own_port;
         let modem = config.preset.modem(config.region.wide());
         // Meshtastic's congestion scaling: 2^SF / (bandwidth in kHz * 100) per node above 40.
         let scale_ppm = (10_000_000u64 << modem.spreading_factor) / u64::from(modem.bandwidth_hz);
         let modules = PeriodicBroadcasts::new(config.num, scale_ppm, seed, now);
+        let limit_permille = config.region.duty_cycle_permille();
+        let longest = Duration::from_micros(modem.time_on_air_us(MAX_FRAME));
+        let airtime_mark = AirtimeMark::new(limit_permille, longest, agent.airtime_mark_ms());
+        let mut router = Router::new(config, seed, now);
+        router.assume_busy(now);
+        if let Some(mark) = &airtime_mark {
+            router.assume_spent(now, mark.spent_at_start());
+        }
         Self {
-            router: Router::new(config, seed, now),
+            router,
+            airtime_mark,
             agent,
             modules,
             own_port,
@@ -188,6 +204,15 @@ impl<'a, F: NorFlash> Station<'a, F> {
 
     /// The next frame for the radio; `channel_busy` is what its channel activity detection says.
     pub fn poll_transmit(&mut self, now: Instant, channel_busy: bool) -> Option<TxFrame> {
+        if let Some(mark) = &mut self.airtime_mark
+            && let Some(wanted) = mark.wanted_ms(self.router.spent(now))
+        {
+            // What flash does not take note of is not sent.
+            if !self.agent.store_airtime_mark_ms(wanted) {
+                return None;
+            }
+            mark.set(wanted);
+        }
         self.router.poll_transmit(now, channel_busy)
     }
 

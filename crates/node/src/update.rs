@@ -1,8 +1,8 @@
 //! The model part in use, the one on its way, and the flash that holds both.
 
 use compotastic_bundle::{
-    BeginError, Begun, ComponentKind, Encoder, ObjectReceiver, Outcome, Refusal, Slots, SwitchError, Target,
-    VerifiedManifest,
+    BeginError, Begun, ClaimedManifest, ComponentKind, Encoder, ObjectReceiver, Outcome, Refusal, Slots,
+    SwitchError, Target, VerifiedManifest,
 };
 use compotastic_model::{self as model, BaseEncoder, Scratch, TaskPart};
 use embedded_storage::nor_flash::NorFlash;
@@ -50,6 +50,8 @@ impl<F: NorFlash> Update<F> {
             scratch: Scratch::default(),
         };
         update.load(base);
+        // Power may have failed between the switch and the end of the trial.
+        let _ = update.settle_trial(base);
         update
     }
 
@@ -80,6 +82,11 @@ impl<F: NorFlash> Update<F> {
         self.version
     }
 
+    /// The part in use.
+    pub(crate) fn part(&self) -> &[u8] {
+        &self.part
+    }
+
     pub(crate) fn classify(&mut self, base: Option<&BaseEncoder<'_>>, text: &str) -> Option<LocalAnswer> {
         let base = base?;
         let model_version = self.version?;
@@ -99,6 +106,15 @@ impl<F: NorFlash> Update<F> {
 
     pub(crate) fn store_id_mark(&mut self, mark: u32) -> Result<(), StateError> {
         self.state.set(Key::PacketIds, mark)
+    }
+
+    /// Own air time that counts as spent at a start, ms; none if this flash never held a node that sent.
+    pub(crate) fn airtime_mark_ms(&mut self) -> Option<u32> {
+        self.state.get(Key::Airtime).ok()?
+    }
+
+    pub(crate) fn store_airtime_mark_ms(&mut self, mark_ms: u32) -> Result<(), StateError> {
+        self.state.set(Key::Airtime, mark_ms)
     }
 
     fn target(&self, config: &AgentConfig<'_>) -> Target {
@@ -124,6 +140,8 @@ impl<F: NorFlash> Update<F> {
         verified: &VerifiedManifest,
     ) -> Result<(), BundleRefusal> {
         let target = self.target(config);
+        // Flash may have refused to note the end of the last trial.
+        let _ = self.settle_trial(config.base.as_ref());
         let begun = self.slots.begin(verified, &target).map_err(|error| match error {
             BeginError::Refused(refusal) => BundleRefusal::Manifest(refusal),
             BeginError::OnTrial | BeginError::Flash(_) => BundleRefusal::Storage,
@@ -162,6 +180,11 @@ impl<F: NorFlash> Update<F> {
             None if self.slots.active().is_some() => 255,
             None => 0,
         }
+    }
+
+    /// All pieces of the object on its way are here.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.receiver.is_some() && self.lacks().is_none()
     }
 
     /// The generation to ask for, and how many symbols it needs. The last generation first: it holds the hashes.
@@ -213,14 +236,26 @@ impl<F: NorFlash> Update<F> {
             Err(SwitchError::NotBegun | SwitchError::Flash(_)) => return Err(BundleRefusal::Storage),
         }
         self.load(base);
-        // The trial: the part must be readable on this base and answer.
+        self.settle_trial(base)?;
+        self.version.ok_or(BundleRefusal::Content)
+    }
+
+    /// The trial, if one is under way: the part must be readable on this base and answer.
+    fn settle_trial(&mut self, base: Option<&BaseEncoder<'_>>) -> Result<(), BundleRefusal> {
+        if !self.slots.active().is_some_and(|active| active.on_trial) {
+            return Ok(());
+        }
         if self.version.is_some() && self.classify(base, "trial").is_some() {
-            self.slots.confirm().map_err(|_| BundleRefusal::Storage)?;
-            return self.version.ok_or(BundleRefusal::Content);
+            return self.slots.confirm().map(|_| ()).map_err(|_| BundleRefusal::Storage);
         }
         self.slots.fall_back().map_err(|_| BundleRefusal::Storage)?;
         self.load(base);
         Err(BundleRefusal::Content)
+    }
+
+    /// The signed manifest of what is in use, to be passed on.
+    pub(crate) fn active_manifest(&mut self) -> Option<ClaimedManifest> {
+        self.slots.active_manifest().ok()?
     }
 
     /// Gives the flash back, for a restart in tests and simulations.

@@ -123,6 +123,23 @@ impl Router {
         self.utilization.permille_with(now, Duration::ZERO)
     }
 
+    /// What was on the air before the start is unknown: for the first minute the channel counts as busy, so that nothing of
+    /// this node's own but alerts leaves.
+    pub fn assume_busy(&mut self, now: Instant) {
+        let used_us = u64::from(Gate::Normal.limit_permille()) * crate::airtime::WINDOW_US / 1000;
+        self.utilization.record(now, Duration::from_micros(used_us));
+    }
+
+    /// Own air time that the duty cycle counts as spent now: that of before a restart.
+    pub fn assume_spent(&mut self, now: Instant, airtime: Duration) {
+        self.duty.record(now, airtime);
+    }
+
+    /// Own air time of the last hour.
+    pub fn spent(&self, now: Instant) -> Duration {
+        Duration::from_micros(self.duty.spent_us(now, Duration::ZERO))
+    }
+
     /// Own air time of the last hour, permille.
     pub fn duty_cycle_permille(&mut self, now: Instant) -> u16 {
         (self.duty.spent_us(now, Duration::ZERO) / 3_600_000).min(1000) as u16
