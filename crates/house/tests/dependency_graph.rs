@@ -12,7 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("bundle", &[]),
     ("node", &["wire", "mesh", "text", "model", "bundle"]),
-    ("sim", &["node", "mesh", "wire"]),
+    ("sim", &["bundle", "model", "node", "mesh", "wire"]),
     ("text-train", &["text"]),
     ("edge", &["bundle", "model"]),
     ("house", &[]),

@@ -77,6 +77,7 @@ struct NodeBook {
     hour: VecDeque<(Instant, u64)>,
     hour_us: u64,
     sums: NodeSums,
+    excused_until: Instant,
 }
 
 const MINUTE_US: u64 = 60_000_000;
@@ -119,7 +120,9 @@ impl NodeBook {
         let cut_us = self.hour.front().map_or(0, |(end, airtime_us)| {
             window_start_us.saturating_sub(end.as_micros().saturating_sub(*airtime_us))
         });
-        self.sums.max_hour_us = self.sums.max_hour_us.max(self.hour_us - cut_us);
+        if end >= self.excused_until {
+            self.sums.max_hour_us = self.sums.max_hour_us.max(self.hour_us - cut_us);
+        }
     }
 }
 
@@ -183,6 +186,13 @@ impl Ledger {
         sort(&self.channels, frame)
     }
 
+    /// What this node does until then is not held against it: its clock was set.
+    pub fn excuse(&mut self, node: usize, until: Instant) {
+        if let Some(book) = self.nodes.get_mut(node) {
+            book.excused_until = book.excused_until.max(until);
+        }
+    }
+
     /// A transmission begins.
     pub(crate) fn handle_transmit(&mut self, now: Instant, node: usize, frame: &[u8], airtime: Duration) {
         let Sorted { category, alert } = self.sort(frame);
@@ -200,7 +210,7 @@ impl Ledger {
             (_, true) => MINUTE_US / 4,
             _ => MINUTE_US / 5 * 2,
         };
-        if originated && used_us >= limit_us {
+        if originated && used_us >= limit_us && now >= book.excused_until {
             book.sums.over_gate += 1;
             self.over_gate_first.get_or_insert_with(|| {
                 format!("node {node} sent {category:?} at {} us with {used_us} us used", now.as_micros())

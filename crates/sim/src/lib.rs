@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod classify;
+pub mod explore;
 mod grid;
 pub mod host;
 pub mod ledger;
@@ -20,6 +21,7 @@ pub mod reception;
 pub mod scenario;
 pub mod stock;
 pub mod stock_field;
+pub mod swarm;
 pub mod terrain;
 pub mod valley;
 pub mod world;

@@ -80,6 +80,7 @@ struct Node<H> {
     /// Where it was added.
     origin: Position,
     end: End,
+    group: u8,
     on: bool,
     on_since: Instant,
     links: Vec<Link>,
@@ -159,6 +160,7 @@ impl<H: Host> World<H> {
             position,
             origin: position,
             end,
+            group: 0,
             on: true,
             on_since: self.now,
             links: Vec::new(),
@@ -289,6 +291,11 @@ impl<H: Host> World<H> {
         self.reschedule(id);
     }
 
+    /// Puts a node into a group; nodes of different groups do not hear each other. All begin in group 0.
+    pub fn set_group(&mut self, id: NodeId, group: u8) {
+        self.nodes[id].group = group;
+    }
+
     /// Whether a node is switched on.
     pub fn is_on(&self, id: NodeId) -> bool {
         self.nodes[id].on
@@ -385,7 +392,11 @@ impl<H: Host> World<H> {
         let forget_before =
             Instant::from_micros(self.now.as_micros().saturating_sub(self.longest.as_micros()));
         let links = std::mem::take(&mut self.nodes[id].links);
+        let group = self.nodes[id].group;
         for link in &links {
+            if self.nodes[link.to].group != group {
+                continue;
+            }
             let heard =
                 Heard { serial, power_mw: link.power_mw, snr_qdb: link.signal.snr_qdb, start: self.now, end };
             self.nodes[link.to].receiver.hear(heard, forget_before);
@@ -408,12 +419,13 @@ impl<H: Host> World<H> {
             (on_air.from, on_air.start, on_air.end, on_air.serial, on_air.cut);
         let mut locks = std::mem::take(&mut on_air.locks);
         let lock_from = start + self.demodulator.lock;
+        let group = self.nodes[from].group;
         let mut links = std::mem::take(&mut self.nodes[from].links);
         for link in &mut links {
             let luck = link.draw(&self.radio, self.config.loss_ppm);
             let node = &mut self.nodes[link.to];
             let deaf = node.sending_until > lock_from && node.sending_from < self.now;
-            if cut || !node.on || node.on_since > lock_from || deaf {
+            if cut || !node.on || node.on_since > lock_from || deaf || node.group != group {
                 continue;
             }
             self.receptions += 1;
@@ -460,6 +472,19 @@ impl<H: Host> World<H> {
             self.reschedule(*id);
         }
         touched
+    }
+
+    /// How often a frame of 64 bytes that one node sends is received by another, undisturbed, millionths.
+    pub fn reception_ppm(&self, from: NodeId, to: NodeId) -> u32 {
+        let links = &self.nodes[from].links;
+        links
+            .binary_search_by_key(&to, |link| link.to)
+            .map_or(0, |at| self.demodulator.reception.link_ppm(links[at].signal.snr_qdb))
+    }
+
+    /// From now on another loss per transmission and receiver, millionths.
+    pub fn set_loss(&mut self, loss_ppm: u32) {
+        self.config.loss_ppm = loss_ppm;
     }
 
     /// Links over which a packet is received at least this often (millionths): pairs of nodes, each once.

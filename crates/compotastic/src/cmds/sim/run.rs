@@ -10,7 +10,10 @@ use clap::Args;
 use compotastic_sim::scenario::{self, Report, Scenario};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::parallel;
+use super::{
+    parallel,
+    seeds::{Seeds, parse_seeds},
+};
 use crate::svg;
 
 /// Options of `sim run`.
@@ -47,7 +50,7 @@ pub struct SweepArgs {
     file: PathBuf,
     /// Seeds, first and last
     #[arg(long, default_value = "1..10", value_parser = parse_seeds)]
-    seeds: (u64, u64),
+    seeds: Seeds,
     /// Losses instead of the scenario's
     #[arg(long, value_delimiter = ',')]
     loss: Vec<f64>,
@@ -60,17 +63,6 @@ pub struct SweepArgs {
     /// Threads; all cores where not given
     #[arg(long)]
     threads: Option<usize>,
-}
-
-fn parse_seeds(text: &str) -> Result<(u64, u64), String> {
-    let wrong = || format!("\"{text}\" is not of the form 1..10");
-    let (first, last) = text.split_once("..").ok_or_else(wrong)?;
-    let first: u64 = first.parse().map_err(|_| wrong())?;
-    let last: u64 = last.parse().map_err(|_| wrong())?;
-    if first > last || last - first >= 100_000 {
-        return Err(format!("\"{text}\": the first seed comes first, and there are 100,000 at most"));
-    }
-    Ok((first, last))
 }
 
 fn read(path: &Path) -> Result<Scenario> {

@@ -1,0 +1,223 @@
+//! Flash of a simulated node: it can be told from outside to lose power inside an operation, or to refuse all.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+};
+
+use compotastic_bundle::ramflash::{Cut, RamFlash, RamFlashError};
+use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash};
+
+/// Bytes of one part of the flash: slots, or state.
+const SIZE: usize = 32 * 1024;
+/// No cut is planned.
+const NEVER: u64 = u64::MAX;
+
+/// What the outside does to a node's flash, and learns of it.
+#[derive(Debug)]
+pub struct FlashControl {
+    /// Writes and erasures until power fails.
+    until_cut: AtomicU64,
+    /// How much of that one is done, in 1/256; 0 = nothing, 256 = all.
+    share: AtomicU64,
+    full: AtomicBool,
+    dead: AtomicBool,
+    operations: AtomicU64,
+}
+
+impl Default for FlashControl {
+    fn default() -> Self {
+        Self {
+            until_cut: AtomicU64::new(NEVER),
+            share: AtomicU64::new(0),
+            full: AtomicBool::new(false),
+            dead: AtomicBool::new(false),
+            operations: AtomicU64::new(0),
+        }
+    }
+}
+
+impl FlashControl {
+    /// Power fails in the write or erasure after the next `operations` ones, when `share` of 256 parts of it are done.
+    pub fn cut_after(&self, operations: u64, share: u16) {
+        self.share.store(u64::from(share.min(256)), Relaxed);
+        self.until_cut.store(operations, Relaxed);
+    }
+
+    /// From now on each write and erasure is refused, or accepted again.
+    pub fn set_full(&self, full: bool) {
+        self.full.store(full, Relaxed);
+    }
+
+    /// Power has failed in an operation, and nobody has switched the node on again.
+    pub fn is_dead(&self) -> bool {
+        self.dead.load(Relaxed)
+    }
+
+    /// Writes and erasures so far.
+    pub fn operations(&self) -> u64 {
+        self.operations.load(Relaxed)
+    }
+
+    /// Whether writes and erasures are refused.
+    pub fn is_full(&self) -> bool {
+        self.full.load(Relaxed)
+    }
+
+    /// No cut is planned any more.
+    pub fn no_cut(&self) {
+        self.until_cut.store(NEVER, Relaxed);
+    }
+
+    /// Power is back.
+    fn power_on(&self) {
+        self.dead.store(false, Relaxed);
+        self.until_cut.store(NEVER, Relaxed);
+    }
+}
+
+/// One part of a node's flash. Clones are the same flash: what is in it outlives the node that uses it.
+#[derive(Clone, Debug)]
+pub struct Flash {
+    ram: Arc<Mutex<RamFlash<SIZE>>>,
+    control: Arc<FlashControl>,
+}
+
+impl Flash {
+    /// Blank flash.
+    pub fn new(control: Arc<FlashControl>) -> Self {
+        Self { ram: Arc::new(Mutex::new(RamFlash::new())), control }
+    }
+
+    fn ram(&self) -> MutexGuard<'_, RamFlash<SIZE>> {
+        // A node that panicked meanwhile has left the bytes as they are.
+        self.ram.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Switches power on again.
+    pub fn power_on(&self) {
+        self.ram().power_on();
+        self.control.power_on();
+    }
+
+    /// All that is in it, to look at.
+    pub fn to_vec(&self) -> Vec<u8> {
+        self.ram().bytes().to_vec()
+    }
+
+    /// Damages or replaces what is in it.
+    pub fn damage(&self, act: impl FnOnce(&mut [u8])) {
+        act(self.ram().bytes_mut());
+    }
+
+    /// Before a write or erasure.
+    fn begin(&self) -> Result<(), RamFlashError> {
+        if self.control.dead.load(Relaxed) {
+            return Err(RamFlashError::NoPower);
+        }
+        if self.control.full.load(Relaxed) {
+            return Err(RamFlashError::Arguments(NorFlashErrorKind::Other));
+        }
+        self.control.operations.fetch_add(1, Relaxed);
+        let until_cut = self.control.until_cut.load(Relaxed);
+        match until_cut {
+            NEVER => {}
+            0 => {
+                let cut = match self.control.share.load(Relaxed) {
+                    0 => Cut::Before,
+                    256 => Cut::After,
+                    share => Cut::Inside(share as u8),
+                };
+                self.ram().cut_after(0, cut);
+                self.control.dead.store(true, Relaxed);
+            }
+            left => self.control.until_cut.store(left - 1, Relaxed),
+        }
+        Ok(())
+    }
+}
+
+impl ErrorType for Flash {
+    type Error = RamFlashError;
+}
+
+impl ReadNorFlash for Flash {
+    const READ_SIZE: usize = 1;
+
+    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), RamFlashError> {
+        if self.control.dead.load(Relaxed) {
+            return Err(RamFlashError::NoPower);
+        }
+        self.ram().read(offset, bytes)
+    }
+
+    fn capacity(&self) -> usize {
+        SIZE
+    }
+}
+
+impl NorFlash for Flash {
+    const WRITE_SIZE: usize = 4;
+    const ERASE_SIZE: usize = 4096;
+
+    fn erase(&mut self, from: u32, to: u32) -> Result<(), RamFlashError> {
+        self.begin()?;
+        self.ram().erase(from, to)
+    }
+
+    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), RamFlashError> {
+        self.begin()?;
+        self.ram().write(offset, bytes)
+    }
+}
+
+/// The flash of one node: slots with what is installed, and the log of its state.
+#[derive(Clone, Debug)]
+pub struct NodeFlash {
+    /// Slots.
+    pub slots: Flash,
+    /// State.
+    pub state: Flash,
+    /// What the outside does to both.
+    pub control: Arc<FlashControl>,
+}
+
+impl Default for NodeFlash {
+    fn default() -> Self {
+        let control = Arc::new(FlashControl::default());
+        Self { slots: Flash::new(control.clone()), state: Flash::new(control.clone()), control }
+    }
+}
+
+impl NodeFlash {
+    /// Switches power on again.
+    pub fn power_on(&self) {
+        self.slots.power_on();
+        self.state.power_on();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_parts_lose_power_together_and_get_it_back() {
+        let control = Arc::new(FlashControl::default());
+        let (mut one, mut two) = (Flash::new(control.clone()), Flash::new(control.clone()));
+        control.cut_after(1, 128);
+        one.write(0, &[0; 8]).unwrap();
+        assert_eq!(two.write(0, &[0; 8]), Err(RamFlashError::NoPower));
+        assert!(control.is_dead());
+        assert_eq!(one.read(0, &mut [0]), Err(RamFlashError::NoPower));
+        one.power_on();
+        two.power_on();
+        let torn = two.to_vec();
+        assert!(torn[..4] == [0; 4] && torn[4..8] != [0; 4], "torn in the middle");
+        control.set_full(true);
+        assert!(one.write(16, &[0; 8]).is_err() && one.read(16, &mut [0]).is_ok());
+        control.set_full(false);
+        one.write(16, &[0; 8]).unwrap();
+        assert_eq!(control.operations(), 3);
+    }
+}

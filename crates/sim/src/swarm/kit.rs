@@ -1,0 +1,135 @@
+//! What a swarm has in common, and how one of its nodes is put together, the first time or after a restart.
+
+use compotastic_bundle::{Geometry, Slots, TrustStore};
+use compotastic_mesh::{
+    crypto::Channel,
+    lora::{Preset, Region},
+    packet::NodeNum,
+    rng::Rng,
+    router::{Role, RouterConfig},
+    time::{Duration, Instant},
+};
+use compotastic_model::BaseEncoder;
+use compotastic_node::{Agent, AgentConfig, Station, policy::MissionProfile, state::StateLog};
+use compotastic_wire::{KeyRing, PORT, SwarmKey};
+use ed25519_dalek::SigningKey;
+
+use super::{
+    Bundles, Flash, NodeFlash,
+    bundles::{DEVICE_CLASS, STRANGER, TASK},
+};
+
+/// One of our own nodes.
+pub type Native = Station<'static, Flash>;
+
+/// What one node is.
+#[derive(Clone, Copy, Debug)]
+pub struct Post {
+    /// Number.
+    pub num: NodeNum,
+    /// Role in the mesh.
+    pub role: Role,
+    /// It runs a foundation model, on mains power.
+    pub edge: bool,
+    /// It holds the base encoder, so that a student can be installed.
+    pub base: bool,
+}
+
+/// Keys and settings of a swarm. They are made of fixed bytes: simulations have nothing to hide.
+#[derive(Clone)]
+pub struct Kit {
+    /// Preset.
+    pub preset: Preset,
+    /// Region.
+    pub region: Region,
+    /// Time that a job may take.
+    pub job_lifetime: Duration,
+    /// Where reports go.
+    pub command_post: Option<NodeNum>,
+    base: Option<BaseEncoder<'static>>,
+    root: SigningKey,
+    edge: SigningKey,
+    stranger: bool,
+    seed: u64,
+}
+
+impl Kit {
+    /// A swarm; `base` is the base encoder that its nodes hold.
+    pub fn new(preset: Preset, region: Region, base: Option<BaseEncoder<'static>>, seed: u64) -> Self {
+        Self {
+            preset,
+            region,
+            job_lifetime: Duration::from_secs(3600),
+            command_post: None,
+            base,
+            root: SigningKey::from_bytes(&[0x11; 32]),
+            edge: SigningKey::from_bytes(&[0x22; 32]),
+            stranger: false,
+            seed,
+        }
+    }
+
+    /// Nodes trust a stranger's root key too: a mistake that a checker has to notice.
+    pub(crate) fn trust_stranger(&mut self) {
+        self.stranger = true;
+    }
+
+    /// Primary and swarm channel.
+    pub fn channels(&self) -> Vec<Channel> {
+        let primary = Channel::new(self.preset.display_name(), &[1]);
+        let swarm = Channel::new("swarm", &[7; 32]);
+        [primary, swarm].into_iter().flatten().collect()
+    }
+
+    /// Keys of the swarm's frames.
+    pub fn keys(&self) -> KeyRing {
+        KeyRing::new(1, SwarmKey([3; 16]))
+    }
+
+    /// What edge nodes publish; `None` without a base encoder.
+    pub fn bundles(&self) -> Option<Bundles> {
+        self.base.as_ref().map(|base| Bundles::new(base, self.root.clone(), self.edge.clone()))
+    }
+
+    /// Settings of a router in this mesh.
+    pub fn router(&self, post: &Post) -> RouterConfig {
+        RouterConfig {
+            num: post.num,
+            role: post.role,
+            preset: self.preset,
+            region: self.region,
+            hop_limit: 3,
+            channels: self.channels().into_iter().collect(),
+            own_port: PORT,
+        }
+    }
+
+    /// Boots a node from its flash; `boots` counts its starts. `None` when that cannot be read or written.
+    pub fn boot(&self, post: &Post, flash: &NodeFlash, now: Instant, boots: u32) -> Option<Native> {
+        let geometry = Geometry::packed::<Flash>(0, 4096, 176, 2)?;
+        let own = self.root.verifying_key().to_bytes();
+        let roots = [own, SigningKey::from_bytes(&STRANGER).verifying_key().to_bytes()];
+        let trust = TrustStore::new(&roots[..if self.stranger { 2 } else { 1 }])?;
+        let slots = Slots::open(flash.slots.clone(), geometry).ok()?;
+        let state = StateLog::open(flash.state.clone()).ok()?;
+        let config = AgentConfig {
+            num: post.num,
+            device_class: DEVICE_CLASS,
+            record_hash: 0,
+            keys: self.keys(),
+            trust,
+            base: self.base.filter(|_| post.base),
+            task: TASK,
+            profile: MissionProfile::default(),
+            command_post: self.command_post,
+            foundation_model: post.edge,
+            foundation_version: 1,
+            mains_power: post.edge,
+            job_lifetime: self.job_lifetime,
+            hop_limit: 7,
+        };
+        let seed = Rng::from_seed(self.seed).child(u64::from(post.num.0)).child(u64::from(boots)).next_u64();
+        let agent = Agent::new(config, slots, state, seed, now)?;
+        Some(Station::new(self.router(post), agent, seed, now))
+    }
+}

@@ -1,0 +1,9 @@
+//! Our own nodes for simulations: keys, flash, agents, and the bundles that an edge node publishes.
+
+pub mod bundles;
+pub mod flash;
+pub mod kit;
+
+pub use bundles::{Bundle, Bundles};
+pub use flash::{Flash, FlashControl, NodeFlash};
+pub use kit::{Kit, Native, Post};
