@@ -138,7 +138,7 @@ fn search(args: &ExploreArgs) -> Result<Summary> {
                 return None;
             }
             let seed = first + index as u64;
-            Some((seed, explore(&Plan::draw(seed), base, None, seed % TWICE_EVERY == 0)))
+            Some((seed, explore(&Plan::draw(seed), base, None, seed.is_multiple_of(TWICE_EVERY))))
         },
         || bar.inc(1),
     );
