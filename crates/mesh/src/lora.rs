@@ -201,7 +201,7 @@ impl fmt::Display for Preset {
     }
 }
 
-/// A name that no preset or region has.
+/// A name that no preset, region, role or mode has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownName;
 
@@ -214,7 +214,7 @@ impl fmt::Display for UnknownName {
 impl core::error::Error for UnknownName {}
 
 /// The same but for case and for the separators `_`, `-` and space.
-fn same_name(a: &str, b: &str) -> bool {
+pub(crate) fn same_name(a: &str, b: &str) -> bool {
     fn letters(text: &str) -> impl Iterator<Item = u8> {
         text.bytes().filter(|byte| !matches!(byte, b'_' | b'-' | b' ')).map(|byte| byte.to_ascii_lowercase())
     }

@@ -6,15 +6,18 @@
 
 mod delivery;
 mod receive;
+mod relaying;
+mod roles;
 mod types;
 
 use heapless::{Deque, Vec};
 
 use self::delivery::{Held, Pending};
 pub use self::receive::ROUTING_PORT;
-pub use self::types::{
-    Gate, Incoming, Outgoing, Priority, Role, RouterConfig, RouterEvent, SendError, TxFrame,
-};
+use self::relaying::{Fate, Senders};
+pub use self::relaying::{KNOWN, Rebroadcast, Relaying, SENDERS};
+pub use self::roles::{FAVOURITES, Favourites, Role};
+pub use self::types::{Gate, Incoming, Outgoing, Priority, RouterConfig, RouterEvent, SendError, TxFrame};
 use crate::{
     airtime::{ChannelUtilization, DutyCycle},
     crypto::ctr_apply,
@@ -33,6 +36,8 @@ const PENDING: usize = 8;
 const EVENTS: usize = 8;
 /// Replies whose destination may not have heard them, kept for its reminder.
 const HELD: usize = 4;
+/// Slots at the beginning of a relay's window that clients leave to routers: 2 * CWmax.
+const EARLY_SLOTS: u64 = 16;
 /// After a look at packets that are due, none of which may go, the next one.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Longest payload that is delivered.
@@ -42,8 +47,7 @@ pub const MAX_PAYLOAD: usize = crate::packet::MAX_RECEIVED;
 struct Seen {
     from: NodeNum,
     id: PacketId,
-    /// Relayed, or given up in favour of another relay: further copies are not relayed.
-    handled: bool,
+    fate: Fate,
     /// Times that we passed it on because we were named, and how we did so the last time.
     forwarded: u8,
     next_hop: u8,
@@ -60,6 +64,7 @@ pub struct Router {
     pending: Vec<Pending, PENDING>,
     held: Deque<Held, HELD>,
     routes: Routes,
+    senders: Senders,
     utilization: ChannelUtilization,
     duty: DutyCycle,
     events: Deque<RouterEvent, EVENTS>,
@@ -83,6 +88,7 @@ impl Router {
             pending: Vec::new(),
             held: Deque::new(),
             routes: Routes::default(),
+            senders: Senders::default(),
             utilization: ChannelUtilization::default(),
             duty: DutyCycle::new(),
             events: Deque::new(),
@@ -138,15 +144,26 @@ impl Router {
         Duration::from_micros(slots * self.modem.slot_us())
     }
 
-    /// Window of a relay: exponent 3..=8 with SNR from -20 to +10 dB, so that the weakest hearer, who is as a rule
-    /// the farthest, goes first.
+    /// Exponent of a relay's window: 3..=8 with SNR from -20 to +10 dB, so that the weakest hearer, who is as a rule the
+    /// farthest, goes first.
+    fn relay_exponent(snr_qdb: i16) -> u32 {
+        (3 + (i32::from(snr_qdb) + 80) * 5 / 120).clamp(3, 8) as u32
+    }
+
+    /// Window of a relay.
     fn relay_backoff(&mut self, snr_qdb: i16) -> Duration {
-        let exponent = (3 + (i32::from(snr_qdb) + 80) * 5 / 120).clamp(3, 8) as u32;
-        let slots = match self.config.role {
-            Role::Router => u64::from(self.rng.below(2 * exponent)),
-            // Clients leave the first 2 * CWmax slots to routers.
-            _ => 16 + u64::from(self.rng.below(1 << exponent)),
+        let exponent = Self::relay_exponent(snr_qdb);
+        let slots = if self.config.role.relays_early() {
+            u64::from(self.rng.below(2 * exponent))
+        } else {
+            EARLY_SLOTS + u64::from(self.rng.below(1 << exponent))
         };
+        Duration::from_micros(slots * self.modem.slot_us())
+    }
+
+    /// The end of the clients' window: where those relay who go although another was faster.
+    fn late_backoff(&self, snr_qdb: i16) -> Duration {
+        let slots = EARLY_SLOTS + (1 << Self::relay_exponent(snr_qdb));
         Duration::from_micros(slots * self.modem.slot_us())
     }
 
@@ -195,9 +212,10 @@ impl Router {
             ready_at,
             snr_qdb: 0,
             came_from: 0,
+            moved: false,
             sequence: 0,
         };
-        self.remember(header.from, header.id, true);
+        self.remember(header.from, header.id, Fate::Done);
         self.enqueue(now, packet).then_some(()).ok_or(SendError::QueueFull)
     }
 
@@ -261,7 +279,7 @@ impl Router {
 
     /// The packet that may go: due, and within its gate and the duty cycle.
     fn pick(&mut self, now: Instant) -> Option<usize> {
-        let limit = self.config.region.duty_cycle_permille();
+        let limit = self.config.duty_cycle_permille();
         let (utilization, duty) = (&mut self.utilization, &mut self.duty);
         let mut held = false;
         let index = self.queue.best(|packet| {

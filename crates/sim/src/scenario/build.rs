@@ -5,7 +5,7 @@ use compotastic_mesh::{
     lora::{Preset, Region},
     packet::NodeNum,
     rng::Rng,
-    router::{Role, RouterConfig},
+    router::{Relaying, Role, RouterConfig},
     time::{Duration, Instant},
 };
 
@@ -218,6 +218,7 @@ pub fn build(scenario: &Scenario, seed: u64) -> Result<ScenarioWorld, String> {
             hop_limit: 3,
             channels: channels.iter().cloned().collect(),
             own_port: compotastic_wire::PORT,
+            relaying: Relaying::default(),
         };
         let node = Messenger::new(config, plan, seeds.child(id as u64).next_u64());
         world.add_with(node, place.position, place.end);

@@ -10,7 +10,7 @@ use compotastic_mesh::{
     crypto::Channel,
     lora::{Preset, Region},
     packet::NodeNum,
-    router::{Role, RouterConfig},
+    router::{Relaying, Role, RouterConfig},
     time::{Duration, Instant},
 };
 use compotastic_model::BaseEncoder;
@@ -79,6 +79,7 @@ pub fn station_with(
         hop_limit: 3,
         channels: channels().into_iter().collect(),
         own_port: PORT,
+        relaying: Relaying::default(),
     };
     Station::new(router, agent, node_seed, Instant::ZERO)
 }
