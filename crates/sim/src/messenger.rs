@@ -75,6 +75,11 @@ impl Messenger {
         }
     }
 
+    /// The router, to look at.
+    pub fn router(&self) -> &Router {
+        &self.router
+    }
+
     fn message_of(id: PacketId) -> Option<u32> {
         id.0.checked_sub(FIRST_MESSAGE_ID)
     }

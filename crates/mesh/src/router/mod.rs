@@ -98,6 +98,11 @@ impl Router {
         }
     }
 
+    /// What it was told.
+    pub fn config(&self) -> &RouterConfig {
+        &self.config
+    }
+
     /// Time on air of a frame of this length.
     pub fn time_on_air(&self, frame_len: usize) -> Duration {
         Duration::from_micros(self.modem.time_on_air_us(frame_len))
