@@ -54,6 +54,11 @@ impl Modem {
         (self.symbol_ns() * detection_32nds / 32 / 1000 + 7_600) / 1000 * 1000
     }
 
+    /// About the time from the first to the last copy of a flood of short packets over four hops, microseconds.
+    pub const fn flood_us(&self) -> u64 {
+        4 * self.time_on_air_us(80) + 24 * self.slot_us()
+    }
+
     /// SNR below which a packet is as a rule not demodulated, quarter decibels: -7.5 dB at SF 7, 2.5 dB less per step.
     pub const fn snr_limit_qdb(&self) -> i16 {
         -30 - 10 * (self.spreading_factor as i16 - 7)

@@ -22,7 +22,7 @@ use crate::{
     airtime::{ChannelUtilization, DutyCycle},
     crypto::ctr_apply,
     lora::Modem,
-    packet::{Data, HEADER, Header, MAX_DATA, MAX_FRAME, NodeNum, PacketId},
+    packet::{Data, HEADER, Header, MAX_DATA, MAX_FRAME, NodeNum, PacketId, SIGNATURE},
     queue::{Pushed, Queued, TxQueue},
     rng::Rng,
     routes::Routes,
@@ -70,15 +70,12 @@ pub struct Router {
     events: Deque<RouterEvent, EVENTS>,
     sending: Option<Duration>,
     held_until: Instant,
-    /// About the time from the first to the last copy of a flood over four hops, microseconds.
-    flood_us: u64,
 }
 
 impl Router {
     /// A router with empty tables.
     pub fn new(config: RouterConfig, seed: u64, now: Instant) -> Self {
         let modem = config.preset.modem(config.region.wide());
-        let flood_us = 4 * modem.time_on_air_us(80) + 24 * modem.slot_us();
         Self {
             config,
             modem,
@@ -94,7 +91,6 @@ impl Router {
             events: Deque::new(),
             sending: None,
             held_until: now,
-            flood_us,
         }
     }
 
@@ -116,7 +112,7 @@ impl Router {
 
     /// About how long a flood takes to cross the mesh.
     pub fn flood_time(&self) -> Duration {
-        Duration::from_micros(self.flood_us)
+        Duration::from_micros(self.modem.flood_us())
     }
 
     /// Packets that wait.
@@ -176,6 +172,16 @@ impl Router {
 
     /// Takes a packet for sending.
     pub fn send(&mut self, now: Instant, out: &Outgoing<'_>) -> Result<(), SendError> {
+        self.send_signed(now, out, None)
+    }
+
+    /// The same with a signature, as firmware 2.8 gives it to each broadcast in which it fits; it is left out of others.
+    pub fn send_signed(
+        &mut self,
+        now: Instant,
+        out: &Outgoing<'_>,
+        signature: Option<&[u8; SIGNATURE]>,
+    ) -> Result<(), SendError> {
         let channel = self.config.channels.get(usize::from(out.channel)).ok_or(SendError::NoChannel)?;
         let broadcast = out.to == NodeNum::BROADCAST;
         let data = Data {
@@ -185,9 +191,12 @@ impl Router {
             request_id: out.request_id,
             reply_id: None,
             bitfield: out.bitfield,
+            signature: signature.filter(|_| broadcast),
         };
         let mut bytes = [0; MAX_DATA];
-        let length = data.encode(&mut bytes).ok_or(SendError::TooLarge)?;
+        let unsigned = Data { signature: None, ..data };
+        let length = data.encode(&mut bytes).or_else(|| unsigned.encode(&mut bytes));
+        let length = length.ok_or(SendError::TooLarge)?;
         ctr_apply(&channel.key, self.config.num, out.id, &mut bytes[..length]);
         let data = Vec::from_slice(&bytes[..length]).map_err(|_| SendError::TooLarge)?;
         let next_hop =
