@@ -10,6 +10,7 @@
 pub mod classify;
 mod grid;
 pub mod host;
+pub mod hosted;
 pub mod ledger;
 pub mod log;
 pub mod meshtasticator;
