@@ -13,10 +13,12 @@ pub const TELEMETRY_FRESH: Duration = Duration::from_secs(300);
 const MINUTE_US: u64 = 60_000_000;
 const HOUR_US: u64 = 3_600_000_000;
 
-/// Up to this channel utilisation bulk may be handed over, permille: half of the polite gate. A node that measures by itself
-/// knows what it is about to add to; this one knows what was, some time ago.
-const BULK_BELOW_PERMILLE: u64 = 125;
-/// And all but alerts: half of the hard gate.
+/// A fifth below the polite gate, permille, since the radio may keep a packet longer than is reckoned. Bulk can wait, so it is
+/// held to what the air may have become at worst: all of it used since the telemetry. It goes in the seconds after that,
+/// and a minute's share of the air fits into them.
+const BULK_BELOW_PERMILLE: u64 = 200;
+/// All but alerts and bulk: half of the hard gate. What people wait for cannot wait for telemetry; what is known of the air
+/// lags behind what it is.
 const NORMAL_BELOW_PERMILLE: u64 = 200;
 
 /// The latest telemetry, and what was counted since.
@@ -87,6 +89,14 @@ impl AirBook {
         counted.max(u64::from(told.telemetry.channel_utilization_permille) + since).min(1000)
     }
 
+    /// The most that the channel utilisation can be after so much time, permille, with `more`; none without telemetry.
+    fn utilization_at_worst(&self, now: Instant, later: Duration, more: Duration) -> Option<u64> {
+        let told = self.told?;
+        let age = (now + later).saturating_duration_since(told.at).as_micros() + more.as_micros();
+        let since = age.min(MINUTE_US) * 1000 / MINUTE_US;
+        Some(u64::from(told.telemetry.channel_utilization_permille) + since)
+    }
+
     /// Own air time of the last hour with `more`, microseconds: the larger of what was handed over, and what the radio told,
     /// its relays and its own broadcasts among it, with what was handed over since.
     fn own_us_with(&self, now: Instant, more: Duration) -> u64 {
@@ -98,18 +108,27 @@ impl AirBook {
         counted_us.max(told_us)
     }
 
-    /// Whether a packet may be handed over. As in the firmware, bulk has half of the duty cycle.
-    pub(crate) fn allows(&self, now: Instant, gate: Gate, airtime: Duration, sends: u8) -> bool {
+    /// Whether a packet may be handed over that will have left after `leaves`. As in the firmware, bulk has half of the
+    /// duty cycle.
+    pub(crate) fn allows(
+        &self,
+        now: Instant,
+        gate: Gate,
+        airtime: Duration,
+        sends: u8,
+        leaves: Duration,
+    ) -> bool {
         let airtime = times(airtime, sends);
         let limit_us = match (self.limit_permille, gate) {
             (1000.., _) => u64::MAX,
             (limit, Gate::Bulk) => HOUR_US / 2000 * u64::from(limit),
             (limit, _) => HOUR_US / 1000 * u64::from(limit),
         };
-        let utilization = self.utilization_with(now, airtime);
         let passes = match gate {
-            Gate::Bulk => self.is_fresh(now) && utilization < BULK_BELOW_PERMILLE,
-            Gate::Normal => utilization < NORMAL_BELOW_PERMILLE,
+            Gate::Bulk => self
+                .utilization_at_worst(now, leaves, airtime)
+                .is_some_and(|utilization| utilization < BULK_BELOW_PERMILLE),
+            Gate::Normal => self.utilization_with(now, airtime) < NORMAL_BELOW_PERMILLE,
             Gate::Alert => true,
         };
         passes && self.own_us_with(now, airtime) <= limit_us
@@ -143,16 +162,19 @@ mod tests {
     }
 
     #[test]
-    fn bulk_needs_telemetry_of_the_last_five_minutes() {
+    fn bulk_goes_in_the_seconds_after_the_telemetry() {
         let mut air = AirBook::new(100);
-        assert!(!air.allows(at(0), Gate::Bulk, SECOND, 1));
-        assert!(air.allows(at(0), Gate::Normal, SECOND, 1), "what people wait for goes");
-        air.handle_telemetry(at(10), told(0, 0));
-        assert!(air.allows(at(309), Gate::Bulk, SECOND, 1));
-        assert!(!air.allows(at(310), Gate::Bulk, SECOND, 1));
-        air.handle_telemetry(at(400), told(0, 0));
+        assert!(!air.allows(at(0), Gate::Bulk, SECOND, 1, SECOND));
+        assert!(air.allows(at(0), Gate::Normal, SECOND, 1, SECOND), "what people wait for goes");
+        air.handle_telemetry(at(10), told(50, 0));
+        // 150 permille of a minute are left: 9 s, of which two are its own air time and the time until it has left.
+        assert!(air.allows(at(16), Gate::Bulk, SECOND, 1, SECOND));
+        assert!(!air.allows(at(17), Gate::Bulk, SECOND, 1, SECOND));
+        assert!(!air.allows(at(10), Gate::Bulk, SECOND, 1, Duration::from_secs(8)), "others go before it");
+        assert!(air.allows(at(70), Gate::Normal, SECOND, 1, SECOND));
+        air.handle_telemetry(at(80), told(0, 0));
         air.forget_telemetry();
-        assert!(!air.allows(at(401), Gate::Bulk, SECOND, 1), "the radio was started anew");
+        assert!(!air.allows(at(80), Gate::Bulk, SECOND, 1, SECOND), "the radio was started anew");
     }
 
     #[test]
@@ -172,12 +194,12 @@ mod tests {
     #[test]
     fn gates_hold_back_with_the_packet_itself() {
         let mut air = AirBook::new(1000);
-        air.handle_telemetry(at(0), told(100, 0));
-        assert!(air.allows(at(1), Gate::Bulk, SECOND, 1));
-        assert!(!air.allows(at(1), Gate::Bulk, SECOND, 2), "125 permille with two sends");
+        air.handle_telemetry(at(0), told(150, 0));
+        assert!(air.allows(at(0), Gate::Bulk, SECOND, 1, SECOND));
+        assert!(!air.allows(at(0), Gate::Bulk, SECOND, 2, SECOND), "200 permille with two sends");
         air.handle_telemetry(at(2), told(190, 0));
-        assert!(!air.allows(at(2), Gate::Normal, SECOND, 1));
-        assert!(air.allows(at(2), Gate::Alert, SECOND, 3));
+        assert!(!air.allows(at(2), Gate::Normal, SECOND, 1, SECOND));
+        assert!(air.allows(at(2), Gate::Alert, SECOND, 3, SECOND));
     }
 
     #[test]
@@ -188,7 +210,9 @@ mod tests {
             air.handle_submitted(at(index * 10), SECOND, 3);
         }
         let left = |air: &AirBook, now: Instant, gate| {
-            (1..=limit_s).rev().find(|seconds| air.allows(now, gate, Duration::from_secs(*seconds), 1))
+            (1..=limit_s)
+                .rev()
+                .find(|seconds| air.allows(now, gate, Duration::from_secs(*seconds), 1, Duration::ZERO))
         };
         assert_eq!(left(&air, at(1100), Gate::Alert), Some(limit_s - 300));
         air.handle_telemetry(at(1200), told(0, 90));
@@ -201,6 +225,6 @@ mod tests {
         assert_eq!(left(&air, at(1400 + 3700), Gate::Alert), Some(limit_s), "an hour heals");
         let mut free = AirBook::new(1000);
         free.handle_telemetry(at(0), told(0, 900));
-        assert!(free.allows(at(0), Gate::Alert, Duration::from_secs(3000), 1), "no limit, no limit");
+        assert!(free.allows(at(0), Gate::Alert, Duration::from_secs(3000), 1, SECOND), "no limit, no limit");
     }
 }

@@ -3,7 +3,8 @@
 //! Such a radio is another machine than our router. It tells each packet once, tells nothing of unicasts to others and of
 //! what it hears on the channel but for its telemetry, and sends what it is given when it likes, or not at all. So this
 //! station counts what it hands over by itself, from the length that the frame will have, and holds back what the gates
-//! would: the radio does not gate what its client sends.
+//! would: the radio does not gate what its client sends. What it cannot know is how the air has changed since the last
+//! telemetry, and how long the radio keeps a packet; the gates stand lower for it.
 //!
 //! No I/O: the host turns [`ToRadio`] and the inputs into the client API's messages, and checks at the handshake that the
 //! radio's number is the agent's, since the radio puts its own into `from`.
@@ -244,12 +245,19 @@ impl<'a, F: NorFlash> HostedStation<'a, F> {
         (broadcast, sends)
     }
 
+    /// Time until a packet has left that is handed over now: those before it one after the other, each with its window at the
+    /// utilisation there is.
+    fn leaves(&self, now: Instant, airtime: Duration, sends: u8) -> Duration {
+        let ahead = self.submitted.iter().map(|submitted| submitted.gone_at).max().unwrap_or(now);
+        ahead.saturating_duration_since(now) + self.air.pace(now, airtime, sends, self.modem.slot_us())
+    }
+
     fn may_go(&self, now: Instant, out: &OutFrame) -> bool {
         let (broadcast, sends) = self.manner(out);
         let airtime = self.airtime(out.payload.len(), broadcast);
         self.submitted.len() < OUTSTANDING
             && (out.gate != Gate::Bulk || self.bulk_outstanding() < BULK_OUTSTANDING)
-            && self.air.allows(now, out.gate, airtime, sends)
+            && self.air.allows(now, out.gate, airtime, sends, self.leaves(now, airtime, sends))
     }
 
     /// The next packet for the radio, if one may go now.
@@ -262,9 +270,7 @@ impl<'a, F: NorFlash> HostedStation<'a, F> {
         let (broadcast, sends) = self.manner(&out);
         let airtime = self.airtime(out.payload.len(), broadcast);
         self.air.handle_submitted(now, airtime, sends);
-        // Reckoned one after the other, each with its window at the utilisation there is.
-        let ahead = self.submitted.iter().map(|submitted| submitted.gone_at).max().unwrap_or(now);
-        let gone_at = ahead + self.air.pace(now, airtime, sends, self.modem.slot_us());
+        let gone_at = now + self.leaves(now, airtime, sends);
         let _ = self.submitted.push(Submitted { bulk: out.gate == Gate::Bulk, gone_at });
         Some(ToRadio {
             to: if broadcast { NodeNum::BROADCAST } else { out.to },

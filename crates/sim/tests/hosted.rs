@@ -306,3 +306,34 @@ fn the_same_seed_gives_the_same_events() {
     assert_eq!(hash(5), hash(5));
     assert_ne!(hash(5), hash(6));
 }
+
+/// All hear each other, and more and more of them ask all the time, until it is far more than the air can carry.
+#[test]
+fn on_air_that_gets_crowded_it_originates_nothing_above_the_gates() {
+    const HOSTED: [usize; 2] = [3, 7];
+    for seed in 0..2 {
+        let what = format!("seed {seed}: {REPEAT}");
+        let mut world = line_of(8, 0.1, 100_000, seed, |index| {
+            let habits = RadioHabits::default();
+            if HOSTED.contains(&index) {
+                hosted(index, seed, false, habits)
+            } else {
+                native(index, seed, false)
+            }
+        });
+        for round in 0..90 {
+            run(&mut world, at(30 * round as u64), |_, _| {});
+            for id in 1..8.min(2 + round / 5) {
+                world.with_host(id, |node, now| {
+                    // A full table of jobs refuses.
+                    let _ = node.agent().submit(now, "two hikers, one with a broken ankle, below the hut");
+                    node.settle(now);
+                });
+            }
+        }
+        let busiest_pct = world.ledger.max_channel_utilization_pct();
+        assert!(busiest_pct > 30.0, "relays and answers fill it: {busiest_pct} % {what}");
+        assert!(HOSTED.iter().all(|id| given(&world, *id).packets > 0), "{what}");
+        check_air(&world, &what);
+    }
+}
