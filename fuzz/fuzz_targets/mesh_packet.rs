@@ -5,7 +5,7 @@ use compotastic_mesh::{
     crypto::{Channel, ctr_apply},
     lora::{Preset, Region},
     packet::{Data, HEADER, Header, MAX_FRAME, MAX_PAYLOAD, NodeNum},
-    router::{Role, Router, RouterConfig},
+    router::{Relaying, Role, Router, RouterConfig},
     time::{Duration, Instant},
 };
 use libfuzzer_sys::fuzz_target;
@@ -27,6 +27,7 @@ fn router() -> Router {
         hop_limit: 3,
         channels: channels().into_iter().collect(),
         own_port: OWN_PORT,
+        relaying: Relaying::default(),
     };
     Router::new(config, 1, Instant::ZERO)
 }

@@ -54,6 +54,11 @@ impl Modem {
         (self.symbol_ns() * detection_32nds / 32 / 1000 + 7_600) / 1000 * 1000
     }
 
+    /// About the time from the first to the last copy of a flood of short packets over four hops, microseconds.
+    pub const fn flood_us(&self) -> u64 {
+        4 * self.time_on_air_us(80) + 24 * self.slot_us()
+    }
+
     /// SNR below which a packet is as a rule not demodulated, quarter decibels: -7.5 dB at SF 7, 2.5 dB less per step.
     pub const fn snr_limit_qdb(&self) -> i16 {
         -30 - 10 * (self.spreading_factor as i16 - 7)
@@ -201,7 +206,7 @@ impl fmt::Display for Preset {
     }
 }
 
-/// A name that no preset or region has.
+/// A name that no preset, region, role or mode has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownName;
 
@@ -214,7 +219,7 @@ impl fmt::Display for UnknownName {
 impl core::error::Error for UnknownName {}
 
 /// The same but for case and for the separators `_`, `-` and space.
-fn same_name(a: &str, b: &str) -> bool {
+pub(crate) fn same_name(a: &str, b: &str) -> bool {
     fn letters(text: &str) -> impl Iterator<Item = u8> {
         text.bytes().filter(|byte| !matches!(byte, b'_' | b'-' | b' ')).map(|byte| byte.to_ascii_lowercase())
     }
@@ -436,8 +441,21 @@ impl Region {
         self.rules().wide
     }
 
-    /// Whether the rules of the region allow a preset.
+    /// Whether the rules of the region allow a preset, on the slot of an unnamed primary channel.
+    ///
+    /// Where a band is no whole number of slots the firmware rounds their number, so that the last one may pass the edge.
+    /// Its numbers stay, or we would not meet stock nodes on the others; that one is refused.
     pub fn allows(self, preset: Preset) -> bool {
+        self.allows_on(preset, preset.display_name())
+    }
+
+    /// Whether the rules of the region allow a preset on the slot that a primary channel's name selects.
+    pub fn allows_on(self, preset: Preset, primary_name: &str) -> bool {
+        self.has(preset) && self.contains_slot(preset, self.slot(preset, primary_name))
+    }
+
+    /// Whether the preset is among those of the region.
+    fn has(self, preset: Preset) -> bool {
         use Preset as P;
         let standard = matches!(
             preset,
@@ -461,29 +479,60 @@ impl Region {
         }
     }
 
-    /// Centre frequency in hertz of the slot that a primary channel's name selects.
-    pub fn centre_frequency_hz(self, preset: Preset, primary_name: &str) -> u64 {
-        let rules = self.rules();
-        let (spacing_hz, padding_hz) = match rules.profile {
+    /// Distance between the slots of a preset and the free space at either side of one, Hz.
+    fn spacing_hz(self) -> (u64, u64) {
+        match self.rules().profile {
             Profile::Lite => (400_000, 37_500),
             Profile::Narrow => (0, 10_400),
             Profile::Ham20khz => (0, 2_200),
             Profile::Ham100khz => (0, 18_750),
             _ => (0, 0),
-        };
-        let bandwidth = u64::from(preset.modem(rules.wide).bandwidth_hz);
-        let width = spacing_hz + 2 * padding_hz + bandwidth;
-        let span = u64::from(rules.end_khz - rules.start_khz) * 1000 + spacing_hz;
-        let slots = ((span + width / 2) / width).max(1);
-        let slot = if rules.slot_override > 0 {
-            u64::from(rules.slot_override) - 1
-        } else {
-            let hash = primary_name
-                .bytes()
-                .fold(5381u32, |hash, byte| hash.wrapping_mul(33).wrapping_add(u32::from(byte)));
-            u64::from(hash) % slots
-        };
-        u64::from(rules.start_khz) * 1000 + bandwidth / 2 + padding_hz + slot * width
+        }
+    }
+
+    /// Width of a slot of a preset, Hz.
+    fn slot_width_hz(self, preset: Preset) -> u64 {
+        let (spacing_hz, padding_hz) = self.spacing_hz();
+        spacing_hz + 2 * padding_hz + u64::from(preset.modem(self.wide()).bandwidth_hz)
+    }
+
+    /// Frequency slots of a preset.
+    pub fn slots(self, preset: Preset) -> u32 {
+        let (rules, width) = (self.rules(), self.slot_width_hz(preset));
+        let span = u64::from(rules.end_khz - rules.start_khz) * 1000 + self.spacing_hz().0;
+        ((span + width / 2) / width).max(1) as u32
+    }
+
+    /// The slot, from 0, that a primary channel's name selects; some regions have one slot for all names.
+    pub fn slot(self, preset: Preset, primary_name: &str) -> u32 {
+        let rules = self.rules();
+        if rules.slot_override > 0 {
+            return u32::from(rules.slot_override) - 1;
+        }
+        let hash = primary_name
+            .bytes()
+            .fold(5381u32, |hash, byte| hash.wrapping_mul(33).wrapping_add(u32::from(byte)));
+        hash % self.slots(preset)
+    }
+
+    /// Centre frequency of a slot, Hz.
+    pub fn slot_centre_hz(self, preset: Preset, slot: u32) -> u64 {
+        let bandwidth = u64::from(preset.modem(self.wide()).bandwidth_hz);
+        let start = u64::from(self.start_khz()) * 1000 + self.spacing_hz().1;
+        start + bandwidth / 2 + u64::from(slot) * self.slot_width_hz(preset)
+    }
+
+    /// Whether all of a slot's bandwidth lies within the band.
+    pub fn contains_slot(self, preset: Preset, slot: u32) -> bool {
+        let half_hz = u64::from(preset.modem(self.wide()).bandwidth_hz / 2);
+        let centre_hz = self.slot_centre_hz(preset, slot);
+        centre_hz - half_hz >= u64::from(self.start_khz()) * 1000
+            && centre_hz + half_hz <= u64::from(self.end_khz()) * 1000
+    }
+
+    /// Centre frequency in hertz of the slot that a primary channel's name selects.
+    pub fn centre_frequency_hz(self, preset: Preset, primary_name: &str) -> u64 {
+        self.slot_centre_hz(preset, self.slot(preset, primary_name))
     }
 }
 

@@ -5,7 +5,7 @@ use heapless::Vec;
 use crate::{
     packet::NodeNum,
     rng::Rng,
-    router::Priority,
+    router::{Priority, Role},
     time::{Duration, Instant},
 };
 
@@ -49,26 +49,30 @@ struct Module {
 #[derive(Clone, Debug)]
 pub struct PeriodicBroadcasts {
     num: NodeNum,
-    modules: [Module; 3],
+    modules: Vec<Module, 3>,
     rng: Rng,
     /// Interval factor per node above 40, in millionths: 2^SF / (BW in kHz * 100).
     scale_ppm_per_node: u64,
 }
 
 impl PeriodicBroadcasts {
-    /// Starts with random phases, as nodes that were switched on at different times.
-    pub fn new(num: NodeNum, scale_ppm_per_node: u64, seed: u64, now: Instant) -> Self {
+    /// Starts with random phases, as nodes that were switched on at different times. Infrastructure tells position and
+    /// telemetry every 12 hours instead of every hour; some roles tell nothing.
+    pub fn new(num: NodeNum, role: Role, scale_ppm_per_node: u64, seed: u64, now: Instant) -> Self {
         let mut rng = Rng::from_seed(seed).child(0x6d6f_6475);
         let mut module = |port, hours: u64, length| {
             let period = Duration::from_secs(hours * 3600);
             let phase = u64::from(rng.below((hours * 3_600_000) as u32));
             Module { port, period, length, due: now + Duration::from_millis(phase) }
         };
-        let modules = [
+        let hours = if role.is_infrastructure() { 12 } else { 1 };
+        let all = [
             module(NODEINFO_PORT, 3, NODEINFO_LEN),
-            module(POSITION_PORT, 1, POSITION_LEN),
-            module(TELEMETRY_PORT, 1, TELEMETRY_LEN),
+            module(POSITION_PORT, hours, POSITION_LEN),
+            module(TELEMETRY_PORT, hours, TELEMETRY_LEN),
         ];
+        let modules = if role.broadcasts() { all.into_iter().collect() } else { Vec::new() };
+        let scale_ppm_per_node = if role.yields_to_a_large_mesh() { scale_ppm_per_node } else { 0 };
         Self { num, modules, rng, scale_ppm_per_node }
     }
 

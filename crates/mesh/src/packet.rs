@@ -14,6 +14,9 @@ pub const MAX_PAYLOAD: usize = 233;
 /// Longest payload that the firmware was seen to take.
 pub const MAX_RECEIVED: usize = 234;
 
+/// Bytes of a signature; as a field of the message it takes two more.
+pub const SIGNATURE: usize = 64;
+
 /// A node's number.
 #[derive(Default, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeNum(pub u32);
@@ -122,6 +125,8 @@ pub struct Data<'a> {
     pub reply_id: Option<u32>,
     /// Field 9.
     pub bitfield: Option<u8>,
+    /// Field 10: what firmware 2.8 signs broadcasts with. It is written; nothing here checks it.
+    pub signature: Option<&'a [u8; SIGNATURE]>,
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -168,6 +173,10 @@ impl<'a> Data<'a> {
                 (6, 5) => data.request_id = Some(reader.fixed32()?),
                 (7, 5) => data.reply_id = Some(reader.fixed32()?),
                 (9, 0) => data.bitfield = Some(reader.varint()? as u8),
+                (10, 2) => {
+                    let length = reader.varint()?;
+                    data.signature = reader.bytes(length)?.try_into().ok();
+                }
                 (0, _) => return None,
                 (_, 0) => drop(reader.varint()?),
                 (_, 1) => drop(reader.bytes(8)?),
@@ -204,6 +213,9 @@ impl<'a> Data<'a> {
         }
         if let Some(bits) = self.bitfield {
             writer.varint_field(9, u32::from(bits))?;
+        }
+        if let Some(signature) = self.signature {
+            writer.bytes_field(10, signature)?;
         }
         Some(writer.at)
     }

@@ -26,6 +26,8 @@ pub(crate) struct Queued {
     pub(crate) snr_qdb: i16,
     /// Last byte of the hop before us; 0 for an own packet.
     pub(crate) came_from: u8,
+    /// Another relay was faster, and this one went to the late window for it; that happens once.
+    pub(crate) moved: bool,
     pub(crate) sequence: u32,
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::{OWN_PORT, TEXT_PORT, config, frame, header, node, outgoing, property};
 use compotastic_mesh::{
     packet::{Data, Header, NodeNum, PacketId},
-    router::{Gate, Priority, ROUTING_PORT, Role, Router, RouterConfig, RouterEvent},
+    router::{Gate, Priority, ROUTING_PORT, Rebroadcast, Relaying, Role, Router, RouterConfig, RouterEvent},
     time::{Duration, Instant},
 };
 use proptest::prelude::*;
@@ -33,7 +33,7 @@ struct Heard {
     want_ack: bool,
     next_hop: u8,
     relay: u8,
-    /// Nothing, a stock message, one on our own port, an acknowledgement.
+    /// Nothing, a stock message, one on our own port, one on a channel that is not ours, an acknowledgement.
     kind: u8,
     snr_qdb: i16,
 }
@@ -50,11 +50,15 @@ impl Heard {
             relay_node: name(self.relay),
             ..header(node(usize::from(self.from)), to, u32::from(self.id))
         };
-        let request_id = (self.kind == 3).then_some(u32::from(self.id));
+        let request_id = (self.kind == 4).then_some(u32::from(self.id));
         match self.kind {
             0 => header.emit().to_vec(),
             1 => frame(&header, &Data { port: TEXT_PORT, payload: b"letter", ..Data::default() }),
             2 => frame(&header, &Data { port: OWN_PORT, payload: b"frame", ..Data::default() }),
+            3 => {
+                let header = Header { channel_hash: !header.channel_hash, ..header };
+                frame(&header, &Data { port: TEXT_PORT, payload: b"secret", ..Data::default() })
+            }
             _ => frame(
                 &header,
                 &Data { port: ROUTING_PORT, payload: &[0x18, 0], request_id, ..Data::default() },
@@ -66,7 +70,7 @@ impl Heard {
 fn heard() -> impl Strategy<Value = Heard> {
     let addresses = (0..6u8, 0..5u8, 0..60u8);
     let hops = (0..8u8, 0..8u8, any::<bool>(), 0..6u8, 0..6u8);
-    let kind = (0..4u8, prop_oneof![-80..40i16, any::<i16>()]);
+    let kind = (0..5u8, prop_oneof![-80..40i16, any::<i16>()]);
     (addresses, hops, kind).prop_map(|(addresses, hops, (kind, snr_qdb))| {
         let (to, from, id) = addresses;
         let (hop_limit, hop_start, want_ack, next_hop, relay) = hops;
@@ -87,7 +91,20 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn role() -> impl Strategy<Value = Role> {
-    prop_oneof![Just(Role::Client), Just(Role::Router), Just(Role::ClientMute)]
+    prop_oneof![2 => Just(Role::Client), 3 => proptest::sample::select(&Role::ALL[..])]
+}
+
+/// All, as a rule; or any mode with tight limits.
+fn relaying() -> impl Strategy<Value = Relaying> {
+    let limits = (proptest::option::of(0..3u16), proptest::option::of(0..6u16));
+    let tight = (proptest::sample::select(&Rebroadcast::ALL[..]), limits, 1..5usize);
+    let tight = tight.prop_map(|(rebroadcast, (unknown_limit, sender_limit), favourite)| Relaying {
+        rebroadcast,
+        unknown_limit,
+        sender_limit,
+        favourites: [node(favourite)].into_iter().collect(),
+    });
+    prop_oneof![Just(Relaying::default()), tight]
 }
 
 /// What a run showed to the outside.
@@ -177,7 +194,7 @@ impl Run {
             // Half of the time about one of ours.
             Step::Hear(heard) => {
                 let mut frame = heard.frame();
-                if heard.id % 2 == 1 && heard.kind != 1 && heard.kind != 2 {
+                if heard.id % 2 == 1 && matches!(heard.kind, 0 | 4) {
                     let id = 1000 + number.saturating_sub(u32::from(heard.id) / 8);
                     frame[8..12].copy_from_slice(&id.to_le_bytes());
                     frame[4..8].copy_from_slice(&node(0).0.to_le_bytes());
@@ -194,8 +211,8 @@ impl Run {
     }
 }
 
-fn run(role: Role, steps: &[Step], extra_calls: bool) -> Seen {
-    let config = RouterConfig { ..config(0, role) };
+fn run(role: Role, relaying: &Relaying, steps: &[Step], extra_calls: bool) -> Seen {
+    let config = RouterConfig { relaying: relaying.clone(), ..config(0, role) };
     let mut run = Run {
         router: Router::new(config, 5, Instant::ZERO),
         now: Instant::ZERO,
@@ -217,9 +234,13 @@ proptest! {
     #![proptest_config(property(300))]
 
     #[test]
-    fn it_never_wakes_for_nothing_tells_failures_once_and_comes_to_rest(role in role(), steps in steps()) {
-        let once = run(role, &steps, false);
-        prop_assert_eq!(&once, &run(role, &steps, false), "the same calls, the same frames");
-        prop_assert_eq!(&once, &run(role, &steps, true), "extra calls change nothing");
+    fn it_never_wakes_for_nothing_tells_failures_once_and_comes_to_rest(
+        role in role(),
+        relaying in relaying(),
+        steps in steps(),
+    ) {
+        let once = run(role, &relaying, &steps, false);
+        prop_assert_eq!(&once, &run(role, &relaying, &steps, false), "the same calls, the same frames");
+        prop_assert_eq!(&once, &run(role, &relaying, &steps, true), "extra calls change nothing");
     }
 }

@@ -6,7 +6,7 @@ use common::property;
 use compotastic_mesh::{
     crypto::{Channel, ChannelKey, DEFAULT_KEY, ctr_apply},
     lora::{Preset, Region},
-    packet::{Data, Header, MAX_DATA, MAX_FRAME, MAX_PAYLOAD, MAX_RECEIVED, NodeNum, PacketId},
+    packet::{Data, Header, MAX_DATA, MAX_FRAME, MAX_PAYLOAD, MAX_RECEIVED, NodeNum, PacketId, SIGNATURE},
 };
 use proptest::prelude::*;
 
@@ -36,10 +36,13 @@ proptest! {
         request_id in any::<Option<u32>>(),
         reply_id in any::<Option<u32>>(),
         bitfield in any::<Option<u8>>(),
-        room in 0..300usize,
+        signature in any::<Option<[u8; 32]>>(),
+        room in 0..400usize,
     ) {
-        let data = Data { port, payload: &payload, want_response, request_id, reply_id, bitfield };
-        let mut bytes = [0; 300];
+        let signature = signature.map(|half| <[u8; SIGNATURE]>::try_from([half, half].concat()).unwrap());
+        let signature = signature.as_ref();
+        let data = Data { port, payload: &payload, want_response, request_id, reply_id, bitfield, signature };
+        let mut bytes = [0; 400];
         let length = data.encode(&mut bytes).unwrap();
         prop_assert_eq!(Data::decode(&bytes[..length]), Some(data));
         // It is written whole or not at all.

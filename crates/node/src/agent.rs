@@ -269,6 +269,8 @@ pub struct Agent<'a, F: NorFlash> {
     pub(crate) beacons: Beacons,
     pub(crate) jobs: Jobs,
     pub(crate) round_trip: RoundTrip,
+    /// The link repeats what is lost on a hop.
+    pub(crate) link_repeats: bool,
     pub(crate) promises: Promises,
     pub(crate) outbox: Outbox,
     pub(crate) seen: Seen,
@@ -315,6 +317,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             beacons,
             jobs: Jobs::new(),
             round_trip: RoundTrip::default(),
+            link_repeats: true,
             promises: Promises::default(),
             outbox: Outbox::default(),
             seen: Seen::default(),
@@ -429,11 +432,20 @@ impl<'a, F: NorFlash> Agent<'a, F> {
 
     /// A packet on our port was heard. What is forged, replayed or malformed is counted and ignored.
     pub fn handle_frame(&mut self, now: Instant, incoming: &InFrame<'_>) {
-        let address = wire::Address { from: incoming.from.0, to: incoming.to.0, id: incoming.id };
-        let Ok((frame, _epoch)) = wire::open(incoming.payload, &self.config.keys, &address) else {
+        let open = |to: NodeNum| {
+            let address = wire::Address { from: incoming.from.0, to: to.0, id: incoming.id };
+            wire::open(incoming.payload, &self.config.keys, &address).map(|(frame, _)| (frame, to))
+        };
+        let mut opened = open(incoming.to);
+        if opened == Err(wire::OpenError::BadMac) && incoming.to == NodeNum::BROADCAST {
+            // A hosted node's radio sends no unicast that we could read; it broadcasts what is sealed for us alone.
+            opened = open(self.config.num);
+        }
+        let Ok((frame, to)) = opened else {
             self.refused_frames = self.refused_frames.saturating_add(1);
             return;
         };
+        let incoming = &InFrame { to, ..*incoming };
         if incoming.from == self.config.num || !self.replay.accept(incoming.from.0, incoming.id) {
             self.refused_frames = self.refused_frames.saturating_add(1);
             return;
@@ -583,6 +595,11 @@ impl<'a, F: NorFlash> Agent<'a, F> {
     /// Notes it; false if flash refuses.
     pub(crate) fn store_airtime_mark_ms(&mut self, mark_ms: u32) -> bool {
         self.update.store_airtime_mark_ms(mark_ms).is_ok()
+    }
+
+    /// The link sends each packet once: what is lost on the way is repeated by this agent alone.
+    pub(crate) fn set_link_without_repetition(&mut self) {
+        self.link_repeats = false;
     }
 
     /// This node's number.

@@ -242,6 +242,7 @@ impl Job {
         packet: u32,
         phase: Phase,
         round_trip: Duration,
+        doublings: u8,
         rng: &mut Rng,
     ) {
         self.first_packet.get_or_insert(packet);
@@ -259,8 +260,8 @@ impl Job {
         }
         self.reminded = false;
         // More patience with each attempt, and a jitter against lock step.
-        let patience = (round_trip.as_micros() << self.attempts.min(8).saturating_sub(1))
-            .min(REPLY_WAIT_MAX.as_micros());
+        let doublings = self.attempts.saturating_sub(1).min(doublings);
+        let patience = (round_trip.as_micros() << doublings).min(REPLY_WAIT_MAX.as_micros());
         let jitter_us = patience / 4 * u64::from(rng.below(1000)) / 1000;
         self.repeat_at = now + Duration::from_micros(patience + jitter_us);
         self.next_at = if matches!(phase, Phase::Asked(_)) { now + round_trip } else { self.repeat_at };
@@ -342,12 +343,12 @@ mod tests {
         jobs.submit(at(0), text(), Priority::Low, Duration::from_secs(9000), None).unwrap();
         let job = jobs.at(0);
         let round_trip = Duration::from_secs(20);
-        job.handle_sent(at(0), 0x1_0005, Phase::Asked(NodeNum(9)), round_trip, &mut rng);
+        job.handle_sent(at(0), 0x1_0005, Phase::Asked(NodeNum(9)), round_trip, 7, &mut rng);
         assert_eq!(job.next_at, at(20), "the first expiry reminds");
         assert_eq!(job.remind(at(20)), Some((NodeNum(9), 0x1_0005)));
         assert_eq!(job.remind(at(30)), None, "once per request");
         let first = job.next_at.as_micros();
-        job.handle_sent(at(100), 0x1_0009, Phase::Asked(NodeNum(9)), round_trip, &mut rng);
+        job.handle_sent(at(100), 0x1_0009, Phase::Asked(NodeNum(9)), round_trip, 7, &mut rng);
         assert_eq!(job.next_at, at(120));
         assert_eq!(job.remind(at(120)), Some((NodeNum(9), 0x1_0009)));
         assert!(job.next_at.as_micros() - 100_000_000 > first * 13 / 10);
@@ -364,7 +365,7 @@ mod tests {
         let job = jobs.at(0);
         let mut ask = |job: &mut Job, executor| {
             let phase = Phase::Asked(NodeNum(executor));
-            job.handle_sent(at(0), executor, phase, Duration::from_secs(20), &mut rng);
+            job.handle_sent(at(0), executor, phase, Duration::from_secs(20), 7, &mut rng);
         };
         // The first is asked again, and so is not the oldest any more.
         for executor in [1, 2, 1, 3, 4, 5] {

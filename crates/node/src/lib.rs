@@ -1,5 +1,5 @@
-//! The agent of one node: registry, jobs, reports, objects, update, governor; and the station that joins it with the
-//! Meshtastic router of a native node.
+//! The agent of one node: registry, jobs, reports, objects, update, governor; the station that joins it with the
+//! Meshtastic router of a native node, and the one that joins it to a stock radio.
 //!
 //! [`agent`] states the calling contract. Everything is bounded; nothing here reads a clock, draws its own
 //! randomness, does I/O or allocates.
@@ -7,10 +7,12 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+mod airbook;
 mod airtime_mark;
 mod beacons;
 mod executor;
 pub mod governor;
+pub mod hosted;
 pub mod jobs;
 mod objects;
 pub mod outbox;
@@ -27,4 +29,5 @@ pub mod trickle;
 pub mod update;
 
 pub use agent::{Agent, AgentConfig, AgentEvent, Answer, BundleRefusal, JobFailure, SubmitError};
+pub use hosted::HostedStation;
 pub use station::Station;

@@ -25,6 +25,10 @@ const LISTEN_FIRST: Duration = Duration::from_secs(300);
 const CALL_AGAIN: Duration = Duration::from_secs(300);
 /// It doubles so many times at most.
 const CALL_DOUBLINGS: u8 = 3;
+/// Patience with a request doubles so many times at most: what the mesh has repeated in vain is held up by busy air.
+const DOUBLINGS: u8 = 7;
+/// And so many times where the mesh repeats nothing, since then one of several is lost on good air too.
+const DOUBLINGS_UNREPEATED: u8 = 2;
 /// Requests to one executor before it counts as silent.
 const TRIES_PER_EXECUTOR: u8 = 4;
 
@@ -43,13 +47,21 @@ impl<F: NorFlash> Agent<'_, F> {
     /// The next request or award that is due.
     pub(crate) fn poll_request(&mut self, now: Instant, link: &LinkState) -> Option<OutFrame> {
         let index = self.jobs.due(now)?;
+        let doublings = if self.link_repeats { DOUBLINGS } else { DOUBLINGS_UNREPEATED };
         let job = self.jobs.at(index);
         if let (Phase::Awarding(executor), Some(first)) = (job.phase, job.first_packet) {
             let frame = Frame::Award(Award { job: first as u16 });
             let hops = self.config.hop_limit;
             let out = self.seal(&frame, executor, hops, true, Gate::Normal, QueuePriority::Reliable)?;
             let patience = self.round_trip.patience(link.flood_time);
-            self.jobs.at(index).handle_sent(now, out.id, Phase::Asked(executor), patience, &mut self.rng);
+            self.jobs.at(index).handle_sent(
+                now,
+                out.id,
+                Phase::Asked(executor),
+                patience,
+                doublings,
+                &mut self.rng,
+            );
             return Some(out);
         }
         let need =
@@ -105,7 +117,8 @@ impl<F: NorFlash> Agent<'_, F> {
         let out =
             self.seal_as(id, &frame, to, hops, executor.is_some(), Gate::Normal, QueuePriority::Reliable)?;
         let job = self.jobs.at(index);
-        job.handle_sent(now, id, phase, self.round_trip.patience(link.flood_time), &mut self.rng);
+        let patience = self.round_trip.patience(link.flood_time);
+        job.handle_sent(now, id, phase, patience, doublings, &mut self.rng);
         if phase == Phase::Calling {
             let wait = Duration::from_micros(CALL_AGAIN.as_micros() << self.calls.0);
             job.next_at = job.next_at.max(now + wait);
@@ -196,7 +209,10 @@ impl<F: NorFlash> Agent<'_, F> {
             ResultStatus::Ok | ResultStatus::Unsure => {
                 let id = job.id;
                 let Some(job) = self.jobs.remove(id) else { return };
-                if let Some(first_sent) = job.first_sent {
+                // Where only this agent repeats, the time since the first copy is mostly its own patience: learning from
+                // it would make it wait ever longer (Karn and Partridge, 1987).
+                let clear = self.link_repeats || job.attempts == 1;
+                if let Some(first_sent) = job.first_sent.filter(|_| clear) {
                     self.round_trip.handle_answer(now, first_sent);
                 }
                 let answer = Answer {

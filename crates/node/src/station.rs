@@ -47,7 +47,7 @@ impl<'a, F: NorFlash> Station<'a, F> {
         let modem = config.preset.modem(config.region.wide());
         // Meshtastic's congestion scaling: 2^SF / (bandwidth in kHz * 100) per node above 40.
         let scale_ppm = (10_000_000u64 << modem.spreading_factor) / u64::from(modem.bandwidth_hz);
-        let modules = PeriodicBroadcasts::new(config.num, scale_ppm, seed, now);
+        let modules = PeriodicBroadcasts::new(config.num, config.role, scale_ppm, seed, now);
         let limit_permille = config.region.duty_cycle_permille();
         let longest = Duration::from_micros(modem.time_on_air_us(MAX_FRAME));
         let airtime_mark = AirtimeMark::new(limit_permille, longest, agent.airtime_mark_ms());

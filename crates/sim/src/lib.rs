@@ -11,6 +11,7 @@ pub mod classify;
 pub mod explore;
 mod grid;
 pub mod host;
+pub mod hosted;
 pub mod ledger;
 pub mod log;
 pub mod meshtasticator;

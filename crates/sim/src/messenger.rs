@@ -67,12 +67,17 @@ impl Messenger {
         plan.sort_by_key(|planned| core::cmp::Reverse(planned.at));
         Self {
             num: config.num,
-            modules: PeriodicBroadcasts::new(config.num, scale_ppm, seed, Instant::ZERO),
+            modules: PeriodicBroadcasts::new(config.num, config.role, scale_ppm, seed, Instant::ZERO),
             router: Router::new(config, seed, Instant::ZERO),
             plan,
             next_id: 0,
             notes: Vec::new(),
         }
+    }
+
+    /// The router, to look at.
+    pub fn router(&self) -> &Router {
+        &self.router
     }
 
     fn message_of(id: PacketId) -> Option<u32> {

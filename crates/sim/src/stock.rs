@@ -64,7 +64,7 @@ impl StockNode {
         let scale_ppm = (10_000_000u64 << modem.spreading_factor) / u64::from(modem.bandwidth_hz);
         Self {
             num: config.num,
-            modules: PeriodicBroadcasts::new(config.num, scale_ppm, seed, Instant::ZERO),
+            modules: PeriodicBroadcasts::new(config.num, config.role, scale_ppm, seed, Instant::ZERO),
             router: Router::new(config, seed, Instant::ZERO),
             conversation,
             next_id: 1,

@@ -5,7 +5,7 @@ use compotastic_mesh::{
     lora::{Preset, Region},
     packet::NodeNum,
     rng::Rng,
-    router::{Role, RouterConfig},
+    router::{Relaying, Role, RouterConfig},
     time::Duration,
 };
 
@@ -49,6 +49,7 @@ pub fn stock_field(nodes: usize, region: Region, seed: u64) -> World<StockNode> 
             hop_limit: 3,
             channels: channels.iter().cloned().collect(),
             own_port: UNUSED_PORT,
+            relaying: Relaying::default(),
         };
         let node = StockNode::new(config, nobody, Vec::new(), seeds.child(id as u64).next_u64());
         world.add(node, Position { x_m: place(), y_m: place() });

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use compotastic_mesh::router::{Rebroadcast, Role, RouterConfig};
 use compotastic_sim::scenario::{self, Scenario};
 
 fn folder() -> PathBuf {
@@ -68,6 +69,97 @@ fn loss_and_distance_cost_deliveries() {
     let weak = text("river.toml").replace("[radio]", "[radio]\ntx_power_dbm = -15.0");
     let weak = delivery(&Scenario::parse(&weak).unwrap());
     assert!(weak < without, "{weak} {without}");
+}
+
+/// One sender, one relay with these settings, and one receiver out of the sender's reach.
+fn chain(settings: &str) -> Scenario {
+    let head = "name = \"chain\"\npreset = \"LONG_FAST\"\nregion = \"EU_868\"\nhours = 24.0\n";
+    let air = "[radio]\nexponent = 3.4\nshadowing_db = 0.0\n";
+    let node = |name: &str, x_m: f64| format!("[[node]]\nname = \"{name}\"\nx_m = {x_m:.1}\ny_m = 0.0\n");
+    let nodes =
+        [node("sender", 0.0), node("relay", 3700.0), settings.to_string(), node("receiver", 7400.0)].concat();
+    let messages = "[[messages]]\nfrom = \"sender\"\nto = \"receiver\"\nevery_s = 900\nlength = 40\n";
+    Scenario::parse(&[head, air, &nodes, messages].concat()).unwrap()
+}
+
+fn delivery(settings: &str) -> f64 {
+    scenario::run(&chain(settings), 1, |_| {}).unwrap().delivery.unwrap()
+}
+
+#[test]
+fn every_role_can_be_named_and_only_the_mute_one_ends_a_chain() {
+    for role in Role::ALL {
+        let share = delivery(&format!("role = \"{role}\"\n"));
+        assert!(if role == Role::ClientMute { share == 0.0 } else { share > 0.9 }, "{role}: {share}");
+    }
+}
+
+#[test]
+fn every_rebroadcast_mode_can_be_named_and_does_what_it_says() {
+    for mode in Rebroadcast::ALL {
+        let share = delivery(&format!("rebroadcast = \"{mode}\"\n"));
+        match mode {
+            Rebroadcast::None => assert!(share == 0.0, "{mode}: {share}"),
+            // Nothing until the sender's first NodeInfo, which comes within three hours.
+            Rebroadcast::KnownOnly => assert!((0.7..0.999).contains(&share), "{mode}: {share}"),
+            _ => assert!(share > 0.9, "{mode}: {share}"),
+        }
+    }
+}
+
+#[test]
+fn settings_of_nodes_and_fields_reach_their_routers() {
+    let named = "role = \"client-base\"\nrebroadcast = \"local-only\"\nunknown_limit = 10\n\
+                 favourites = [\"sender\"]\n";
+    let field = "[[field]]\ncount = 2\nwidth_m = 10.0\nheight_m = 10.0\nrole = \"router-late\"\n\
+                 rebroadcast = \"core-portnums-only\"\nunknown_limit = 0\n";
+    // The field stands behind the relay, before the receiver.
+    let built = scenario::build(&chain(&[named, field].concat()), 1).unwrap();
+    assert_eq!(built.names, ["sender", "relay", "receiver", "node 4", "node 5"]);
+    let config = |id: usize| -> &RouterConfig { built.world.host(id).router().config() };
+    let relay = config(1);
+    assert_eq!((relay.role, relay.relaying.rebroadcast), (Role::ClientBase, Rebroadcast::LocalOnly));
+    assert_eq!(
+        (relay.relaying.unknown_limit, &relay.relaying.favourites[..]),
+        (Some(10), &[config(0).num][..])
+    );
+    for id in [3, 4] {
+        let drawn = config(id);
+        assert_eq!(
+            (drawn.role, drawn.relaying.rebroadcast),
+            (Role::RouterLate, Rebroadcast::CorePortnumsOnly)
+        );
+        assert_eq!(drawn.relaying.unknown_limit, Some(0));
+    }
+    for id in [0, 2] {
+        assert_eq!((config(id).role, &config(id).relaying), (Role::Client, &Default::default()));
+    }
+}
+
+#[test]
+fn bad_relay_settings_get_a_clear_error_with_the_line() {
+    let good = text("two-huts.toml");
+    let cases = [
+        ("rebroadcast = \"some\"", "core-portnums-only"),
+        ("role = \"router_sometimes\"", "router-late"),
+        ("unknown_limit = -1", "unknown_limit"),
+        ("unknown_limit = 65536", "unknown_limit"),
+        ("unknown_limit = \"few\"", "string"),
+        ("favourites = [\"upper shed\"]", "upper shed"),
+        ("favourites = [\"any\"]", "any"),
+    ];
+    for (bad, word) in cases {
+        let line = good.lines().position(|line| line.starts_with("role")).unwrap() + 1;
+        let error = Scenario::parse(&good.replacen("role = \"client-mute\"", bad, 1)).unwrap_err();
+        assert_eq!(error.line, line, "{bad}: {error}");
+        assert!(error.to_string().contains(word), "{bad}: {error}");
+    }
+    let many = format!("favourites = [{}]", "\"lower hut\", ".repeat(17));
+    let error = Scenario::parse(&good.replacen("role = \"client-mute\"", &many, 1)).unwrap_err();
+    assert!(error.to_string().contains("16"), "{error}");
+    let field = "[[field]]\ncount = 2\nwidth_m = 10.0\nheight_m = 10.0\nunknown_limit = -3\n";
+    let error = Scenario::parse(&format!("{good}{field}")).unwrap_err();
+    assert!(error.to_string().contains("unknown_limit"), "{error}");
 }
 
 /// A scenario with one line changed, the line's number, and a word that the error must say.

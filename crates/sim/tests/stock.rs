@@ -5,7 +5,7 @@ mod common;
 use common::{at, channels, number};
 use compotastic_mesh::{
     lora::{Preset, Region},
-    router::{Role, RouterConfig},
+    router::{Relaying, Role, RouterConfig},
     time::Duration,
 };
 use compotastic_sim::{
@@ -37,6 +37,7 @@ fn bot(answer: usize, port: u16, wants_ack: bool) -> (World<StockNode>, u64) {
             hop_limit: 7,
             channels: channels().into_iter().collect(),
             own_port: PORT,
+            relaying: Relaying::default(),
         };
         let node = StockNode::new(router, conversation, vec![b'a'; answer], 1 + index as u64);
         world.add(node, Position { x_m: 500.0 * index as f64, y_m: 0.0 });

@@ -5,7 +5,7 @@ use clap::Args;
 use compotastic_mesh::{
     lora::{Preset, Region},
     rng::Rng,
-    router::{Role, RouterConfig},
+    router::{Relaying, Role, RouterConfig},
     time::{Duration, Instant},
 };
 use compotastic_node::{AgentEvent, promises::Outcome};
@@ -260,6 +260,7 @@ fn stock(config: &DemoConfig, inputs: &Inputs, answer: Option<usize>, tally: &mu
             hop_limit: 7,
             channels: swarm.channels.iter().cloned().collect(),
             own_port: PORT,
+            relaying: Relaying::default(),
         };
         let seed = Rng::from_seed(config.seed).child(0x6e6f_6465).child(id as u64).next_u64();
         world.add(StockNode::new(router, conversation, said.clone(), seed), *position);

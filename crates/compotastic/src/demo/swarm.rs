@@ -11,7 +11,7 @@ use compotastic_mesh::{
     crypto::Channel,
     packet::NodeNum,
     rng::Rng,
-    router::{Role, RouterConfig},
+    router::{Relaying, Role, RouterConfig},
     time::{Duration, Instant},
 };
 use compotastic_model::BaseEncoder;
@@ -186,6 +186,7 @@ pub fn commission(config: &DemoConfig, inputs: &Inputs) -> Result<Swarm> {
             hop_limit: 7,
             channels: channels.iter().cloned().collect(),
             own_port: PORT,
+            relaying: Relaying::default(),
         };
         world.add(Station::new(router, agent, seed, Instant::ZERO), *position);
         if config.edge_nodes == 0 && id == 0 {

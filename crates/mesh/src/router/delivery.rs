@@ -257,6 +257,7 @@ impl Router {
             ready_at,
             snr_qdb: 0,
             came_from: 0,
+            moved: false,
             sequence: 0,
         };
         self.enqueue(now, packet);

@@ -6,20 +6,23 @@
 
 mod delivery;
 mod receive;
+mod relaying;
+mod roles;
 mod types;
 
 use heapless::{Deque, Vec};
 
 use self::delivery::{Held, Pending};
 pub use self::receive::ROUTING_PORT;
-pub use self::types::{
-    Gate, Incoming, Outgoing, Priority, Role, RouterConfig, RouterEvent, SendError, TxFrame,
-};
+use self::relaying::{Fate, Senders};
+pub use self::relaying::{KNOWN, Rebroadcast, Relaying, SENDERS};
+pub use self::roles::{FAVOURITES, Favourites, Role};
+pub use self::types::{Gate, Incoming, Outgoing, Priority, RouterConfig, RouterEvent, SendError, TxFrame};
 use crate::{
     airtime::{ChannelUtilization, DutyCycle},
     crypto::ctr_apply,
     lora::Modem,
-    packet::{Data, HEADER, Header, MAX_DATA, MAX_FRAME, NodeNum, PacketId},
+    packet::{Data, HEADER, Header, MAX_DATA, MAX_FRAME, NodeNum, PacketId, SIGNATURE},
     queue::{Pushed, Queued, TxQueue},
     rng::Rng,
     routes::Routes,
@@ -33,6 +36,8 @@ const PENDING: usize = 8;
 const EVENTS: usize = 8;
 /// Replies whose destination may not have heard them, kept for its reminder.
 const HELD: usize = 4;
+/// Slots at the beginning of a relay's window that clients leave to routers: 2 * CWmax.
+const EARLY_SLOTS: u64 = 16;
 /// After a look at packets that are due, none of which may go, the next one.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Longest payload that is delivered.
@@ -42,8 +47,7 @@ pub const MAX_PAYLOAD: usize = crate::packet::MAX_RECEIVED;
 struct Seen {
     from: NodeNum,
     id: PacketId,
-    /// Relayed, or given up in favour of another relay: further copies are not relayed.
-    handled: bool,
+    fate: Fate,
     /// Times that we passed it on because we were named, and how we did so the last time.
     forwarded: u8,
     next_hop: u8,
@@ -60,20 +64,18 @@ pub struct Router {
     pending: Vec<Pending, PENDING>,
     held: Deque<Held, HELD>,
     routes: Routes,
+    senders: Senders,
     utilization: ChannelUtilization,
     duty: DutyCycle,
     events: Deque<RouterEvent, EVENTS>,
     sending: Option<Duration>,
     held_until: Instant,
-    /// About the time from the first to the last copy of a flood over four hops, microseconds.
-    flood_us: u64,
 }
 
 impl Router {
     /// A router with empty tables.
     pub fn new(config: RouterConfig, seed: u64, now: Instant) -> Self {
         let modem = config.preset.modem(config.region.wide());
-        let flood_us = 4 * modem.time_on_air_us(80) + 24 * modem.slot_us();
         Self {
             config,
             modem,
@@ -83,13 +85,18 @@ impl Router {
             pending: Vec::new(),
             held: Deque::new(),
             routes: Routes::default(),
+            senders: Senders::default(),
             utilization: ChannelUtilization::default(),
             duty: DutyCycle::new(),
             events: Deque::new(),
             sending: None,
             held_until: now,
-            flood_us,
         }
+    }
+
+    /// What it was told.
+    pub fn config(&self) -> &RouterConfig {
+        &self.config
     }
 
     /// Time on air of a frame of this length.
@@ -105,7 +112,7 @@ impl Router {
 
     /// About how long a flood takes to cross the mesh.
     pub fn flood_time(&self) -> Duration {
-        Duration::from_micros(self.flood_us)
+        Duration::from_micros(self.modem.flood_us())
     }
 
     /// Packets that wait.
@@ -155,15 +162,26 @@ impl Router {
         Duration::from_micros(slots * self.modem.slot_us())
     }
 
-    /// Window of a relay: exponent 3..=8 with SNR from -20 to +10 dB, so that the weakest hearer, who is as a rule
-    /// the farthest, goes first.
+    /// Exponent of a relay's window: 3..=8 with SNR from -20 to +10 dB, so that the weakest hearer, who is as a rule the
+    /// farthest, goes first.
+    fn relay_exponent(snr_qdb: i16) -> u32 {
+        (3 + (i32::from(snr_qdb) + 80) * 5 / 120).clamp(3, 8) as u32
+    }
+
+    /// Window of a relay.
     fn relay_backoff(&mut self, snr_qdb: i16) -> Duration {
-        let exponent = (3 + (i32::from(snr_qdb) + 80) * 5 / 120).clamp(3, 8) as u32;
-        let slots = match self.config.role {
-            Role::Router => u64::from(self.rng.below(2 * exponent)),
-            // Clients leave the first 2 * CWmax slots to routers.
-            _ => 16 + u64::from(self.rng.below(1 << exponent)),
+        let exponent = Self::relay_exponent(snr_qdb);
+        let slots = if self.config.role.relays_early() {
+            u64::from(self.rng.below(2 * exponent))
+        } else {
+            EARLY_SLOTS + u64::from(self.rng.below(1 << exponent))
         };
+        Duration::from_micros(slots * self.modem.slot_us())
+    }
+
+    /// The end of the clients' window: where those relay who go although another was faster.
+    fn late_backoff(&self, snr_qdb: i16) -> Duration {
+        let slots = EARLY_SLOTS + (1 << Self::relay_exponent(snr_qdb));
         Duration::from_micros(slots * self.modem.slot_us())
     }
 
@@ -171,6 +189,16 @@ impl Router {
 
     /// Takes a packet for sending.
     pub fn send(&mut self, now: Instant, out: &Outgoing<'_>) -> Result<(), SendError> {
+        self.send_signed(now, out, None)
+    }
+
+    /// The same with a signature, as firmware 2.8 gives it to each broadcast in which it fits; it is left out of others.
+    pub fn send_signed(
+        &mut self,
+        now: Instant,
+        out: &Outgoing<'_>,
+        signature: Option<&[u8; SIGNATURE]>,
+    ) -> Result<(), SendError> {
         let channel = self.config.channels.get(usize::from(out.channel)).ok_or(SendError::NoChannel)?;
         let broadcast = out.to == NodeNum::BROADCAST;
         let data = Data {
@@ -180,9 +208,12 @@ impl Router {
             request_id: out.request_id,
             reply_id: None,
             bitfield: out.bitfield,
+            signature: signature.filter(|_| broadcast),
         };
         let mut bytes = [0; MAX_DATA];
-        let length = data.encode(&mut bytes).ok_or(SendError::TooLarge)?;
+        let unsigned = Data { signature: None, ..data };
+        let length = data.encode(&mut bytes).or_else(|| unsigned.encode(&mut bytes));
+        let length = length.ok_or(SendError::TooLarge)?;
         ctr_apply(&channel.key, self.config.num, out.id, &mut bytes[..length]);
         let data = Vec::from_slice(&bytes[..length]).map_err(|_| SendError::TooLarge)?;
         let next_hop =
@@ -212,9 +243,10 @@ impl Router {
             ready_at,
             snr_qdb: 0,
             came_from: 0,
+            moved: false,
             sequence: 0,
         };
-        self.remember(header.from, header.id, true);
+        self.remember(header.from, header.id, Fate::Done);
         self.enqueue(now, packet).then_some(()).ok_or(SendError::QueueFull)
     }
 
@@ -278,7 +310,7 @@ impl Router {
 
     /// The packet that may go: due, and within its gate and the duty cycle.
     fn pick(&mut self, now: Instant) -> Option<usize> {
-        let limit = self.config.region.duty_cycle_permille();
+        let limit = self.config.duty_cycle_permille();
         let (utilization, duty) = (&mut self.utilization, &mut self.duty);
         let mut held = false;
         let index = self.queue.best(|packet| {

@@ -2,7 +2,10 @@
 
 use heapless::Vec;
 
-use super::{Gate, Incoming, Outgoing, Priority, Role, Router, RouterEvent, Seen, delivery::is_reminder};
+use super::{
+    Gate, Incoming, Outgoing, Priority, Rebroadcast, Router, RouterEvent, Seen, delivery::is_reminder,
+    relaying::Fate, roles::WhenAnotherWasFaster,
+};
 use crate::{
     crypto::ctr_apply,
     packet::{Data, HEADER, Header, MAX_DATA, NodeNum, PacketId},
@@ -42,8 +45,11 @@ impl Router {
         match known {
             Some(_) => self.handle_copy(now, &header, data, snr_qdb, airtime),
             None => {
-                self.remember(header.from, header.id, false);
-                self.deliver(now, &header, data, snr_qdb, airtime);
+                let fate = self.judge(now, &header, data);
+                self.remember(header.from, header.id, fate);
+                if fate != Fate::Ignored {
+                    self.deliver(now, &header, data, snr_qdb, airtime);
+                }
                 self.consider_relay(now, &header, data, snr_qdb, airtime);
             }
         }
@@ -58,14 +64,16 @@ impl Router {
         airtime: Duration,
     ) {
         let repeated_by_origin = header.hops_away() == Some(0) && header.hop_start > 0;
-        if header.to == self.config.num {
-            self.handle_repeated(now, header, data, repeated_by_origin);
-            return;
-        }
         let Some(seen) = self.seen.iter_mut().find(|seen| seen.from == header.from && seen.id == header.id)
         else {
             return;
         };
+        if header.to == self.config.num {
+            if seen.fate != Fate::Ignored {
+                self.handle_repeated(now, header, data, repeated_by_origin);
+            }
+            return;
+        }
         let by_name = header.next_hop == self.config.num.last_byte();
         if by_name {
             if self.queue.contains(header.from, header.id) {
@@ -93,17 +101,47 @@ impl Router {
             return;
         }
         if self.queue.contains(header.from, header.id) {
-            // Somebody else was faster. A copy from the origin itself says nothing about relays.
-            if self.config.role != Role::Router && !repeated_by_origin {
-                let forwarding = self.queue.packets.iter().any(|queued| {
-                    queued.is(header.from, header.id) && (queued.originated || queued.header.next_hop != 0)
-                });
-                if !forwarding {
-                    self.queue.cancel(header.from, header.id);
-                }
-            }
-        } else if !seen.handled || repeated_by_origin && header.want_ack {
+            self.handle_copy_of_queued(now, header, repeated_by_origin);
+        } else if seen.fate == Fate::Open || repeated_by_origin && header.want_ack {
             self.consider_relay(now, header, data, snr_qdb, airtime);
+        }
+    }
+
+    /// A copy of a packet that waits here: it may be worth more than ours, or make ours superfluous.
+    fn handle_copy_of_queued(&mut self, now: Instant, header: &Header, repeated_by_origin: bool) {
+        let ours = |queued: &Queued| queued.originated || queued.header.next_hop != 0;
+        let same = |queued: &Queued| queued.is(header.from, header.id);
+        if self.queue.packets.iter().any(|queued| same(queued) && ours(queued)) {
+            return;
+        }
+        let Some(index) = self.queue.packets.iter().position(same) else { return };
+        let queued = &mut self.queue.packets[index];
+        // One hop always goes: that stock favourites keep it between each other needs their roles, and spares them what
+        // others pay for.
+        let hops_left = header.hop_limit.saturating_sub(1);
+        if hops_left > queued.header.hop_limit {
+            // It came by a shorter way and gets farther. Its turn stays, and nothing but the hops is taken from the copy.
+            queued.header.hop_limit = hops_left;
+            queued.header.hop_start = header.hop_start;
+            queued.came_from = header.relay_node;
+            return;
+        }
+        // A copy from the origin itself says nothing about relays.
+        if repeated_by_origin {
+            return;
+        }
+        let favourites = &self.config.relaying.favourites;
+        let favourite = favourites.contains(&header.from) || favourites.contains(&header.to);
+        match self.config.role.when_another_was_faster(favourite) {
+            WhenAnotherWasFaster::RelayAnyway => {}
+            WhenAnotherWasFaster::KeepSilent => drop(self.queue.cancel(header.from, header.id)),
+            WhenAnotherWasFaster::RelayLate if queued.moved => {}
+            WhenAnotherWasFaster::RelayLate => {
+                let snr_qdb = queued.snr_qdb;
+                let ready_at = now + self.late_backoff(snr_qdb);
+                let queued = &mut self.queue.packets[index];
+                (queued.ready_at, queued.moved) = (ready_at, true);
+            }
         }
     }
 
@@ -141,6 +179,10 @@ impl Router {
         data: &[u8],
         use_it: impl FnOnce(&Data<'_>, u8) -> T,
     ) -> Option<T> {
+        let unread = self.config.relaying.rebroadcast == Rebroadcast::AllSkipDecoding;
+        if unread && header.to != self.config.num {
+            return None;
+        }
         let mut clear = [0; MAX_DATA];
         let clear = clear.get_mut(..data.len())?;
         for (index, channel) in self.config.channels.iter().enumerate() {
@@ -231,9 +273,14 @@ impl Router {
         if header.to == self.config.num
             || header.hop_limit == 0
             || header.id.0 == 0
-            || self.config.role == Role::ClientMute
+            || !self.config.role.relays()
             || !asked
         {
+            return;
+        }
+        let forbidden = |seen: &Seen| matches!(seen.fate, Fate::Ignored | Fate::Kept);
+        let same = |seen: &Seen| seen.from == header.from && seen.id == header.id;
+        if self.seen.iter().any(|seen| same(seen) && forbidden(seen)) {
             return;
         }
         let by_name = header.next_hop == own;
@@ -267,13 +314,14 @@ impl Router {
             ready_at: now + wait,
             snr_qdb,
             came_from: header.relay_node,
+            moved: false,
             sequence: 0,
         };
         if self.enqueue(now, packet)
             && let Some(seen) =
                 self.seen.iter_mut().find(|seen| seen.from == header.from && seen.id == header.id)
         {
-            seen.handled = true;
+            seen.fate = Fate::Done;
             if by_name {
                 (seen.next_hop, seen.hop_limit) = (next_hop, relayed_limit);
                 seen.forwarded += 1;
@@ -281,11 +329,12 @@ impl Router {
         }
     }
 
-    pub(super) fn remember(&mut self, from: NodeNum, id: PacketId, handled: bool) {
+    pub(super) fn remember(&mut self, from: NodeNum, id: PacketId, fate: Fate) {
         if self.seen.is_full() {
             self.seen.pop_front();
         }
-        let _ = self.seen.push_back(Seen { from, id, handled, forwarded: 0, next_hop: 0, hop_limit: 0 });
+        let seen = Seen { from, id, fate, forwarded: 0, next_hop: 0, hop_limit: 0 };
+        let _ = self.seen.push_back(seen);
     }
 
     /// Energy of this length was heard and could not be decoded.

@@ -6,7 +6,7 @@ use crate::{
     crypto::Channel,
     lora::{Preset, Region},
     packet::{MAX_FRAME, NodeNum, PacketId},
-    router::MAX_PAYLOAD,
+    router::{MAX_PAYLOAD, Relaying, Role},
     time::Duration,
 };
 
@@ -50,18 +50,6 @@ impl Gate {
     }
 }
 
-/// Role of the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Role {
-    /// Relays, and keeps silent when another was faster.
-    #[default]
-    Client,
-    /// Does not relay.
-    ClientMute,
-    /// Relays early and always.
-    Router,
-}
-
 /// What a router is told once.
 #[derive(Clone)]
 pub struct RouterConfig {
@@ -79,6 +67,19 @@ pub struct RouterConfig {
     pub channels: Vec<Channel, 8>,
     /// Port on which replies count as acknowledgements.
     pub own_port: u16,
+    /// What is relayed of others; by default all.
+    pub relaying: Relaying,
+}
+
+impl RouterConfig {
+    /// Limit of the own air time over an hour, permille: the region's. In EU_866 the band has a higher one for
+    /// infrastructure.
+    pub fn duty_cycle_permille(&self) -> u16 {
+        match self.region {
+            Region::Eu866 if self.role.is_infrastructure() => 100,
+            region => region.duty_cycle_permille(),
+        }
+    }
 }
 
 /// A packet to be sent.

@@ -9,7 +9,7 @@ use compotastic_mesh::{
     crypto::{Channel, ctr_apply},
     lora::{Preset, Region},
     packet::{Data, HEADER, Header, NodeNum, PacketId},
-    router::{Gate, Incoming, Outgoing, Priority, Role, Router, RouterConfig, RouterEvent},
+    router::{Gate, Incoming, Outgoing, Priority, Relaying, Role, Router, RouterConfig, RouterEvent},
     time::{Duration, Instant},
 };
 use proptest::{prelude::ProptestConfig, test_runner::RngSeed};
@@ -42,6 +42,7 @@ pub fn config(index: usize, role: Role) -> RouterConfig {
         hop_limit: 3,
         channels: [channel(7)].into_iter().collect(),
         own_port: OWN_PORT,
+        relaying: Relaying::default(),
     }
 }
 
@@ -100,6 +101,12 @@ pub fn frame(header: &Header, data: &Data<'_>) -> Vec<u8> {
     [&header.emit()[..], &clear[..length]].concat()
 }
 
+/// A frame on a channel that nobody here has.
+pub fn secret(header: &Header) -> Vec<u8> {
+    let header = Header { channel_hash: !header.channel_hash, ..*header };
+    [&header.emit()[..], &[0xa5; 40]].concat()
+}
+
 /// The same with a payload only.
 pub fn message(header: &Header, port: u16, payload: &[u8]) -> Vec<u8> {
     frame(header, &Data { port, payload, ..Data::default() })
@@ -141,6 +148,13 @@ impl Ether {
             sent: Vec::new(),
             events: Vec::new(),
         }
+    }
+
+    /// A line of so many clients, of which the second has these settings.
+    pub fn line_with(nodes: usize, second: RouterConfig) -> Self {
+        let mut ether = Self::line(nodes);
+        ether.routers[1] = Router::new(second, 2, Instant::ZERO);
+        ether
     }
 
     /// A line of so many clients.
@@ -234,7 +248,11 @@ pub struct Alone {
 
 impl Alone {
     pub fn new(role: Role, seed: u64) -> Self {
-        let router = Router::new(config(0, role), seed, Instant::ZERO);
+        Self::with(config(0, role), seed)
+    }
+
+    pub fn with(config: RouterConfig, seed: u64) -> Self {
+        let router = Router::new(config, seed, Instant::ZERO);
         Self { now: Instant::ZERO, router, sent: Vec::new(), events: Vec::new() }
     }
 

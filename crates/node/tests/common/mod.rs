@@ -23,13 +23,18 @@ pub type Node = Agent<'static, Flash>;
 pub const POST: NodeNum = NodeNum(0x0e00_0001);
 const AIRTIME: Duration = Duration::from_millis(600);
 
-fn keys() -> KeyRing {
+pub fn keys() -> KeyRing {
     KeyRing::new(1, SwarmKey([3; 16]))
 }
 
 /// A field node without a model; its reports go to [`POST`].
 pub fn agent(num: NodeNum) -> Node {
-    started(num, Flash::default(), Flash::default(), Instant::ZERO)
+    agent_with_hops(num, 7)
+}
+
+/// The same with another hop limit.
+pub fn agent_with_hops(num: NodeNum, hop_limit: u8) -> Node {
+    started_with(num, Flash::default(), Flash::default(), Instant::ZERO, hop_limit)
 }
 
 /// The same node after its power was off: what is not in flash is gone.
@@ -40,6 +45,10 @@ pub fn restarted(agent: Node, now: Instant) -> Node {
 }
 
 fn started(num: NodeNum, slots: Flash, state: Flash, now: Instant) -> Node {
+    started_with(num, slots, state, now, 7)
+}
+
+fn started_with(num: NodeNum, slots: Flash, state: Flash, now: Instant, hop_limit: u8) -> Node {
     // Any point of the curve does: nothing is signed here.
     let mut root = [0x66; 32];
     root[0] = 0x58;
@@ -57,7 +66,7 @@ fn started(num: NodeNum, slots: Flash, state: Flash, now: Instant) -> Node {
         foundation_version: 0,
         mains_power: false,
         job_lifetime: Duration::from_secs(4 * 3600),
-        hop_limit: 7,
+        hop_limit,
     };
     let slots = Slots::open(slots, Geometry::packed::<Flash>(0, 4096, 176, 2).unwrap()).unwrap();
     Agent::new(config, slots, StateLog::open(state).unwrap(), u64::from(num.0), now).unwrap()
@@ -146,13 +155,26 @@ impl Mate {
     }
 
     pub fn says(&mut self, agent: &mut Node, now: Instant, to: NodeNum, frame: &Frame<'_>) {
+        self.says_under(agent, now, to, to, frame);
+    }
+
+    /// The same with another destination in the packet header than the one that the frame is sealed for.
+    pub fn says_under(
+        &mut self,
+        agent: &mut Node,
+        now: Instant,
+        header_to: NodeNum,
+        to: NodeNum,
+        frame: &Frame<'_>,
+    ) {
         let id = self.next_id;
         self.next_id += 1;
         let mut payload = [0; MAX_PAYLOAD];
         let address = wire::Address { from: self.num.0, to: to.0, id };
         let length = wire::seal(frame, &keys(), &address, &mut payload).unwrap();
         let payload = &payload[..length];
-        let frame = InFrame { from: self.num, to, id, hops_away: Some(0), airtime: AIRTIME, payload };
+        let frame =
+            InFrame { from: self.num, to: header_to, id, hops_away: Some(0), airtime: AIRTIME, payload };
         agent.handle_frame(now, &frame);
     }
 

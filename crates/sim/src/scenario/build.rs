@@ -5,11 +5,11 @@ use compotastic_mesh::{
     lora::{Preset, Region},
     packet::NodeNum,
     rng::Rng,
-    router::{Role, RouterConfig},
+    router::{Rebroadcast, Relaying, Role, RouterConfig},
     time::{Duration, Instant},
 };
 
-use super::{PathLossName, RoleName, Scenario};
+use super::{PathLossName, Scenario};
 use crate::{
     World, WorldConfig,
     ledger::Ledger,
@@ -76,15 +76,13 @@ struct Place {
     name: String,
     position: Position,
     role: Role,
+    relaying: Relaying,
     end: End,
 }
 
-const fn role_of(name: RoleName) -> Role {
-    match name {
-        RoleName::Client => Role::Client,
-        RoleName::ClientMute => Role::ClientMute,
-        RoleName::Router => Role::Router,
-    }
+fn relaying(rebroadcast: Rebroadcast, unknown_limit: Option<&toml::Spanned<i64>>) -> Relaying {
+    let unknown_limit = unknown_limit.map(|limit| *limit.get_ref() as u16);
+    Relaying { rebroadcast, unknown_limit, ..Relaying::default() }
 }
 
 fn places(scenario: &Scenario, radio: &Radio, draws: &mut Rng) -> Result<Vec<Place>, String> {
@@ -95,7 +93,8 @@ fn places(scenario: &Scenario, radio: &Radio, draws: &mut Rng) -> Result<Vec<Pla
         .map(|node| Place {
             name: node.name.get_ref().clone(),
             position: Position { x_m: *node.x_m.get_ref(), y_m: *node.y_m.get_ref() },
-            role: role_of(node.role),
+            role: node.role,
+            relaying: relaying(node.rebroadcast, node.unknown_limit.as_ref()),
             end: End {
                 height_m: node.antenna_height_m.as_ref().map_or(usual.height_m, |value| *value.get_ref()),
                 gain_dbi: node.antenna_gain_dbi.as_ref().map_or(usual.gain_dbi, |value| *value.get_ref()),
@@ -129,7 +128,8 @@ fn places(scenario: &Scenario, radio: &Radio, draws: &mut Rng) -> Result<Vec<Pla
                 position = place();
             }
             let name = format!("node {number}");
-            places.push(Place { name, position, role: role_of(field.role), end: usual });
+            let relaying = relaying(field.rebroadcast, field.unknown_limit.as_ref());
+            places.push(Place { name, position, role: field.role, relaying, end: usual });
         }
     }
     Ok(places)
@@ -186,11 +186,16 @@ pub fn build(scenario: &Scenario, seed: u64) -> Result<ScenarioWorld, String> {
     let region: Region = scenario.region.get_ref().parse().map_err(|_| "region".to_string())?;
     let radio = radio_of(scenario, preset, region);
     let draws = Rng::from_seed(seed);
-    let places = places(scenario, &radio, &mut draws.child(0x706c_6163))?;
+    let mut places = places(scenario, &radio, &mut draws.child(0x706c_6163))?;
     let names: Vec<String> = places.iter().map(|place| place.name.clone()).collect();
+    let number = |id: usize| NodeNum(0x0b00_0001 + id as u32);
+    for (node, place) in scenario.node.iter().zip(&mut places) {
+        let of_name = |name: &str| names.iter().position(|other| other == name);
+        let named = node.favourites.iter().filter_map(|name| of_name(name.get_ref()));
+        place.relaying.favourites = named.map(number).collect();
+    }
     let end = Instant::ZERO + Duration::from_micros((scenario.hours.get_ref() * 3.6e9) as u64);
     let planned = plan(scenario, &names, end, &draws.child(0x6d65_7373));
-    let number = |id: usize| NodeNum(0x0b00_0001 + id as u32);
     let primary = Channel::new(preset.display_name(), &[1]).ok_or("the default key is refused")?;
     let channels = vec![primary];
     let numbers: Vec<NodeNum> = (0..places.len()).map(number).collect();
@@ -218,6 +223,7 @@ pub fn build(scenario: &Scenario, seed: u64) -> Result<ScenarioWorld, String> {
             hop_limit: 3,
             channels: channels.iter().cloned().collect(),
             own_port: compotastic_wire::PORT,
+            relaying: place.relaying,
         };
         let node = Messenger::new(config, plan, seeds.child(id as u64).next_u64());
         world.add_with(node, place.position, place.end);

@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, fmt, ops::Range};
 
-use compotastic_mesh::lora::{Preset, Region};
+use compotastic_mesh::{
+    lora::{Preset, Region},
+    router::FAVOURITES,
+};
 use toml::Spanned;
 
 use super::{NODES_MAX, Scenario};
@@ -69,6 +72,10 @@ impl Checker<'_> {
         value.map_or(Ok(()), |value| self.within(name, value, range))
     }
 
+    fn limit(&self, value: Option<&Spanned<i64>>) -> Result<(), ScenarioError> {
+        value.map_or(Ok(()), |value| self.whole("unknown_limit", value, 0..i64::from(u16::MAX)))
+    }
+
     fn whole(&self, name: &str, value: &Spanned<i64>, range: Range<i64>) -> Result<(), ScenarioError> {
         let number = *value.get_ref();
         if (range.start..=range.end).contains(&number) {
@@ -114,6 +121,20 @@ pub(super) fn check(scenario: &Scenario, text: &str) -> Result<(), ScenarioError
         checker.within("y_m", &node.y_m, -FAR_M..FAR_M)?;
         checker.perhaps("antenna_height_m", node.antenna_height_m.as_ref(), 0.1..1000.0)?;
         checker.perhaps("antenna_gain_dbi", node.antenna_gain_dbi.as_ref(), -20.0..30.0)?;
+        checker.limit(node.unknown_limit.as_ref())?;
+    }
+    for node in &scenario.node {
+        for (index, favourite) in node.favourites.iter().enumerate() {
+            let name = favourite.get_ref().as_str();
+            if !names.contains_key(name) {
+                return Err(checker.refuse(favourite, format!("favourites: \"{name}\" names no [[node]]")));
+            }
+            if index >= FAVOURITES {
+                let what =
+                    format!("favourites: \"{name}\" is one more than the {FAVOURITES} that a node has");
+                return Err(checker.refuse(favourite, what));
+            }
+        }
     }
     let mut nodes = scenario.node.len();
     for field in &scenario.field {
@@ -123,6 +144,7 @@ pub(super) fn check(scenario: &Scenario, text: &str) -> Result<(), ScenarioError
         checker.within("y_m", &field.y_m, -FAR_M..FAR_M)?;
         checker.within("width_m", &field.width_m, 1.0..FAR_M)?;
         checker.within("height_m", &field.height_m, 1.0..FAR_M)?;
+        checker.limit(field.unknown_limit.as_ref())?;
         nodes += *field.count.get_ref() as usize;
         if nodes > NODES_MAX {
             return Err(

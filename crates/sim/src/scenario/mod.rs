@@ -33,7 +33,8 @@ mod build;
 mod check;
 mod report;
 
-use serde::Deserialize;
+use compotastic_mesh::router::{Rebroadcast, Role};
+use serde::{Deserialize, Deserializer, de::Error as _};
 use toml::Spanned;
 
 pub use build::{ScenarioWorld, build};
@@ -121,19 +122,6 @@ pub struct RadioSettings {
     pub antenna_height_m: Option<Spanned<f64>>,
 }
 
-/// Roles.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RoleName {
-    /// Relays, and keeps silent when another was faster.
-    #[default]
-    Client,
-    /// Does not relay.
-    ClientMute,
-    /// Relays early and always.
-    Router,
-}
-
 /// A node with a name.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -144,9 +132,17 @@ pub struct NodeSettings {
     pub x_m: Spanned<f64>,
     /// North, m.
     pub y_m: Spanned<f64>,
-    /// Role.
+    /// Role, such as router-late.
+    #[serde(default, deserialize_with = "role")]
+    pub role: Role,
+    /// What is relayed of others, such as local-only.
+    #[serde(default, deserialize_with = "rebroadcast")]
+    pub rebroadcast: Rebroadcast,
+    /// So many packets of one sender that cannot be read are relayed in 5 minutes.
+    pub unknown_limit: Option<Spanned<i64>>,
+    /// Names of favourites, for client-base.
     #[serde(default)]
-    pub role: RoleName,
+    pub favourites: Vec<Spanned<String>>,
     /// Antenna height, m.
     pub antenna_height_m: Option<Spanned<f64>>,
     /// Antenna gain, dBi.
@@ -169,9 +165,14 @@ pub struct FieldSettings {
     pub width_m: Spanned<f64>,
     /// Height, m.
     pub height_m: Spanned<f64>,
-    /// Role.
-    #[serde(default)]
-    pub role: RoleName,
+    /// Role, such as router-late.
+    #[serde(default, deserialize_with = "role")]
+    pub role: Role,
+    /// What is relayed of others, such as local-only.
+    #[serde(default, deserialize_with = "rebroadcast")]
+    pub rebroadcast: Rebroadcast,
+    /// So many packets of one sender that cannot be read are relayed in 5 minutes.
+    pub unknown_limit: Option<Spanned<i64>>,
     /// Each is placed where it hears an earlier node.
     #[serde(default)]
     pub connected: bool,
@@ -195,6 +196,18 @@ pub struct MessageSettings {
     /// Hop limit, 0 to 7.
     #[serde(default = "three")]
     pub hop_limit: Spanned<i64>,
+}
+
+fn role<'de, D: Deserializer<'de>>(from: D) -> Result<Role, D::Error> {
+    let name = String::deserialize(from)?;
+    let all = Role::ALL.map(Role::name).join(", ");
+    name.parse().map_err(|_| D::Error::custom(format!("role = \"{name}\" is none of {all}")))
+}
+
+fn rebroadcast<'de, D: Deserializer<'de>>(from: D) -> Result<Rebroadcast, D::Error> {
+    let name = String::deserialize(from)?;
+    let all = Rebroadcast::ALL.map(Rebroadcast::name).join(", ");
+    name.parse().map_err(|_| D::Error::custom(format!("rebroadcast = \"{name}\" is none of {all}")))
 }
 
 fn zero() -> Spanned<f64> {

@@ -6,7 +6,7 @@ use compotastic_mesh::{
     lora::{Preset, Region},
     packet::NodeNum,
     rng::Rng,
-    router::{Role, RouterConfig},
+    router::{Relaying, Role, RouterConfig},
     time::{Duration, Instant},
 };
 use compotastic_model::BaseEncoder;
@@ -101,6 +101,7 @@ impl Kit {
             hop_limit: 3,
             channels: self.channels().into_iter().collect(),
             own_port: PORT,
+            relaying: Relaying::default(),
         }
     }
 

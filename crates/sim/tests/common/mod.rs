@@ -10,7 +10,7 @@ use compotastic_mesh::{
     crypto::Channel,
     lora::{Preset, Region},
     packet::NodeNum,
-    router::{Role, RouterConfig},
+    router::{Relaying, Role, RouterConfig},
     time::{Duration, Instant},
 };
 use compotastic_model::BaseEncoder;
@@ -19,7 +19,7 @@ use compotastic_node::{
     state::StateLog,
 };
 use compotastic_sim::{
-    World, WorldConfig,
+    Host, World, WorldConfig,
     ledger::Ledger,
     radio::{Position, Radio},
 };
@@ -50,9 +50,19 @@ pub fn station_with(
     foundation_model: bool,
     base: Option<BaseEncoder<'static>>,
 ) -> Node {
-    let num = number(index);
+    let agent = agent_with(index, seed, foundation_model, base);
+    Station::new(router_config(index), agent, seed ^ (index as u64) << 32, Instant::ZERO)
+}
+
+/// The agent of such a station.
+pub fn agent_with(
+    index: usize,
+    seed: u64,
+    foundation_model: bool,
+    base: Option<BaseEncoder<'static>>,
+) -> Agent<'static, Flash> {
     let config = AgentConfig {
-        num,
+        num: number(index),
         device_class: 1,
         record_hash: 0,
         keys: KeyRing::new(1, SwarmKey([3; 16])),
@@ -69,18 +79,21 @@ pub fn station_with(
     };
     let slots = Slots::open(Flash::default(), Geometry::packed::<Flash>(0, 4096, 176, 2).unwrap()).unwrap();
     let state = StateLog::open(Flash::default()).unwrap();
-    let node_seed = seed ^ (index as u64) << 32;
-    let agent = Agent::new(config, slots, state, node_seed, Instant::ZERO).unwrap();
-    let router = RouterConfig {
-        num,
+    Agent::new(config, slots, state, seed ^ (index as u64) << 32, Instant::ZERO).unwrap()
+}
+
+/// A client on LongFast.
+pub fn router_config(index: usize) -> RouterConfig {
+    RouterConfig {
+        num: number(index),
         role: Role::Client,
         preset: Preset::LongFast,
         region: Region::Eu868,
         hop_limit: 3,
         channels: channels().into_iter().collect(),
         own_port: PORT,
-    };
-    Station::new(router, agent, node_seed, Instant::ZERO)
+        relaying: Relaying::default(),
+    }
 }
 
 /// The operator's root key.
@@ -94,13 +107,13 @@ pub fn line(count: usize, spacing: f64, loss_ppm: u32, seed: u64) -> World<Node>
 }
 
 /// The same with stations of the test's own.
-pub fn line_of(
+pub fn line_of<H: Host>(
     count: usize,
     spacing: f64,
     loss_ppm: u32,
     seed: u64,
-    make: impl Fn(usize) -> Node,
-) -> World<Node> {
+    make: impl Fn(usize) -> H,
+) -> World<H> {
     let mut radio = Radio::new(Preset::LongFast.modem(false), Region::Eu868);
     radio.shadowing_db = 0.0;
     let config = WorldConfig { preset: Preset::LongFast, region: Region::Eu868, loss_ppm, seed };
