@@ -27,6 +27,7 @@ use crate::{
     beacons::Beacons,
     governor::Governor,
     jobs::{CodedText, Fallback, Job, JobId, Jobs, TEXT_MAX},
+    near::{NEAR, Near},
     objects::Objects,
     outbox::Outbox,
     policy::{Destination, Form, MissionProfile, Priority},
@@ -281,6 +282,7 @@ pub struct Agent<'a, F: NorFlash> {
     /// Requests and reports whose answers are missed.
     pub(crate) reminders: Deque<(NodeNum, u32), REMINDERS>,
     pub(crate) events: Deque<AgentEvent, EVENTS>,
+    pub(crate) near: Vec<Near, NEAR>,
     /// When the agent started: it listens before it calls into the mesh.
     pub(crate) started: Instant,
     /// Open calls in a row that nobody offered to take; no further one goes out before that time.
@@ -327,6 +329,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             replies: Deque::new(),
             reminders: Deque::new(),
             events: Deque::new(),
+            near: Vec::new(),
             started: now,
             calls: (0, Instant::ZERO),
             refused_frames: 0,

@@ -63,10 +63,24 @@ impl<F: NorFlash> Agent<'_, F> {
         if !self.beacons.timer.poll(now, &mut self.rng) {
             return None;
         }
+        let beacon = self.beacon();
+        let hop_limit = if self.config.foundation_model { self.config.hop_limit } else { 0 };
+        self.seal(
+            &Frame::Beacon(beacon),
+            NodeNum::BROADCAST,
+            hop_limit,
+            false,
+            Gate::Bulk,
+            QueuePriority::Background,
+        )
+    }
+
+    /// What this node tells of itself.
+    pub(crate) fn beacon(&self) -> Beacon {
         let version = self.update.active_version();
         let object_tag = self.objects.manifest.tag;
         let object_progress = if object_tag == 0 { 0 } else { self.update.progress() };
-        let beacon = Beacon {
+        Beacon {
             device_class: self.config.device_class,
             flags: beacon_flags(self.config.foundation_model, self.config.mains_power, version.is_some()),
             load: self.promises.running().min(15) as u8,
@@ -77,16 +91,7 @@ impl<F: NorFlash> Agent<'_, F> {
             model_version: version.unwrap_or(0),
             object_tag,
             object_progress,
-        };
-        let hop_limit = if self.config.foundation_model { self.config.hop_limit } else { 0 };
-        self.seal(
-            &Frame::Beacon(beacon),
-            NodeNum::BROADCAST,
-            hop_limit,
-            false,
-            Gate::Bulk,
-            QueuePriority::Background,
-        )
+        }
     }
 
     pub(crate) fn handle_beacon(&mut self, now: Instant, incoming: &InFrame<'_>, beacon: &Beacon) {

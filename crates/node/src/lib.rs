@@ -14,6 +14,7 @@ mod executor;
 pub mod governor;
 pub mod hosted;
 pub mod jobs;
+pub mod near;
 mod objects;
 pub mod outbox;
 pub mod policy;

@@ -208,6 +208,14 @@ impl<F: NorFlash> Update<F> {
         self.receiver.is_none() && self.slots.active().is_some()
     }
 
+    /// Generations of the object that is served.
+    pub(crate) fn generations(&self) -> u8 {
+        self.slots
+            .active()
+            .and_then(|active| active.manifest.layout().ok())
+            .map_or(0, |layout| layout.generations())
+    }
+
     /// Pieces of a generation of the object that is served.
     pub(crate) fn pieces(&self, generation: u8) -> u16 {
         self.slots

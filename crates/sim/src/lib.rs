@@ -7,7 +7,9 @@
 //! [`ledger`] is a checker apart from the nodes: it decrypts what is on the air by itself and counts.
 #![forbid(unsafe_code)]
 
+pub mod bluetooth;
 pub mod classify;
+pub mod energy;
 pub mod explore;
 mod grid;
 pub mod host;
@@ -16,6 +18,7 @@ pub mod ledger;
 pub mod log;
 pub mod meshtasticator;
 pub mod messenger;
+pub mod motion;
 pub mod path_loss;
 pub mod radio;
 pub mod reception;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use compotastic_mesh::router::{Rebroadcast, Role, RouterConfig};
-use compotastic_sim::scenario::{self, Scenario};
+use compotastic_sim::scenario::{self, Body, Scenario};
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../scenarios")
@@ -18,11 +18,13 @@ fn ready_scenarios_are_read_and_their_worlds_can_be_drawn() {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder()).unwrap() {
         let path = entry.unwrap().path();
-        let scenario = Scenario::parse(&std::fs::read_to_string(&path).unwrap())
-            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        let scenario = Scenario::load(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert!(!scenario.description.is_empty(), "{} says what it is about", path.display());
         for seed in 1..4 {
-            let built = scenario::build(&scenario, seed).unwrap();
+            let built = scenario::build(&scenario, seed, None).unwrap();
             assert_eq!(built.names.len(), scenario.node_count());
         }
         names.push(scenario.name);
@@ -33,7 +35,7 @@ fn ready_scenarios_are_read_and_their_worlds_can_be_drawn() {
 #[test]
 fn a_small_one_delivers_and_counts() {
     let scenario = Scenario::parse(&text("two-huts.toml")).unwrap();
-    let report = scenario::run(&scenario, 1, |_| {}).unwrap();
+    let report = scenario::run(&scenario, 1, None, |_| {}).unwrap();
     assert_eq!(report.nodes, 3);
     assert!(report.messages > 5 && report.wanted > report.messages as u64);
     assert!(report.delivery.unwrap() > 0.9, "{report:?}");
@@ -48,7 +50,7 @@ fn a_small_one_delivers_and_counts() {
 #[test]
 fn the_same_seed_gives_the_same_events_on_one_thread_or_two() {
     let scenario = Scenario::parse(&text("two-huts.toml")).unwrap();
-    let hash = |seed| scenario::run(&scenario, seed, |_| {}).unwrap().event_log_sha256;
+    let hash = |seed| scenario::run(&scenario, seed, None, |_| {}).unwrap().event_log_sha256;
     let here = hash(7);
     let there = std::thread::scope(|scope| {
         let runs = [scope.spawn(|| hash(7)), scope.spawn(|| hash(8))];
@@ -61,7 +63,7 @@ fn the_same_seed_gives_the_same_events_on_one_thread_or_two() {
 #[test]
 fn loss_and_distance_cost_deliveries() {
     let mut scenario = Scenario::parse(&text("river.toml")).unwrap();
-    let delivery = |scenario: &Scenario| scenario::run(scenario, 2, |_| {}).unwrap().delivery.unwrap();
+    let delivery = |scenario: &Scenario| scenario::run(scenario, 2, None, |_| {}).unwrap().delivery.unwrap();
     let without = delivery(&scenario);
     scenario.set_loss(0.5);
     let with = delivery(&scenario);
@@ -83,7 +85,7 @@ fn chain(settings: &str) -> Scenario {
 }
 
 fn delivery(settings: &str) -> f64 {
-    scenario::run(&chain(settings), 1, |_| {}).unwrap().delivery.unwrap()
+    scenario::run(&chain(settings), 1, None, |_| {}).unwrap().delivery.unwrap()
 }
 
 #[test]
@@ -114,9 +116,12 @@ fn settings_of_nodes_and_fields_reach_their_routers() {
     let field = "[[field]]\ncount = 2\nwidth_m = 10.0\nheight_m = 10.0\nrole = \"router-late\"\n\
                  rebroadcast = \"core-portnums-only\"\nunknown_limit = 0\n";
     // The field stands behind the relay, before the receiver.
-    let built = scenario::build(&chain(&[named, field].concat()), 1).unwrap();
+    let built = scenario::build(&chain(&[named, field].concat()), 1, None).unwrap();
     assert_eq!(built.names, ["sender", "relay", "receiver", "node 4", "node 5"]);
-    let config = |id: usize| -> &RouterConfig { built.world.host(id).router().config() };
+    let config = |id: usize| -> &RouterConfig {
+        let Body::Stock(stock) = built.world.host(id) else { panic!("node {id} is no stock node") };
+        stock.router().config()
+    };
     let relay = config(1);
     assert_eq!((relay.role, relay.relaying.rebroadcast), (Role::ClientBase, Rebroadcast::LocalOnly));
     assert_eq!(
@@ -204,7 +209,7 @@ fn bad_scenarios_get_a_clear_error_with_the_line() {
     let many = "[[field]]\ncount = 15000\nwidth_m = 10.0\nheight_m = 10.0\n".repeat(2);
     assert!(Scenario::parse(&format!("{head}{many}")).unwrap_err().to_string().contains("30000"));
     let apart = format!("{head}[[field]]\ncount = 2\nwidth_m = 9e6\nheight_m = 9e6\nconnected = true\n");
-    let error = scenario::build(&Scenario::parse(&apart).unwrap(), 1).err().unwrap();
+    let error = scenario::build(&Scenario::parse(&apart).unwrap(), 1, None).err().unwrap();
     assert!(error.contains("smaller"), "{error}");
 }
 

@@ -1,7 +1,6 @@
 //! From a scenario to a world.
 
 use compotastic_mesh::{
-    crypto::Channel,
     lora::{Preset, Region},
     packet::NodeNum,
     rng::Rng,
@@ -9,23 +8,34 @@ use compotastic_mesh::{
     time::{Duration, Instant},
 };
 
-use super::{PathLossName, Scenario};
+use super::{
+    Body, NodeKind, PathLossName, Scenario, WalkSettings,
+    stage::{Action, Ours, Stage},
+};
 use crate::{
     World, WorldConfig,
+    bluetooth::Bluetooth,
+    energy::Battery,
     ledger::Ledger,
     messenger::{Messenger, Planned},
+    motion::Track,
     path_loss::{HataArea, PathLoss},
     radio::{End, Position, Radio, log_distance},
+    swarm::{Kit, NodeFlash, Post},
 };
+use compotastic_model::BaseEncoder;
 
 /// A scenario's world, with what a report has to know of it.
 pub struct ScenarioWorld {
     /// The world.
-    pub world: World<Messenger>,
+    pub world: World<Body>,
+    pub(super) stage: Stage,
     /// Where each node stands.
     pub positions: Vec<Position>,
     /// Names; drawn nodes are numbered.
     pub names: Vec<String>,
+    /// Stock nodes, at which people read messages.
+    pub stock: Vec<usize>,
     /// All messages, by index.
     pub messages: Vec<Message>,
     /// When the scenario ends.
@@ -52,7 +62,8 @@ fn radio_of(scenario: &Scenario, preset: Preset, region: Region) -> Radio {
     let number = |value: &Option<toml::Spanned<f64>>, default: f64| {
         value.as_ref().map_or(default, |value| *value.get_ref())
     };
-    radio.path_loss = match settings.path_loss {
+    let usual = if settings.terrain.is_some() { PathLossName::FreeSpace } else { PathLossName::LogDistance };
+    radio.path_loss = match settings.path_loss.unwrap_or(usual) {
         PathLossName::LogDistance => log_distance(radio.frequency_hz, number(&settings.exponent, 3.4)),
         PathLossName::FreeSpace => PathLoss::FreeSpace,
         PathLossName::HataSmallCity => PathLoss::Hata(HataArea::SmallCity),
@@ -74,6 +85,7 @@ fn radio_of(scenario: &Scenario, preset: Preset, region: Region) -> Radio {
 
 struct Place {
     name: String,
+    kind: NodeKind,
     position: Position,
     role: Role,
     relaying: Relaying,
@@ -92,6 +104,7 @@ fn places(scenario: &Scenario, radio: &Radio, draws: &mut Rng) -> Result<Vec<Pla
         .iter()
         .map(|node| Place {
             name: node.name.get_ref().clone(),
+            kind: node.kind,
             position: Position { x_m: *node.x_m.get_ref(), y_m: *node.y_m.get_ref() },
             role: node.role,
             relaying: relaying(node.rebroadcast, node.unknown_limit.as_ref()),
@@ -129,7 +142,7 @@ fn places(scenario: &Scenario, radio: &Radio, draws: &mut Rng) -> Result<Vec<Pla
             }
             let name = format!("node {number}");
             let relaying = relaying(field.rebroadcast, field.unknown_limit.as_ref());
-            places.push(Place { name, position, role: field.role, relaying, end: usual });
+            places.push(Place { name, kind: field.kind, position, role: field.role, relaying, end: usual });
         }
     }
     Ok(places)
@@ -140,7 +153,14 @@ fn exponential_s(draws: &mut Rng, mean_s: f64) -> f64 {
     -libm::log(unit) * mean_s
 }
 
-fn plan(scenario: &Scenario, names: &[String], end: Instant, draws: &Rng) -> Vec<(Message, Planned)> {
+/// Messages of people, who have stock nodes.
+fn plan(
+    scenario: &Scenario,
+    names: &[String],
+    stock: &[usize],
+    end: Instant,
+    draws: &Rng,
+) -> Vec<(Message, Planned)> {
     let mut all = Vec::new();
     let index_of = |name: &str| names.iter().position(|other| other == name);
     for (number, settings) in scenario.messages.iter().enumerate() {
@@ -152,14 +172,16 @@ fn plan(scenario: &Scenario, names: &[String], end: Instant, draws: &Rng) -> Vec
             if at >= end {
                 break;
             }
-            let nodes = names.len() as u32;
-            let from = index_of(settings.from.get_ref()).unwrap_or_else(|| draws.below(nodes) as usize);
+            let nodes = stock.len() as u32;
+            let mut any = |but: Option<usize>| {
+                let drawn = draws.below(nodes - u32::from(but.is_some())) as usize;
+                let skipped = but.and_then(|but| stock.iter().position(|id| *id == but));
+                stock[drawn + usize::from(skipped.is_some_and(|skipped| drawn >= skipped))]
+            };
+            let from = index_of(settings.from.get_ref()).unwrap_or_else(|| any(None));
             let to = match settings.to.get_ref().as_str() {
                 "everybody" => None,
-                "any" => {
-                    let drawn = draws.below(nodes - 1) as usize;
-                    Some(drawn + usize::from(drawn >= from))
-                }
+                "any" => Some(any(Some(from))),
                 name => index_of(name),
             };
             if to == Some(from) {
@@ -180,26 +202,42 @@ fn plan(scenario: &Scenario, names: &[String], end: Instant, draws: &Rng) -> Vec
     all
 }
 
-/// Draws a scenario's world from a seed.
-pub fn build(scenario: &Scenario, seed: u64) -> Result<ScenarioWorld, String> {
+/// Draws a scenario's world from a seed. Nodes of ours hold `base`, the base encoder; without it no bundle can be installed.
+pub fn build(
+    scenario: &Scenario,
+    seed: u64,
+    base: Option<BaseEncoder<'static>>,
+) -> Result<ScenarioWorld, String> {
     let preset: Preset = scenario.preset.get_ref().parse().map_err(|_| "preset".to_string())?;
     let region: Region = scenario.region.get_ref().parse().map_err(|_| "region".to_string())?;
     let radio = radio_of(scenario, preset, region);
     let draws = Rng::from_seed(seed);
     let mut places = places(scenario, &radio, &mut draws.child(0x706c_6163))?;
     let names: Vec<String> = places.iter().map(|place| place.name.clone()).collect();
-    let number = |id: usize| NodeNum(0x0b00_0001 + id as u32);
+    let kinds: Vec<NodeKind> = places.iter().map(|place| place.kind).collect();
+    let number = |id: usize| {
+        let head = match kinds[id] {
+            NodeKind::Stock => 0x0b00_0001,
+            NodeKind::Edge => 0x0e00_0001,
+            NodeKind::Field | NodeKind::Hosted => 0x0f00_0001,
+        };
+        NodeNum(head + id as u32)
+    };
     for (node, place) in scenario.node.iter().zip(&mut places) {
         let of_name = |name: &str| names.iter().position(|other| other == name);
         let named = node.favourites.iter().filter_map(|name| of_name(name.get_ref()));
         place.relaying.favourites = named.map(number).collect();
     }
     let end = Instant::ZERO + Duration::from_micros((scenario.hours.get_ref() * 3.6e9) as u64);
-    let planned = plan(scenario, &names, end, &draws.child(0x6d65_7373));
-    let primary = Channel::new(preset.display_name(), &[1]).ok_or("the default key is refused")?;
-    let channels = vec![primary];
+    let stock: Vec<usize> = (0..kinds.len()).filter(|id| kinds[*id] == NodeKind::Stock).collect();
+    let planned = plan(scenario, &names, &stock, end, &draws.child(0x6d65_7373));
     let numbers: Vec<NodeNum> = (0..places.len()).map(number).collect();
-    let ledger = Ledger::new(channels.clone(), numbers.clone(), Duration::from_secs(600));
+    let kit = Kit::new(preset, region, base, draws.child(0x6b69_7400).next_u64());
+    let channels = kit.channels();
+    let primary = channels.first().ok_or("the default key is refused")?.clone();
+    let ours = kinds.iter().any(|kind| kind.is_ours());
+    let known = if ours { channels } else { vec![primary.clone()] };
+    let ledger = Ledger::new(known, numbers.clone(), Duration::from_secs(600));
     let loss_ppm = (scenario.loss.get_ref() * 1e6).round() as u32;
     let best = places.iter().fold(radio.end(), |best, place| End {
         height_m: best.height_m.max(place.end.height_m),
@@ -207,27 +245,134 @@ pub fn build(scenario: &Scenario, seed: u64) -> Result<ScenarioWorld, String> {
     });
     let mut world = World::new(WorldConfig { preset, region, loss_ppm, seed }, radio, ledger);
     world.expect_antenna(best);
+    if let Some(terrain) = &scenario.terrain {
+        world.set_terrain(terrain.clone());
+    }
     let seeds = draws.child(0x6e6f_6465);
     let mut plans: Vec<Vec<Planned>> = places.iter().map(|_| Vec::new()).collect();
     for (index, (message, planned)) in planned.iter().enumerate() {
         let to = message.to.map_or(NodeNum::BROADCAST, number);
         plans[message.from].push(Planned { message: index as u32, to, ..*planned });
     }
-    let positions = places.iter().map(|place| place.position).collect();
+    let positions: Vec<Position> = places.iter().map(|place| place.position).collect();
+    let mut stage =
+        stage(scenario, &kinds, &names, &positions, &numbers, &kit, end, &draws.child(0x7374_6167));
     for ((id, place), plan) in places.into_iter().enumerate().zip(plans) {
-        let config = RouterConfig {
-            num: numbers[id],
-            role: place.role,
-            preset,
-            region,
-            hop_limit: 3,
-            channels: channels.iter().cloned().collect(),
-            own_port: compotastic_wire::PORT,
-            relaying: place.relaying,
+        let body = if place.kind.is_ours() {
+            if let Some(ours) = stage.ours.get_mut(&id) {
+                ours.post.role = place.role;
+            }
+            stage.boot(id, Instant::ZERO).ok_or("blank flash does not boot")?
+        } else {
+            let config = RouterConfig {
+                num: numbers[id],
+                role: place.role,
+                preset,
+                region,
+                hop_limit: 3,
+                channels: [primary.clone()].into_iter().collect(),
+                own_port: compotastic_wire::PORT,
+                relaying: place.relaying,
+            };
+            Body::Stock(Box::new(Messenger::new(config, plan, seeds.child(id as u64).next_u64())))
         };
-        let node = Messenger::new(config, plan, seeds.child(id as u64).next_u64());
-        world.add_with(node, place.position, place.end);
+        world.add_with(body, place.position, place.end);
     }
     let messages = planned.into_iter().map(|(message, _)| message).collect();
-    Ok(ScenarioWorld { world, positions, names, messages, end })
+    Ok(ScenarioWorld { world, stage, positions, names, stock, messages, end })
+}
+
+/// All that happens beside the radio.
+#[allow(clippy::too_many_arguments, reason = "called once, by the function above")]
+fn stage(
+    scenario: &Scenario,
+    kinds: &[NodeKind],
+    names: &[String],
+    positions: &[Position],
+    numbers: &[NodeNum],
+    kit: &Kit,
+    end: Instant,
+    draws: &Rng,
+) -> Stage {
+    let mut stage = Stage::new(draws.child(1));
+    stage.start_hour = *scenario.start_hour.get_ref();
+    stage.bluetooth = scenario.bluetooth.clone().map(|settings| Bluetooth::new(settings, draws.child(2)));
+    let post = kinds.iter().position(|kind| *kind == NodeKind::Edge);
+    let mut kit = kit.clone();
+    kit.command_post = post.map(|id| numbers[id]);
+    stage.bundles = kit.bundles();
+    stage.kit = Some(kit);
+    for id in (0..kinds.len()).filter(|id| kinds[*id].is_ours()) {
+        let post =
+            Post { num: numbers[id], role: Role::Client, edge: kinds[id] == NodeKind::Edge, base: true };
+        let hosted = kinds[id] == NodeKind::Hosted;
+        stage.ours.insert(id, Ours { post, hosted, flash: NodeFlash::default(), boots: 0 });
+    }
+    let index_of = |name: &str| names.iter().position(|other| other == name);
+    let walk = |walk: &WalkSettings, id: usize| {
+        let mut rng = draws.child(3).child(id as u64);
+        let (radius_m, speed) = (*walk.radius_m.get_ref(), *walk.speed_m_s.get_ref());
+        Track::walk(positions[id], radius_m, speed, *walk.rest_s.get_ref(), end, &mut rng)
+    };
+    for (id, node) in scenario.node.iter().enumerate() {
+        let track = if let Some(points) = &node.track {
+            let point = |[at_s, x_m, y_m]: &[f64; 3]| {
+                (
+                    Instant::ZERO + Duration::from_micros((at_s * 1e6) as u64),
+                    Position { x_m: *x_m, y_m: *y_m },
+                )
+            };
+            Track::new(points.get_ref().iter().map(point).collect())
+        } else if let Some(settings) = &node.walk {
+            Some(walk(settings, id))
+        } else if let Some(visits) = &node.visits {
+            let stops: Vec<Position> = visits
+                .nodes
+                .get_ref()
+                .iter()
+                .filter_map(|name| index_of(name.get_ref()).map(|id| positions[id]))
+                .collect();
+            let (speed, stay) = (*visits.speed_m_s.get_ref(), *visits.stay_s.get_ref());
+            Some(Track::visits(positions[id], &stops, speed, stay, end))
+        } else {
+            node.track_read.clone()
+        };
+        stage.tracks.extend(track.map(|track| (id, track)));
+        stage.batteries.extend(node.battery.as_ref().map(|battery| (id, Battery::new(*battery.get_ref()))));
+    }
+    let mut id = scenario.node.len();
+    for field in &scenario.field {
+        let field = field.get_ref();
+        for _ in 0..*field.count.get_ref() {
+            stage.tracks.extend(field.walk.as_ref().map(|settings| (id, walk(settings, id))));
+            stage
+                .batteries
+                .extend(field.battery.as_ref().map(|battery| (id, Battery::new(*battery.get_ref()))));
+            id += 1;
+        }
+    }
+    let reporters: Vec<usize> =
+        (0..kinds.len()).filter(|id| matches!(kinds[*id], NodeKind::Field | NodeKind::Hosted)).collect();
+    for (number, settings) in scenario.reports.iter().enumerate() {
+        let mut draws = draws.child(4).child(number as u64);
+        let mut at = Instant::ZERO;
+        loop {
+            let gap_s = exponential_s(&mut draws, *settings.every_s.get_ref());
+            at = at + Duration::from_micros((gap_s * 1e6) as u64);
+            if at >= end {
+                break;
+            }
+            let drawn = reporters[draws.below(reporters.len() as u32) as usize];
+            let node = index_of(settings.from.get_ref()).unwrap_or(drawn);
+            stage.plan(at, Action::Report { node, sentence: draws.below(6) as u8 });
+        }
+    }
+    for update in &scenario.updates {
+        let at = Instant::ZERO + Duration::from_micros((update.at_s.get_ref() * 1e6) as u64);
+        if let Some(node) = index_of(update.from.get_ref()) {
+            stage.plan(at, Action::Publish { node, version: *update.version.get_ref() as u16 });
+        }
+    }
+    stage.begin();
+    stage
 }

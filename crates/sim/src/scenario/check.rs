@@ -8,7 +8,8 @@ use compotastic_mesh::{
 };
 use toml::Spanned;
 
-use super::{NODES_MAX, Scenario};
+use super::{NODES_MAX, NodeKind, NodeSettings, Scenario, WalkSettings};
+use crate::{energy::BatterySettings, motion::POINTS_MAX};
 
 /// Names that mean more than one node.
 pub(super) const RESERVED: [&str; 2] = ["any", "everybody"];
@@ -34,7 +35,7 @@ impl fmt::Display for ScenarioError {
 
 impl std::error::Error for ScenarioError {}
 
-fn line_of(text: &str, span: &Range<usize>) -> usize {
+pub(super) fn line_of(text: &str, span: &Range<usize>) -> usize {
     text.as_bytes().iter().take(span.start).filter(|byte| **byte == b'\n').count() + 1
 }
 
@@ -85,6 +86,104 @@ impl Checker<'_> {
     }
 }
 
+impl Checker<'_> {
+    fn walk(&self, walk: Option<&WalkSettings>) -> Result<(), ScenarioError> {
+        let Some(walk) = walk else { return Ok(()) };
+        self.within("radius_m", &walk.radius_m, 1.0..FAR_M)?;
+        self.within("speed_m_s", &walk.speed_m_s, 0.01..500.0)?;
+        self.within("rest_s", &walk.rest_s, 0.0..1e7)
+    }
+
+    fn battery(&self, battery: Option<&Spanned<BatterySettings>>) -> Result<(), ScenarioError> {
+        let Some(battery) = battery else { return Ok(()) };
+        let values = battery.get_ref();
+        for (name, value, range) in [
+            ("capacity_mwh", values.capacity_mwh, 1.0..1e9),
+            ("charge", values.charge, 0.0..1.0),
+            ("tx_mw", values.tx_mw, 0.0..1e5),
+            ("listen_mw", values.listen_mw, 0.0..1e5),
+            ("sleep_mw", values.sleep_mw, 0.0..1e5),
+            ("compute_mw", values.compute_mw, 0.0..1e5),
+            ("solar_peak_mw", values.solar_peak_mw, 0.0..1e6),
+            ("clouds", values.clouds, 0.0..1.0),
+        ] {
+            if !(value >= range.start && value <= range.end) {
+                let what = format!("{name} = {value} is not between {} and {}", range.start, range.end);
+                return Err(self.refuse(battery, what));
+            }
+        }
+        Ok(())
+    }
+
+    /// How a node moves, and its battery.
+    fn moves(&self, node: &NodeSettings, names: &HashMap<&str, ()>) -> Result<(), ScenarioError> {
+        let ways = [node.track.is_some(), node.gpx.is_some(), node.walk.is_some(), node.visits.is_some()];
+        if ways.iter().filter(|way| **way).count() > 1 {
+            let what =
+                format!("node \"{}\" has more than one of track, gpx, walk and visits", node.name.get_ref());
+            return Err(self.refuse(&node.name, what));
+        }
+        if let Some(track) = &node.track {
+            let points = track.get_ref();
+            let finite = points.iter().all(|[at_s, x_m, y_m]| {
+                (0.0..1e9).contains(at_s) && x_m.abs() <= FAR_M && y_m.abs() <= FAR_M
+            });
+            let rises = points.windows(2).all(|pair| pair[0][0] <= pair[1][0]);
+            if points.is_empty() || points.len() > POINTS_MAX || !finite || !rises {
+                let what = format!(
+                    "track: waypoints are [seconds, x_m, y_m], their times rise, and there are 1 to {POINTS_MAX}"
+                );
+                return Err(self.refuse(track, what));
+            }
+        }
+        self.walk(node.walk.as_ref())?;
+        if let Some(visits) = &node.visits {
+            if visits.nodes.get_ref().is_empty() {
+                return Err(self.refuse(&visits.nodes, "visits: no node is named".to_string()));
+            }
+            for name in visits.nodes.get_ref() {
+                if !names.contains_key(name.get_ref().as_str()) {
+                    return Err(
+                        self.refuse(name, format!("visits: \"{}\" names no [[node]]", name.get_ref()))
+                    );
+                }
+            }
+            self.within("speed_m_s", &visits.speed_m_s, 0.01..500.0)?;
+            self.within("stay_s", &visits.stay_s, 0.0..1e7)?;
+        }
+        self.battery(node.battery.as_ref())
+    }
+
+    /// Reports and bundles of nodes of ours.
+    fn swarm(&self, scenario: &Scenario) -> Result<(), ScenarioError> {
+        let named = |name: &str| scenario.node.iter().find(|node| node.name.get_ref() == name);
+        let reports = |kind: NodeKind| matches!(kind, NodeKind::Field | NodeKind::Hosted);
+        let anybody = scenario.node.iter().any(|node| reports(node.kind))
+            || scenario.field.iter().any(|field| reports(field.get_ref().kind));
+        for report in &scenario.reports {
+            let name = report.from.get_ref().as_str();
+            let known = named(name).is_some_and(|node| reports(node.kind));
+            if !(anybody && (known || name == "any")) {
+                let what = format!("from = \"{name}\" names no [[node]] of kind field or hosted");
+                return Err(self.refuse(&report.from, what));
+            }
+            self.within("every_s", &report.every_s, 1.0..1e9)?;
+        }
+        let mut newest = 0;
+        for update in &scenario.updates {
+            let name = update.from.get_ref().as_str();
+            if named(name).is_none_or(|node| node.kind != NodeKind::Edge) {
+                let what = format!("from = \"{name}\" names no [[node]] of kind edge");
+                return Err(self.refuse(&update.from, what));
+            }
+            self.within("at_s", &update.at_s, 0.0..1e9)?;
+            self.whole("version", &update.version, newest + 1..60_000)?;
+            newest = *update.version.get_ref();
+        }
+        Ok(())
+    }
+}
+
 pub(super) fn check(scenario: &Scenario, text: &str) -> Result<(), ScenarioError> {
     let checker = Checker { text };
     let preset = &scenario.preset;
@@ -101,6 +200,17 @@ pub(super) fn check(scenario: &Scenario, text: &str) -> Result<(), ScenarioError
     }
     checker.within("hours", &scenario.hours, 0.001..HOURS_MAX)?;
     checker.within("loss", &scenario.loss, 0.0..1.0)?;
+    checker.within("start_hour", &scenario.start_hour, 0.0..24.0)?;
+    if let Some(origin) = &scenario.origin {
+        checker.within("latitude", &origin.latitude, -89.0..89.0)?;
+        checker.within("longitude", &origin.longitude, -180.0..180.0)?;
+    }
+    if let Some(bluetooth) = &scenario.bluetooth {
+        checker.within("range_m", &bluetooth.range_m, 1.0..1000.0)?;
+        checker.within("bytes_per_s", &bluetooth.bytes_per_s, 1.0..1e6)?;
+        checker.within("loss", &bluetooth.loss, 0.0..0.99)?;
+        checker.within("connect_s", &bluetooth.connect_s, 0.0..600.0)?;
+    }
     let radio = &scenario.radio;
     checker.perhaps("exponent", radio.exponent.as_ref(), 2.0..6.0)?;
     checker.perhaps("shadowing_db", radio.shadowing_db.as_ref(), 0.0..20.0)?;
@@ -124,6 +234,7 @@ pub(super) fn check(scenario: &Scenario, text: &str) -> Result<(), ScenarioError
         checker.limit(node.unknown_limit.as_ref())?;
     }
     for node in &scenario.node {
+        checker.moves(node, &names)?;
         for (index, favourite) in node.favourites.iter().enumerate() {
             let name = favourite.get_ref().as_str();
             if !names.contains_key(name) {
@@ -145,6 +256,8 @@ pub(super) fn check(scenario: &Scenario, text: &str) -> Result<(), ScenarioError
         checker.within("width_m", &field.width_m, 1.0..FAR_M)?;
         checker.within("height_m", &field.height_m, 1.0..FAR_M)?;
         checker.limit(field.unknown_limit.as_ref())?;
+        checker.walk(field.walk.as_ref())?;
+        checker.battery(field.battery.as_ref())?;
         nodes += *field.count.get_ref() as usize;
         if nodes > NODES_MAX {
             return Err(
@@ -162,16 +275,31 @@ pub(super) fn check(scenario: &Scenario, text: &str) -> Result<(), ScenarioError
         for (key, value) in [("from", &message.from), ("to", &message.to)] {
             let name = value.get_ref().as_str();
             let everybody = name == "everybody" && key == "to";
-            if !everybody && name != "any" && !names.contains_key(name) {
-                return Err(checker.refuse(value, format!("{key} = \"{name}\" names no [[node]]")));
+            if everybody || name == "any" {
+                continue;
+            }
+            match scenario.node.iter().find(|node| node.name.get_ref() == name) {
+                None => return Err(checker.refuse(value, format!("{key} = \"{name}\" names no [[node]]"))),
+                Some(node) if node.kind.is_ours() => {
+                    let what = format!(
+                        "{key} = \"{name}\" is a node of ours; people have stock nodes, ours have [[reports]]"
+                    );
+                    return Err(checker.refuse(value, what));
+                }
+                Some(_) => {}
             }
         }
-        if nodes < 2 && message.to.get_ref() != "everybody" {
-            return Err(checker.refuse(&message.to, "a message to one node needs two nodes".to_string()));
+        let of_drawn =
+            scenario.field.iter().map(|field| field.get_ref()).filter(|field| !field.kind.is_ours());
+        let stock = scenario.node.iter().filter(|node| !node.kind.is_ours()).count()
+            + of_drawn.map(|field| *field.count.get_ref() as usize).sum::<usize>();
+        if stock < 2 && message.to.get_ref() != "everybody" || stock == 0 {
+            let what = "messages are those of people with stock nodes, and there are not enough of them";
+            return Err(checker.refuse(&message.to, what.to_string()));
         }
         checker.within("every_s", &message.every_s, 1.0..1e9)?;
         checker.whole("length", &message.length, 1..200)?;
         checker.whole("hop_limit", &message.hop_limit, 0..7)?;
     }
-    Ok(())
+    checker.swarm(scenario)
 }

@@ -29,17 +29,27 @@
 //!
 //! Unknown keys, numbers that make no sense and names that nobody bears are refused with the line.
 
+mod body;
 mod build;
 mod check;
+mod load;
+mod overlay;
 mod report;
+mod stage;
+
+use std::sync::Arc;
 
 use compotastic_mesh::router::{Rebroadcast, Role};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use toml::Spanned;
 
+use crate::{bluetooth::BluetoothSettings, energy::BatterySettings, motion::Track, terrain::Terrain};
+
+pub use body::Body;
 pub use build::{ScenarioWorld, build};
 pub use check::ScenarioError;
 pub use report::{Report, run};
+pub use stage::{EnergyReport, SwarmReport, UpdateReport};
 
 /// Most nodes of a scenario.
 pub const NODES_MAX: usize = 20_000;
@@ -59,9 +69,18 @@ pub struct Scenario {
     pub region: Spanned<String>,
     /// Simulated time, hours.
     pub hours: Spanned<f64>,
+    /// Scenario that this one extends: what is said here wins, and lists go on.
+    pub extends: Option<Spanned<String>>,
+    /// Hour of the day at which it begins; the sun needs it.
+    #[serde(default = "morning")]
+    pub start_hour: Spanned<f64>,
     /// Loss per transmission and receiver on top of the radio, 0..1.
     #[serde(default = "zero")]
     pub loss: Spanned<f64>,
+    /// What is at 0, 0; GPX tracks need it.
+    pub origin: Option<OriginSettings>,
+    /// Bluetooth between nodes of ours that are near each other.
+    pub bluetooth: Option<BluetoothSettings>,
     /// The air.
     #[serde(default)]
     pub radio: RadioSettings,
@@ -74,6 +93,94 @@ pub struct Scenario {
     /// Messages of people.
     #[serde(default)]
     pub messages: Vec<MessageSettings>,
+    /// Reports that come up at nodes of ours.
+    #[serde(default)]
+    pub reports: Vec<ReportSettings>,
+    /// Bundles that edge nodes publish.
+    #[serde(default)]
+    pub updates: Vec<UpdateSettings>,
+    /// The ground, once it has been read.
+    #[serde(skip)]
+    pub terrain: Option<Arc<Terrain>>,
+}
+
+/// The place at 0, 0.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OriginSettings {
+    /// Latitude, degrees.
+    pub latitude: Spanned<f64>,
+    /// Longitude, degrees.
+    pub longitude: Spanned<f64>,
+}
+
+/// What stands at a place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeKind {
+    /// A stock node with a person.
+    #[default]
+    Stock,
+    /// One of ours on a bare radio.
+    Field,
+    /// One of ours behind a stock radio.
+    Hosted,
+    /// One of ours that runs a foundation model.
+    Edge,
+}
+
+impl NodeKind {
+    /// One of ours.
+    pub const fn is_ours(self) -> bool {
+        !matches!(self, Self::Stock)
+    }
+}
+
+/// A random walk about the place where the node begins.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WalkSettings {
+    /// How far, m.
+    pub radius_m: Spanned<f64>,
+    /// Speed, m/s.
+    pub speed_m_s: Spanned<f64>,
+    /// Mean rest between two ways, s.
+    #[serde(default = "zero")]
+    pub rest_s: Spanned<f64>,
+}
+
+/// A round from node to node.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VisitSettings {
+    /// Names of the nodes, in turn.
+    pub nodes: Spanned<Vec<Spanned<String>>>,
+    /// Speed, m/s.
+    pub speed_m_s: Spanned<f64>,
+    /// Stay at each, s.
+    pub stay_s: Spanned<f64>,
+}
+
+/// Reports that come again and again.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReportSettings {
+    /// A name, or "any" for a field node drawn each time.
+    pub from: Spanned<String>,
+    /// Mean gap, s; gaps are exponential.
+    pub every_s: Spanned<f64>,
+}
+
+/// A bundle that is published.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateSettings {
+    /// Name of an edge node.
+    pub from: Spanned<String>,
+    /// When, s.
+    pub at_s: Spanned<f64>,
+    /// Version, rising.
+    pub version: Spanned<i64>,
 }
 
 /// Models of path loss by name.
@@ -106,8 +213,9 @@ pub enum PathLossName {
 #[serde(deny_unknown_fields)]
 pub struct RadioSettings {
     /// Model of path loss.
-    #[serde(default)]
-    pub path_loss: PathLossName,
+    pub path_loss: Option<PathLossName>,
+    /// File of a height raster (ESRI ASCII grid) whose diffraction is added; without a model of path loss, to free space.
+    pub terrain: Option<Spanned<String>>,
     /// Exponent of the log-distance model, 2 to 6.
     pub exponent: Option<Spanned<f64>>,
     /// Standard deviation of the shadowing that is fixed per link, dB.
@@ -147,6 +255,22 @@ pub struct NodeSettings {
     pub antenna_height_m: Option<Spanned<f64>>,
     /// Antenna gain, dBi.
     pub antenna_gain_dbi: Option<Spanned<f64>>,
+    /// What stands here.
+    #[serde(default)]
+    pub kind: NodeKind,
+    /// Waypoints: time in s, east and north in m.
+    pub track: Option<Spanned<Vec<[f64; 3]>>>,
+    /// File with a GPX track.
+    pub gpx: Option<Spanned<String>>,
+    /// A random walk.
+    pub walk: Option<WalkSettings>,
+    /// A round from node to node.
+    pub visits: Option<VisitSettings>,
+    /// Battery; without one it has power for ever.
+    pub battery: Option<Spanned<BatterySettings>>,
+    /// The GPX track, once it has been read.
+    #[serde(skip)]
+    pub track_read: Option<Track>,
 }
 
 /// Nodes drawn in a rectangle.
@@ -176,6 +300,13 @@ pub struct FieldSettings {
     /// Each is placed where it hears an earlier node.
     #[serde(default)]
     pub connected: bool,
+    /// What stands there.
+    #[serde(default)]
+    pub kind: NodeKind,
+    /// A random walk.
+    pub walk: Option<WalkSettings>,
+    /// Battery; without one they have power for ever.
+    pub battery: Option<Spanned<BatterySettings>>,
 }
 
 /// Messages that come again and again.
@@ -210,6 +341,10 @@ fn rebroadcast<'de, D: Deserializer<'de>>(from: D) -> Result<Rebroadcast, D::Err
     name.parse().map_err(|_| D::Error::custom(format!("rebroadcast = \"{name}\" is none of {all}")))
 }
 
+fn morning() -> Spanned<f64> {
+    Spanned::new(0..0, 8.0)
+}
+
 fn zero() -> Spanned<f64> {
     Spanned::new(0..0, 0.0)
 }
@@ -219,11 +354,22 @@ fn three() -> Spanned<i64> {
 }
 
 impl Scenario {
-    /// Reads a scenario and checks all of it.
+    /// Reads a scenario that names no files, and checks all of it.
     pub fn parse(text: &str) -> Result<Self, ScenarioError> {
-        let scenario: Self = toml::from_str(text).map_err(|error| ScenarioError::syntax(text, &error))?;
+        let scenario = Self::read(text)?;
+        let files = [&scenario.extends, &scenario.radio.terrain];
+        let tracks = scenario.node.iter().map(|node| &node.gpx);
+        if let Some(file) = files.into_iter().chain(tracks).flatten().next() {
+            let what =
+                format!("\"{}\" is a file; this scenario has to be read from a file too", file.get_ref());
+            return Err(ScenarioError { line: check::line_of(text, &file.span()), what });
+        }
         check::check(&scenario, text)?;
         Ok(scenario)
+    }
+
+    fn read(text: &str) -> Result<Self, ScenarioError> {
+        toml::from_str(text).map_err(|error| ScenarioError::syntax(text, &error))
     }
 
     /// Another loss, 0..1, instead of the file's.

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use compotastic_mesh::time::{Duration, Instant};
+use compotastic_model::BaseEncoder;
 use serde::Serialize;
 
-use super::{Scenario, build::build};
+use super::{EnergyReport, Scenario, SwarmReport, build::build};
 use crate::{ledger::Traffic, messenger::Note};
 
 /// One run of a scenario. Shares are fractions 0..1.
@@ -53,6 +54,12 @@ pub struct Report {
     pub max_duty_cycle_pct: f64,
     /// Own packets sent above their gate.
     pub originations_over_gate: u64,
+    /// Jobs, reports and bundles of nodes of ours, where there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub swarm: Option<SwarmReport>,
+    /// Batteries, where there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy: Option<EnergyReport>,
     /// SHA-256 of the event log.
     pub event_log_sha256: String,
 }
@@ -68,12 +75,17 @@ fn percentile(sorted: &[f64], share: f64) -> Option<f64> {
 }
 
 /// Runs a scenario under a seed. `progress` is told the share that is done.
-pub fn run(scenario: &Scenario, seed: u64, mut progress: impl FnMut(f64)) -> Result<Report, String> {
-    let mut built = build(scenario, seed)?;
+pub fn run(
+    scenario: &Scenario,
+    seed: u64,
+    base: Option<BaseEncoder<'static>>,
+    mut progress: impl FnMut(f64),
+) -> Result<Report, String> {
+    let mut built = build(scenario, seed, base)?;
     let end = built.end + GRACE;
     for step in 1..=100u64 {
         let until = Instant::from_micros(end.as_micros() / 100 * step);
-        built.world.run_until(if step == 100 { end } else { until }, |_, _| {});
+        built.stage.run_until(&mut built.world, if step == 100 { end } else { until });
         progress(step as f64 / 100.0);
     }
     let nodes = built.positions.len();
@@ -84,7 +96,8 @@ pub fn run(scenario: &Scenario, seed: u64, mut progress: impl FnMut(f64)) -> Res
         (1..=BINS).map(|bin| (farthest_m * bin as f64 / BINS as f64, 0, 0)).collect();
     let mut wanted = 0;
     for message in &built.messages {
-        for to in (0..nodes).filter(|to| *to != message.from && message.to.is_none_or(|only| only == *to)) {
+        let wanted_by = |to: &usize| *to != message.from && message.to.is_none_or(|only| only == *to);
+        for to in built.stock.iter().copied().filter(wanted_by) {
             wanted += 1;
             by_distance[bin_of(distance_m(message.from, to))].1 += 1;
         }
@@ -94,7 +107,7 @@ pub fn run(scenario: &Scenario, seed: u64, mut progress: impl FnMut(f64)) -> Res
     let mut latencies = Vec::new();
     let mut hops_seen: Vec<u64> = Vec::new();
     for id in 0..nodes {
-        for note in &built.world.host(id).notes {
+        for note in built.world.host(id).notes() {
             match *note {
                 Note::Received { message, at, hops } => {
                     let message = &built.messages[message as usize];
@@ -146,6 +159,8 @@ pub fn run(scenario: &Scenario, seed: u64, mut progress: impl FnMut(f64)) -> Res
         max_channel_utilization_pct: ledger.max_channel_utilization_pct(),
         max_duty_cycle_pct: ledger.max_duty_cycle_pct(),
         originations_over_gate: ledger.originations_over_gate(),
+        swarm: built.stage.swarm_report(),
+        energy: built.stage.energy_report(),
         event_log_sha256,
     })
 }

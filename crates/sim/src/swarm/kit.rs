@@ -10,9 +10,17 @@ use compotastic_mesh::{
     time::{Duration, Instant},
 };
 use compotastic_model::BaseEncoder;
-use compotastic_node::{Agent, AgentConfig, Station, policy::MissionProfile, state::StateLog};
+use compotastic_node::{
+    Agent, AgentConfig, Station,
+    hosted::{HostedConfig, HostedStation},
+    policy::MissionProfile,
+    state::StateLog,
+    station::SWARM_CHANNEL,
+};
 use compotastic_wire::{KeyRing, PORT, SwarmKey};
 use ed25519_dalek::SigningKey;
+
+use crate::hosted::{HostedNode, RadioHabits, StockRadio};
 
 use super::{
     Bundles, Flash, NodeFlash,
@@ -21,6 +29,8 @@ use super::{
 
 /// One of our own nodes.
 pub type Native = Station<'static, Flash>;
+/// One of them behind a stock radio.
+pub type Hosted = HostedNode<'static, Flash>;
 
 /// What one node is.
 #[derive(Clone, Copy, Debug)]
@@ -107,6 +117,36 @@ impl Kit {
 
     /// Boots a node from its flash; `boots` counts its starts. `None` when that cannot be read or written.
     pub fn boot(&self, post: &Post, flash: &NodeFlash, now: Instant, boots: u32) -> Option<Native> {
+        let seed = self.seed_of(post, boots);
+        Some(Station::new(self.router(post), self.agent(post, flash, now, seed)?, seed, now))
+    }
+
+    /// The same for a node behind a stock radio, which starts with it.
+    pub fn boot_hosted(&self, post: &Post, flash: &NodeFlash, now: Instant, boots: u32) -> Option<Hosted> {
+        let seed = self.seed_of(post, boots);
+        let config = HostedConfig {
+            preset: self.preset,
+            region: self.region,
+            own_port: PORT,
+            channel: SWARM_CHANNEL,
+            channel_unicasts: false,
+        };
+        let station = HostedStation::new(config, self.agent(post, flash, now, seed)?);
+        let radio = StockRadio::new(self.router(post), RadioHabits::default(), seed, now);
+        Some(HostedNode::new(radio, station))
+    }
+
+    fn seed_of(&self, post: &Post, boots: u32) -> u64 {
+        Rng::from_seed(self.seed).child(u64::from(post.num.0)).child(u64::from(boots)).next_u64()
+    }
+
+    fn agent(
+        &self,
+        post: &Post,
+        flash: &NodeFlash,
+        now: Instant,
+        seed: u64,
+    ) -> Option<Agent<'static, Flash>> {
         let geometry = Geometry::packed::<Flash>(0, 4096, 176, 2)?;
         let own = self.root.verifying_key().to_bytes();
         let roots = [own, SigningKey::from_bytes(&STRANGER).verifying_key().to_bytes()];
@@ -129,8 +169,6 @@ impl Kit {
             job_lifetime: self.job_lifetime,
             hop_limit: 7,
         };
-        let seed = Rng::from_seed(self.seed).child(u64::from(post.num.0)).child(u64::from(boots)).next_u64();
-        let agent = Agent::new(config, slots, state, seed, now)?;
-        Some(Station::new(self.router(post), agent, seed, now))
+        Agent::new(config, slots, state, seed, now)
     }
 }

@@ -7,7 +7,9 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::Args;
-use compotastic_sim::scenario::{self, Report, Scenario};
+use compotastic_edge::teacher::BASE_ENCODER;
+use compotastic_model::BaseEncoder;
+use compotastic_sim::scenario::{self, EnergyReport, Report, Scenario, SwarmReport};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{
@@ -66,10 +68,13 @@ pub struct SweepArgs {
 }
 
 fn read(path: &Path) -> Result<Scenario> {
-    let text = std::fs::read_to_string(path).with_context(|| {
-        format!("cannot read the scenario {}; `compotastic sim new` makes one", path.display())
-    })?;
-    Scenario::parse(&text).map_err(|error| anyhow!("{}: {error}", path.display()))
+    Scenario::load(path).map_err(|error| anyhow!("{}: {error}", path.display()))
+}
+
+/// What nodes of ours hold.
+fn base() -> Result<Option<BaseEncoder<'static>>> {
+    let base = BaseEncoder::parse(BASE_ENCODER).map_err(|error| anyhow!("the base encoder: {error:?}"))?;
+    Ok(Some(base))
 }
 
 /// Runs `sim run`.
@@ -78,8 +83,9 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let bar = if args.json { ProgressBar::hidden() } else { ProgressBar::new(100) };
     let style = ProgressStyle::with_template("{bar:40} {percent} % of the simulated time")?;
     bar.set_style(style);
-    let report = scenario::run(&scenario, args.seed, |share| bar.set_position((share * 100.0) as u64))
-        .map_err(|error| anyhow!("{}: {error}", args.file.display()))?;
+    let report =
+        scenario::run(&scenario, args.seed, base()?, |share| bar.set_position((share * 100.0) as u64))
+            .map_err(|error| anyhow!("{}: {error}", args.file.display()))?;
     bar.finish_and_clear();
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
@@ -100,6 +106,12 @@ fn print(report: &Report) {
         report.simulated_s / 3600.0,
         report.seed
     );
+    if let Some(swarm) = &report.swarm {
+        print_swarm(swarm, report.nodes);
+    }
+    if let Some(energy) = &report.energy {
+        print_energy(energy);
+    }
     println!("Messages");
     println!(
         "  due {}   receptions wanted {}   delivered {} ({})",
@@ -137,6 +149,43 @@ fn print(report: &Report) {
     println!("\nevent log {}", report.event_log_sha256);
 }
 
+fn print_swarm(swarm: &SwarmReport, nodes: usize) {
+    println!("Nodes of ours: {} of {nodes}", swarm.nodes);
+    let half = swarm.latency_p50_s.map_or(String::new(), |seconds| format!(", half within {seconds:.1} s"));
+    println!(
+        "  jobs {}   answered here {}   by others {}   ended with a reason {}{half}",
+        swarm.jobs, swarm.answered_here, swarm.answered_by_others, swarm.failed
+    );
+    println!("  reports delivered {}   lost {}", swarm.reports_delivered, swarm.reports_lost);
+    for update in &swarm.updates {
+        let last_s = update.installed.iter().map(|(_, at_s)| *at_s).fold(update.published_s, f64::max);
+        println!(
+            "  version {} published at {:.1} h: {} nodes use it, the last since {:.1} h",
+            update.version,
+            update.published_s / 3600.0,
+            update.installed.len(),
+            last_s / 3600.0
+        );
+    }
+    if swarm.meetings > 0 {
+        println!(
+            "  Bluetooth: {} meetings, {} frames, {} bytes",
+            swarm.meetings, swarm.bluetooth_frames, swarm.bluetooth_bytes
+        );
+    }
+    println!();
+}
+
+fn print_energy(energy: &EnergyReport) {
+    let spent = &energy.spent;
+    println!("Batteries of {} nodes", energy.nodes);
+    println!("  lowest charge {:.0} %   ran empty {} times", energy.lowest_charge * 100.0, energy.ran_empty);
+    println!(
+        "  sending {:.0} mWh · listening {:.0} · computing {:.1} · switched off {:.2} · from the sun {:.0}\n",
+        spent.tx_mwh, spent.listen_mwh, spent.compute_mwh, spent.sleep_mwh, spent.solar_mwh
+    );
+}
+
 /// Runs `sim new`.
 pub fn new(args: &NewArgs) -> Result<()> {
     const TEMPLATE: &str = include_str!("../../../../../scenarios/two-huts.toml");
@@ -164,6 +213,7 @@ fn interval(values: &[f64]) -> (f64, f64) {
 /// Runs `sim sweep`.
 pub fn sweep(args: &SweepArgs) -> Result<()> {
     let scenario = read(&args.file)?;
+    let base = base()?;
     let losses = if args.loss.is_empty() { vec![*scenario.loss.get_ref()] } else { args.loss.clone() };
     for loss in &losses {
         ensure!((0.0..=1.0).contains(loss), "--loss {loss} is not between 0 and 1");
@@ -178,7 +228,7 @@ pub fn sweep(args: &SweepArgs) -> Result<()> {
             let loss = losses[index / seeds];
             let mut scenario = scenario.clone();
             scenario.set_loss(loss);
-            (loss, scenario::run(&scenario, first + (index % seeds) as u64, |_| {}))
+            (loss, scenario::run(&scenario, first + (index % seeds) as u64, base, |_| {}))
         },
         || bar.inc(1),
     );
