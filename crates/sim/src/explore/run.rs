@@ -9,7 +9,7 @@ use compotastic_mesh::{
     lora::{Preset, Region},
     packet::NodeNum,
     rng::Rng,
-    router::Role,
+    router::{Relaying, Role},
     time::{Duration, Instant},
 };
 use compotastic_model::BaseEncoder;
@@ -154,6 +154,7 @@ impl<'p> Runner<'p> {
             .map(|(id, node)| Post {
                 num: number(node.kind, id),
                 role: Role::Client,
+                relaying: Relaying::default(),
                 edge: node.kind == Kind::Edge,
                 base: true,
             })
@@ -201,7 +202,7 @@ impl<'p> Runner<'p> {
     }
 
     fn add(&mut self, id: usize) -> Result<(), String> {
-        let (node, post) = (&self.plan.nodes[id], self.posts[id]);
+        let (node, post) = (&self.plan.nodes[id], self.posts[id].clone());
         let mut rng = self.rng.child(id as u64);
         let seed = rng.next_u64();
         let control: Arc<FlashControl> = self.flash[id].control.clone();

@@ -260,7 +260,7 @@ pub fn build(
     for ((id, place), plan) in places.into_iter().enumerate().zip(plans) {
         let body = if place.kind.is_ours() {
             if let Some(ours) = stage.ours.get_mut(&id) {
-                ours.post.role = place.role;
+                (ours.post.role, ours.post.relaying) = (place.role, place.relaying);
             }
             stage.boot(id, Instant::ZERO).ok_or("blank flash does not boot")?
         } else {
@@ -303,8 +303,13 @@ fn stage(
     stage.bundles = kit.bundles();
     stage.kit = Some(kit);
     for id in (0..kinds.len()).filter(|id| kinds[*id].is_ours()) {
-        let post =
-            Post { num: numbers[id], role: Role::Client, edge: kinds[id] == NodeKind::Edge, base: true };
+        let post = Post {
+            num: numbers[id],
+            role: Role::Client,
+            relaying: Relaying::default(),
+            edge: kinds[id] == NodeKind::Edge,
+            base: true,
+        };
         let hosted = kinds[id] == NodeKind::Hosted;
         stage.ours.insert(id, Ours { post, hosted, flash: NodeFlash::default(), boots: 0 });
     }

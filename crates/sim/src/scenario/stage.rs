@@ -167,7 +167,7 @@ impl Stage {
     pub(super) fn boot(&mut self, id: NodeId, now: Instant) -> Option<Body> {
         let (kit, ours) = (self.kit.as_ref()?, self.ours.get_mut(&id)?);
         ours.flash.power_on();
-        let (post, boots) = (ours.post, ours.boots);
+        let (post, boots) = (ours.post.clone(), ours.boots);
         ours.boots += 1;
         let node = if ours.hosted {
             SwarmNode::Hosted(Box::new(kit.boot_hosted(&post, &ours.flash, now, boots)?))

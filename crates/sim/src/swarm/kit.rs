@@ -33,12 +33,14 @@ pub type Native = Station<'static, Flash>;
 pub type Hosted = HostedNode<'static, Flash>;
 
 /// What one node is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Post {
     /// Number.
     pub num: NodeNum,
     /// Role in the mesh.
     pub role: Role,
+    /// What it relays of others.
+    pub relaying: Relaying,
     /// It runs a foundation model, on mains power.
     pub edge: bool,
     /// It holds the base encoder, so that a student can be installed.
@@ -111,7 +113,7 @@ impl Kit {
             hop_limit: 3,
             channels: self.channels().into_iter().collect(),
             own_port: PORT,
-            relaying: Relaying::default(),
+            relaying: post.relaying.clone(),
         }
     }
 

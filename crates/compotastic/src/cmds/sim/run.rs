@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use compotastic_edge::teacher::BASE_ENCODER;
 use compotastic_model::BaseEncoder;
 use compotastic_sim::scenario::{self, EnergyReport, Report, Scenario, SwarmReport};
@@ -36,10 +36,42 @@ pub struct RunArgs {
 
 /// Options of `sim new`.
 #[derive(Args)]
-#[command(after_help = "Example:\n  compotastic sim new mine.toml && compotastic sim run mine.toml")]
+#[command(
+    after_help = "Examples:\n  compotastic sim new mine.toml && compotastic sim run mine.toml\n  compotastic sim new bay.toml --like islands"
+)]
 pub struct NewArgs {
     /// File to write; one that exists is left alone
     file: PathBuf,
+    /// Ready scenario to begin with
+    #[arg(long, value_enum, default_value_t = Ready::TwoHuts)]
+    like: Ready,
+}
+
+/// Ready scenarios that name no other files.
+#[derive(Clone, Copy, ValueEnum)]
+enum Ready {
+    /// Two huts that hear each other, and a walker between them
+    TwoHuts,
+    /// Gauges along 40 km of river
+    River,
+    /// Many nodes in a small place
+    Festival,
+    /// 1,000 nodes over a city
+    City,
+    /// Two islands, a boat, and nodes of ours
+    Islands,
+}
+
+impl Ready {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::TwoHuts => include_str!("../../../../../scenarios/two-huts.toml"),
+            Self::River => include_str!("../../../../../scenarios/river.toml"),
+            Self::Festival => include_str!("../../../../../scenarios/festival.toml"),
+            Self::City => include_str!("../../../../../scenarios/city.toml"),
+            Self::Islands => include_str!("../../../../../scenarios/islands.toml"),
+        }
+    }
 }
 
 /// Options of `sim sweep`.
@@ -188,13 +220,12 @@ fn print_energy(energy: &EnergyReport) {
 
 /// Runs `sim new`.
 pub fn new(args: &NewArgs) -> Result<()> {
-    const TEMPLATE: &str = include_str!("../../../../../scenarios/two-huts.toml");
     let mut file = std::fs::OpenOptions::new()
         .write(true)
         .create_new(true)
         .open(&args.file)
         .with_context(|| format!("cannot make {}", args.file.display()))?;
-    file.write_all(TEMPLATE.as_bytes())?;
+    file.write_all(args.like.text().as_bytes())?;
     println!("made {0}; run it: compotastic sim run {0}", args.file.display());
     Ok(())
 }
