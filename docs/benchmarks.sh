@@ -81,5 +81,12 @@ nodes of `default` for an hour in under 60 s and 2 GiB.
 
 P
   block 'compotastic sim bench' "$bin" sim bench
+  cat <<'P'
+## Fault search
+
+Whole scenarios with faults, held against the promises (docs/FAULT_SEARCH.md).
+
+P
+  block 'compotastic sim explore --seeds 1..2000' "$bin" sim explore --seeds 1..2000
 } >"$out.new"
 mv "$out.new" "$out"
