@@ -29,6 +29,8 @@ pub(crate) struct Queued {
     /// Another relay was faster, and this one went to the late window for it; that happens once.
     pub(crate) moved: bool,
     pub(crate) sequence: u32,
+    /// When it was queued, whole seconds.
+    pub(crate) queued_s: u32,
 }
 
 impl Queued {

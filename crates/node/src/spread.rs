@@ -1,6 +1,6 @@
 //! The handlers of object dissemination; the rules stand at the top of [`crate::objects`].
 
-use compotastic_bundle::{RecordChange, Refusal};
+use compotastic_bundle::{ClaimedManifest, RecordChange, Refusal};
 use compotastic_mesh::{
     packet::NodeNum,
     router::{Gate, Priority as QueuePriority},
@@ -118,10 +118,16 @@ impl<F: NorFlash> Agent<'_, F> {
     /// A whole manifest is here: verify it and decide.
     fn consider_manifest(&mut self, now: Instant) {
         let tag = self.objects.incoming.tag;
+        // Under another object's name: it must not stand in that one's way.
+        let named = ClaimedManifest::parse(&self.objects.incoming.bytes)
+            .is_ok_and(|claimed| claimed.claims().tag().0 == tag);
+        if !named {
+            self.objects.incoming.clear();
+            return;
+        }
         let verdict = compotastic_bundle::verify(&self.objects.incoming.bytes, &self.config.trust)
             .and_then(|verified| self.update.admit(&self.config, &verified).map(|()| verified));
         match verdict {
-            Ok(verified) if verified.manifest().tag().0 != tag => self.refuse_manifest(now, tag, None),
             Ok(verified) => {
                 self.objects.storage_again = None;
                 if let Err(refusal) = self.update.begin(&self.config, &verified) {
@@ -148,16 +154,14 @@ impl<F: NorFlash> Agent<'_, F> {
             }
             // The delegation may have been lost on the way.
             Err(Refusal::UnknownKey(key)) => self.want_record(now, RecordType::Delegation, key_tag(key)),
-            Err(refusal) => self.refuse_manifest(now, tag, Some(refusal)),
+            Err(refusal) => self.refuse_manifest(now, tag, refusal),
         }
     }
 
-    fn refuse_manifest(&mut self, now: Instant, tag: u32, refusal: Option<Refusal>) {
+    fn refuse_manifest(&mut self, now: Instant, tag: u32, refusal: Refusal) {
         self.objects.incoming.clear();
         self.objects.refuse(now, tag);
-        if let Some(refusal) = refusal {
-            self.push_event(AgentEvent::BundleRefused(BundleRefusal::Manifest(refusal)));
-        }
+        self.push_event(AgentEvent::BundleRefused(BundleRefusal::Manifest(refusal)));
     }
 
     /// Flash or the content was not good: what is in use is what this node holds and tells of. What flash refused is tried again
@@ -355,6 +359,10 @@ impl<F: NorFlash> Agent<'_, F> {
         wanted.at = now + wait + self.objects.jitter(ASK_JITTER);
         wanted.asked += 1;
         self.objects.wanted_record = (wanted.asked < RECORD_REQUESTS).then_some(wanted);
+        if self.objects.wanted_record.is_none() && wanted.kind == RecordType::Delegation {
+            // Nobody knows its signer: perhaps it is forged, and the right one can still be had.
+            self.objects.incoming.clear();
+        }
         let frame = Frame::RecordRequest(RecordRequest { record_type: wanted.kind, tag: wanted.tag });
         self.seal(&frame, NodeNum::BROADCAST, 0, false, Gate::Bulk, QueuePriority::Background)
     }

@@ -259,6 +259,7 @@ impl Router {
             came_from: 0,
             moved: false,
             sequence: 0,
+            queued_s: 0,
         };
         self.enqueue(now, packet);
     }

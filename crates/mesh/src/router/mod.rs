@@ -72,6 +72,13 @@ pub struct Router {
     held_until: Instant,
 }
 
+/// A packet of others waits here no longer, seconds.
+const RELAY_WAIT_MAX_S: u32 = 600;
+
+fn seconds(now: Instant) -> u32 {
+    (now.as_micros() / 1_000_000) as u32
+}
+
 impl Router {
     /// A router with empty tables.
     pub fn new(config: RouterConfig, seed: u64, now: Instant) -> Self {
@@ -245,13 +252,14 @@ impl Router {
             came_from: 0,
             moved: false,
             sequence: 0,
+            queued_s: 0,
         };
         self.remember(header.from, header.id, Fate::Done);
         self.enqueue(now, packet).then_some(()).ok_or(SendError::QueueFull)
     }
 
     fn enqueue(&mut self, now: Instant, packet: Queued) -> bool {
-        match self.queue.push(packet) {
+        match self.queue.push(Queued { queued_s: seconds(now), ..packet }) {
             Pushed::Queued => true,
             Pushed::Refused => false,
             Pushed::Evicted(gone) => {
@@ -260,7 +268,6 @@ impl Router {
                 if gone.originated && !self.pending.iter().any(waits) {
                     self.push_event(RouterEvent::Failed { id: gone.header.id });
                 }
-                let _ = now;
                 true
             }
         }
@@ -272,6 +279,7 @@ impl Router {
             return None;
         }
         self.queue_retransmissions(now);
+        self.drop_stale_relays(now);
         if channel_busy {
             self.back_off(now);
             return None;
@@ -292,6 +300,14 @@ impl Router {
         let airtime = packet.airtime;
         self.await_delivery(now, packet);
         Some(TxFrame { bytes, airtime })
+    }
+
+    /// What the duty cycle has kept here for so long has found another way, or is not waited for any more.
+    fn drop_stale_relays(&mut self, now: Instant) {
+        let stale = |packet: &Queued| {
+            !packet.originated && seconds(now).saturating_sub(packet.queued_s) > RELAY_WAIT_MAX_S
+        };
+        self.queue.packets.retain(|packet| !stale(packet));
     }
 
     fn back_off(&mut self, now: Instant) {

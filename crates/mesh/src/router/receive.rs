@@ -316,6 +316,7 @@ impl Router {
             came_from: header.relay_node,
             moved: false,
             sequence: 0,
+            queued_s: 0,
         };
         if self.enqueue(now, packet)
             && let Some(seen) =
