@@ -2,6 +2,7 @@
 
 mod cmds;
 mod demo;
+mod record_file;
 mod svg;
 
 use std::process::ExitCode;

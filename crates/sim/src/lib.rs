@@ -16,6 +16,7 @@ pub mod meshtasticator;
 pub mod messenger;
 pub mod path_loss;
 pub mod radio;
+pub mod recording;
 pub mod scenario;
 pub mod stock;
 pub mod stock_field;

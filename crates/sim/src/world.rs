@@ -29,8 +29,9 @@ use crate::{
     grid::Grid,
     host::Host,
     ledger::Ledger,
-    log::{EventLog, Kind},
+    log::EventLog,
     radio::{End, Position, Radio, SHADOW_MAX, Signal, normal, shadowing_db},
+    recording::{Body, Record},
 };
 
 /// A node's index, in the order in which nodes were added.
@@ -259,6 +260,7 @@ impl<H: Host> World<H> {
             return;
         }
         self.nodes[id].on = on;
+        self.log.note(self.now, id, &if on { Record::On } else { Record::Off });
         self.nodes[id].on_since = self.now;
         for index in &self.active {
             if let Some(transmission) = self.air[*index].as_mut().filter(|one| one.from == id && !one.ended) {
@@ -365,7 +367,7 @@ impl<H: Host> World<H> {
         let harmless_ns = u64::from(modem.preamble_symbols).saturating_sub(LOCK_SYMBOLS) * modem.symbol_ns();
         let lock = self.now + Duration::from_micros(harmless_ns / 1000);
         self.nodes[id].sending_until = end;
-        self.log.push(Kind::Transmit, self.now, id, &frame);
+        self.log.push(self.now, id, Body::Transmit { frame: &frame });
         self.ledger.handle_transmit(self.now, id, &frame, airtime);
         let transmission =
             Transmission { from: id, start: self.now, lock, end, frame, cut: false, ended: false };
@@ -429,13 +431,12 @@ impl<H: Host> World<H> {
             if lucky && !lost && !drowned {
                 let snr_qdb = snr_qdb as i16;
                 let rssi_dbm = (link.signal.rssi_qdbm / 4) as i16;
-                let mut record = [0; 6];
-                record[..4].copy_from_slice(&(from as u32).to_le_bytes());
-                record[4..].copy_from_slice(&snr_qdb.to_le_bytes());
-                self.log.push(Kind::Receive, self.now, receiver, &record);
+                self.log.push(self.now, receiver, Body::Receive { from: from as u32, snr_qdb });
                 self.ledger.handle_heard(self.now, receiver, airtime);
                 host.handle_frame(self.now, &frame, snr_qdb, rssi_dbm);
             } else {
+                let airtime_us = fresh.as_micros() as u32;
+                self.log.push(self.now, receiver, Body::Energy { airtime_us });
                 self.ledger.handle_heard(self.now, receiver, fresh);
                 host.handle_bad_frame(self.now, fresh);
             }
@@ -484,14 +485,29 @@ impl<H: Host> World<H> {
 
     /// Links over which a packet is received at least this often (millionths): pairs of nodes, each once.
     pub fn links(&self, reception_ppm_min: u32) -> Vec<(NodeId, NodeId)> {
+        self.links_with_reception(reception_ppm_min).into_iter().map(|(from, to, _)| (from, to)).collect()
+    }
+
+    /// The same, with how often a packet from the first to the second is received (millionths).
+    pub fn links_with_reception(&self, reception_ppm_min: u32) -> Vec<(NodeId, NodeId, u32)> {
         let mut pairs = Vec::new();
         for (id, node) in self.nodes.iter().enumerate() {
             for link in &node.links {
                 if id < link.to && link.reception_ppm >= reception_ppm_min {
-                    pairs.push((id, link.to));
+                    pairs.push((id, link.to, link.reception_ppm));
                 }
             }
         }
         pairs
+    }
+
+    /// Settings of the air.
+    pub fn settings(&self) -> &WorldConfig {
+        &self.config
+    }
+
+    /// Where a node is, and its antenna.
+    pub fn antenna(&self, id: NodeId) -> (Position, End) {
+        (self.nodes[id].position, self.nodes[id].end)
     }
 }

@@ -9,7 +9,7 @@ use compotastic_mesh::{
     time::{Duration, Instant},
 };
 
-use super::{PathLossName, RoleName, Scenario};
+use super::{PathLossName, RoleName, Scenario, run::bin_width};
 use crate::{
     World, WorldConfig,
     ledger::Ledger,
@@ -194,7 +194,7 @@ pub fn build(scenario: &Scenario, seed: u64) -> Result<ScenarioWorld, String> {
     let primary = Channel::new(preset.display_name(), &[1]).ok_or("the default key is refused")?;
     let channels = vec![primary];
     let numbers: Vec<NodeNum> = (0..places.len()).map(number).collect();
-    let ledger = Ledger::new(channels.clone(), numbers.clone(), Duration::from_secs(600));
+    let ledger = Ledger::new(channels.clone(), numbers.clone(), bin_width(end));
     let loss_ppm = (scenario.loss.get_ref() * 1e6).round() as u32;
     let best = places.iter().fold(radio.end(), |best, place| End {
         height_m: best.height_m.max(place.end.height_m),

@@ -32,13 +32,15 @@
 mod build;
 mod check;
 mod report;
+mod run;
 
 use serde::Deserialize;
 use toml::Spanned;
 
 pub use build::{ScenarioWorld, build};
 pub use check::ScenarioError;
-pub use report::{Report, run};
+pub use report::{JobFigures, ObjectFigures, Report};
+pub use run::{Run, run, run_with};
 
 /// Most nodes of a scenario.
 pub const NODES_MAX: usize = 20_000;
