@@ -2,6 +2,7 @@
 
 mod cmds;
 mod demo;
+mod plots;
 mod record_file;
 mod svg;
 

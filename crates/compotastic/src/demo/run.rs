@@ -35,7 +35,10 @@ use super::{
     recording,
     swarm::{self, BIN, Swarm},
 };
-use crate::svg::{MapNode, Series};
+use crate::{
+    plots::traffic_colour,
+    svg::{MapNode, Series},
+};
 
 /// A finished run.
 pub struct Run {
@@ -574,10 +577,6 @@ impl State<'_> {
     }
 
     fn pictures(&self, answers: Vec<String>) -> Pictures {
-        const COLOURS: [&str; 10] = [
-            "#3b7dd8", "#7fb2e5", "#8a94a3", "#c2571a", "#e39a4f", "#f0c88f", "#b0b8c4", "#cfd5dd",
-            "#6f8f5f", "#999999",
-        ];
         let nodes = self
             .swarm
             .positions
@@ -600,10 +599,9 @@ impl State<'_> {
             .collect();
         let airtime = Traffic::ALL
             .iter()
-            .zip(COLOURS)
-            .map(|(kind, colour)| Series {
+            .map(|kind| Series {
                 name: kind.name().to_string(),
-                colour,
+                colour: traffic_colour(*kind),
                 values: self.swarm.world.ledger.bins(*kind).iter().map(|us| *us as f64 / 1e6).collect(),
             })
             .filter(|series| series.values.iter().any(|value| *value > 0.0))
