@@ -70,6 +70,7 @@ mod tests {
     };
     use compotastic_sim::{
         log::EventLog,
+        radio::Position,
         recording::{Body, Header, LinkRow, NodeRow, Record, Recorder, Source, replay},
     };
 
@@ -123,9 +124,9 @@ mod tests {
             }
         };
         note(10, 0, &Record::MessageSent { message: 0, to: None, length: 9, want_ack: false, late_us: 0 });
-        for step in 0..40 {
-            let (x_cm, y_cm) = (90_000 + step * 6000, 70_000 + (step % 9) * 9000);
-            note(20 + step as u64, 1, &Record::Moved { x_cm, y_cm });
+        for step in 0u32..40 {
+            let (x_m, y_m) = (900.0 + f64::from(step * 60), 700.0 + f64::from(step % 9 * 90));
+            note(20 + u64::from(step), 1, &Record::moved(Position { x_m, y_m }));
         }
         note(70, 1, &Record::MessageReceived { message: 0, hops: 1 });
         note(80, 3, &Record::Off);

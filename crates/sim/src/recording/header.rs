@@ -68,7 +68,7 @@ pub(crate) fn position(x_cm: i64, y_cm: i64) -> Position {
 }
 
 /// A value in hundredths; what no number can hold becomes the nearest that there is.
-fn hundredths(value: f64) -> i64 {
+pub(super) fn hundredths(value: f64) -> i64 {
     libm::round(value * 100.0) as i64
 }
 

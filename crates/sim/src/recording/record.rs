@@ -1,6 +1,10 @@
 //! What applications tell: typed records, one byte of kind and the fields in the order given here.
 
-use super::bytes::{Malformed, Take, put_number, put_signed, put_text};
+use super::{
+    bytes::{Malformed, Take, put_number, put_signed, put_text},
+    header::hundredths,
+};
+use crate::radio::Position;
 
 /// Longest remark, bytes.
 const REMARK_MAX: usize = 1000;
@@ -123,6 +127,11 @@ impl Record {
     pub fn remark(text: &str) -> Self {
         let end = (0..=REMARK_MAX.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
         Self::Remark(text[..end].to_string())
+    }
+
+    /// The record of a move.
+    pub fn moved(to: Position) -> Self {
+        Self::Moved { x_cm: hundredths(to.x_m), y_cm: hundredths(to.y_m) }
     }
 
     /// Adds the record's bytes.
