@@ -123,6 +123,15 @@ fn a_recording_begins_before_the_first_event() {
     assert!(log.begin(vec![1], None).is_err());
 }
 
+#[test]
+fn a_preset_has_one_spelling() {
+    let mut bytes = example();
+    let at = bytes.windows(9).position(|part| part == b"LONG_FAST").unwrap();
+    bytes[at + 2] = b'n';
+    let error = replay(&bytes).err().unwrap().to_string();
+    assert!(error.contains("preset"), "{error}");
+}
+
 fn node(number: u32, name: &str, role: &str, x_cm: i64) -> NodeRow {
     NodeRow { number, name: name.into(), role: role.into(), x_cm, y_cm: -50, height_cm: 200, gain_cdbi: 215 }
 }

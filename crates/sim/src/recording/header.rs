@@ -1,5 +1,7 @@
 //! The beginning of a recording: what was simulated, who stood where, which links there were.
 
+use std::str::FromStr;
+
 use compotastic_mesh::{
     crypto::{Channel, ChannelKey},
     lora::{Preset, Region},
@@ -70,6 +72,11 @@ pub(crate) fn position(x_cm: i64, y_cm: i64) -> Position {
 /// A value in hundredths; what no number can hold becomes the nearest that there is.
 pub(super) fn hundredths(value: f64) -> i64 {
     libm::round(value * 100.0) as i64
+}
+
+/// What bears exactly this name; people may spell it in other ways.
+fn named<T: FromStr + ToString>(name: &str) -> Option<T> {
+    name.parse().ok().filter(|found: &T| found.to_string() == name)
 }
 
 /// A link at the start.
@@ -228,8 +235,8 @@ impl Header {
         };
         let title = take.text()?.to_string();
         let seed = take.number()?;
-        let preset: Preset = take.text()?.parse().map_err(|_| Malformed::Value("the preset"))?;
-        let region: Region = take.text()?.parse().map_err(|_| Malformed::Value("the region"))?;
+        let preset: Preset = named(take.text()?).ok_or(Malformed::Value("the preset"))?;
+        let region: Region = named(take.text()?).ok_or(Malformed::Value("the region"))?;
         let end = Instant::from_micros(take.number()?);
         let bin = Duration::from_micros(take.number()?);
         let allowed = Duration::from_secs(1)..=Duration::from_secs(BIN_MAX_S);
