@@ -21,6 +21,9 @@ for index, payload in enumerate(payloads):
     header = bytes([index % 4, 0, 0, 0, index % 3, 0, 0, 1, index + 1, 0, 0, 0, 0x6B, 1, 0, 0x11])
     frames.append(bytes([len(header + data), 20, 1]) + header + data)
 
+# The example of the page on recordings: whole, and without its end.
+example = (ROOT / "docs/RECORDING.md").read_text(encoding="utf-8").split("<!-- example -->")[1]
+recording = bytes.fromhex("".join(line.split("|")[0] for line in example.splitlines() if line.startswith("    ")))
 texts = [line.split("\t") for line in (ROOT / "tests/data/text/vectors.tsv").read_text(encoding="utf-8").splitlines()]
 seeds = {
     # The body alone, for the classes that a fuzzer cannot make a MAC for, and the whole.
@@ -35,6 +38,7 @@ seeds = {
         # One word over and over, and as many corrections as there may be, all for that word's key.
         bytes([0, 0, 255, 90, 12, 3, 41, 255, 4, 249]) + b"no " * 83 + b"\xed\xd6\x00\x7f",
     ],
+    "recording": [recording, recording[:-66]],
     "bundle_manifest": [bytes.fromhex(digits) for digits in bundles.values()],
     # True pieces and combinations; the same with a false one and a power cut between.
     "bundle_symbols": [

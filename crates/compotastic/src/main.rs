@@ -2,6 +2,8 @@
 
 mod cmds;
 mod demo;
+mod plots;
+mod record_file;
 mod svg;
 
 use std::process::ExitCode;

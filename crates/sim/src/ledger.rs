@@ -158,6 +158,8 @@ pub struct Ledger {
     sums: [[Sum; 2]; Category::ALL.len()],
     bin: Duration,
     bins: Vec<[u64; Traffic::ALL.len()]>,
+    /// Per bin: the most own and heard air time of a node in any 60 s that end in the bin, microseconds, and that node.
+    busiest: Vec<(u64, usize)>,
     over_gate_first: Option<String>,
 }
 
@@ -173,6 +175,7 @@ impl Ledger {
             sums: Default::default(),
             bin,
             bins: Vec::new(),
+            busiest: Vec::new(),
             over_gate_first: None,
         }
     }
@@ -190,6 +193,35 @@ impl Ledger {
     pub fn excuse(&mut self, node: usize, until: Instant) {
         if let Some(book) = self.nodes.get_mut(node) {
             book.excused_until = book.excused_until.max(until);
+        }
+    }
+
+    /// Number of a node.
+    pub fn number(&self, node: usize) -> NodeNum {
+        self.numbers.get(node).copied().unwrap_or_default()
+    }
+
+    /// Channels whose keys these books have.
+    pub fn channels(&self) -> &[Channel] {
+        &self.channels
+    }
+
+    /// Width of the bins over time.
+    pub fn bin(&self) -> Duration {
+        self.bin
+    }
+
+    /// Books what a node has sent or heard.
+    fn count(&mut self, node: usize, end: Instant, airtime: Duration) {
+        let book = &mut self.nodes[node];
+        book.count(end, airtime.as_micros());
+        let minute_us = book.minute_us;
+        let bin = (end.as_micros() / self.bin.as_micros().max(1)) as usize;
+        if self.busiest.len() <= bin {
+            self.busiest.resize(bin + 1, (0, 0));
+        }
+        if minute_us > self.busiest[bin].0 {
+            self.busiest[bin] = (minute_us, node);
         }
     }
 
@@ -221,8 +253,8 @@ impl Ledger {
             Origin::Originated => book.sums.originated.add(frame.len(), airtime_us),
             Origin::Relayed => book.sums.relayed.add(frame.len(), airtime_us),
         }
-        book.count(now + airtime, airtime_us);
         book.count_own(now + airtime, airtime_us);
+        self.count(node, now + airtime, airtime);
         self.sums[category as usize][origin as usize].add(frame.len(), airtime_us);
         let bin = (now.as_micros() / self.bin.as_micros().max(1)) as usize;
         if self.bins.len() <= bin {
@@ -233,9 +265,8 @@ impl Ledger {
 
     /// Energy was heard, decoded or not.
     pub(crate) fn handle_heard(&mut self, now: Instant, node: usize, airtime: Duration) {
-        let book = &mut self.nodes[node];
-        book.forget(now);
-        book.count(now, airtime.as_micros());
+        self.nodes[node].forget(now);
+        self.count(node, now, airtime);
     }
 
     /// Sums of one group, originated and relayed.
@@ -265,6 +296,12 @@ impl Ledger {
     /// Air time per bin of one group, microseconds; a transmission belongs to the bin in which it begins.
     pub fn bins(&self, traffic: Traffic) -> Vec<u64> {
         self.bins.iter().map(|bin| bin[traffic as usize]).collect()
+    }
+
+    /// Highest channel utilisation of any node in any 60 s that end in each bin, percent, and that node's index.
+    pub fn busiest(&self) -> Vec<(f64, usize)> {
+        let percent = |us: u64| us as f64 * 100.0 / MINUTE_US as f64;
+        self.busiest.iter().map(|(us, node)| (percent(*us), *node)).collect()
     }
 
     /// Originated transmissions above a gate: bulk at 25 % channel utilisation or more, anything but an alert at 40 % or

@@ -22,6 +22,7 @@ pub mod motion;
 pub mod path_loss;
 pub mod radio;
 pub mod reception;
+pub mod recording;
 pub mod scenario;
 pub mod stock;
 pub mod stock_field;

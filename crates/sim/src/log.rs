@@ -1,71 +1,84 @@
 //! The event log: everything that happens, in order, as bytes; its SHA-256 names the run.
 //!
-//! A record is a kind byte, the time in microseconds (u64), the node (u32), a length (u16) and that many bytes, all
-//! little-endian. Kinds: 1 transmission begins (bytes: the frame), 2 frame received (bytes: sender u32, SNR i16),
-//! 3 event of the application (bytes: its own).
+//! What applications tell goes into a [`Tally`] too. docs/RECORDING.md says what is hashed, and how a file holds it.
 
-use std::io::{self, Write};
+use std::io;
 
 use compotastic_mesh::time::Instant;
 use sha2::{Digest, Sha256};
 
-/// Kind of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Kind {
-    /// A transmission begins.
-    Transmit = 1,
-    /// A frame was received.
-    Receive = 2,
-    /// Something that the application tells.
-    Application = 3,
-}
+use crate::recording::{Body, Event, Record, Sink, Tally};
 
 /// The running log.
 #[derive(Default)]
 pub struct EventLog {
     hash: Sha256,
-    records: u64,
-    sink: Option<Box<dyn Write + Send>>,
+    events: u64,
+    tally: Tally,
+    /// Node numbers, by index, as far as a sink's header has named them.
+    numbers: Vec<u32>,
+    sink: Option<Box<dyn Sink>>,
     failed: Option<io::Error>,
+    buffer: Vec<u8>,
+}
+
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl EventLog {
-    /// Also writes all records to `sink`.
-    pub fn record_to(&mut self, sink: Box<dyn Write + Send>) {
-        self.sink = Some(sink);
+    /// Tells the log the nodes' numbers, by index, and who wants to hear of each event. To be called before the first event,
+    /// since a sink cannot be told of those that were.
+    pub fn begin(&mut self, numbers: Vec<u32>, sink: Option<Box<dyn Sink>>) -> io::Result<()> {
+        if self.events > 0 {
+            return Err(io::Error::other("the recording would begin after the first event"));
+        }
+        (self.numbers, self.sink) = (numbers, sink);
+        Ok(())
     }
 
-    /// Adds a record.
-    pub fn push(&mut self, kind: Kind, now: Instant, node: usize, bytes: &[u8]) {
-        let mut head = [0; 15];
-        head[0] = kind as u8;
-        head[1..9].copy_from_slice(&now.as_micros().to_le_bytes());
-        head[9..13].copy_from_slice(&(node as u32).to_le_bytes());
-        head[13..15].copy_from_slice(&(bytes.len() as u16).to_le_bytes());
-        self.hash.update(head);
-        self.hash.update(bytes);
-        self.records += 1;
-        if let Some(sink) = &mut self.sink
-            && let Err(error) = sink.write_all(&head).and_then(|()| sink.write_all(bytes))
-        {
-            self.failed.get_or_insert(error);
+    /// Adds an event.
+    pub fn push(&mut self, now: Instant, node: usize, body: Body<'_>) {
+        let event = Event { at: now, node: node as u32, body };
+        event.hashed(|bytes| self.hash.update(bytes));
+        self.events += 1;
+        if let Some(Err(error)) = self.sink.as_mut().map(|sink| sink.event(&event)) {
+            self.failed = Some(error);
+            self.sink = None;
         }
     }
 
-    /// Records so far.
-    pub fn records(&self) -> u64 {
-        self.records
+    /// Adds what an application tells.
+    pub fn note(&mut self, now: Instant, node: usize, record: &Record) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        record.encode(&mut buffer);
+        self.push(now, node, Body::Application(&buffer));
+        self.buffer = buffer;
+        let numbers = &self.numbers;
+        self.tally.handle(now, node as u32, record, |node| numbers.get(node as usize).copied().unwrap_or(0));
     }
 
-    /// The hash of all records so far, hex; an error if writing the recording failed.
+    /// Events so far.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// What applications told so far; none of it stays.
+    pub fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
+    }
+
+    /// The hash of all events so far, hex; an error if the sink failed, and it is finished then.
     pub fn finish(&mut self) -> io::Result<String> {
+        let hash: [u8; 32] = self.hash.clone().finalize().into();
         if let Some(mut sink) = self.sink.take() {
-            sink.flush()?;
+            sink.finish(self.events, hash)?;
         }
         match self.failed.take() {
             Some(error) => Err(error),
-            None => Ok(self.hash.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            None => Ok(hex(&hash)),
         }
     }
 }

@@ -32,12 +32,21 @@ pub struct Planned {
 /// What became of messages at this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Note {
+    /// A message of this node was sent, or refused by a full queue; so long after it was due.
+    Sent {
+        /// Its index.
+        message: u32,
+        /// Bytes of text.
+        length: u16,
+        /// Repeated until acknowledged.
+        want_ack: bool,
+        /// How late.
+        late: Duration,
+    },
     /// A message of somebody else arrived.
     Received {
         /// Its index.
         message: u32,
-        /// When.
-        at: Instant,
         /// Hops that it took.
         hops: u8,
     },
@@ -88,11 +97,8 @@ impl Messenger {
         while let Some(event) = self.router.poll_event() {
             let note = match event {
                 RouterEvent::Received(packet) if packet.port == TEXT_PORT && packet.from != self.num => {
-                    Self::message_of(packet.id).map(|message| Note::Received {
-                        message,
-                        at: now,
-                        hops: packet.hops_away.unwrap_or(0) + 1,
-                    })
+                    Self::message_of(packet.id)
+                        .map(|message| Note::Received { message, hops: packet.hops_away.unwrap_or(0) + 1 })
                 }
                 RouterEvent::Acked { id } => Self::message_of(id).map(Note::Acked),
                 RouterEvent::Failed { id } => Self::message_of(id).map(Note::Failed),
@@ -115,6 +121,9 @@ impl Messenger {
                 request_id: None,
                 bitfield: Some(0),
             };
+            let late = now.saturating_duration_since(planned.at);
+            let (message, length) = (planned.message, planned.length as u16);
+            self.notes.push(Note::Sent { message, length, want_ack: planned.want_ack, late });
             if self.router.send(now, &outgoing).is_err() {
                 self.notes.push(Note::Failed(planned.message));
             }

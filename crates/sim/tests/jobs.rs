@@ -82,7 +82,7 @@ fn the_same_seed_gives_the_same_events() {
     let hash = |seed| {
         let mut world = line(4, 0.8, 100_000, seed);
         run(&mut world, at(4000), |_, _, _| {});
-        assert!(world.log.records() > 10);
+        assert!(world.log.events() > 10);
         world.log.finish().unwrap()
     };
     assert_eq!(hash(5), hash(5));

@@ -6,7 +6,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use compotastic_mesh::lora::{Preset, Region};
 
-use crate::demo::{self, DemoConfig, Recording};
+use crate::{
+    demo::{self, DemoConfig, recording},
+    record_file::recorder,
+};
 
 /// Which foundation model teaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -64,10 +67,10 @@ pub struct DemoArgs {
     /// Edge nodes; a second one takes over when the first leaves
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=4))]
     edges: u32,
-    /// Writes what a replay needs: scenario, seed, inputs and the event log
+    /// Writes inputs and events, for --replay, and for `sim replay` with its plots
     #[arg(long, value_name = "FILE", conflicts_with = "replay")]
     record: Option<PathBuf>,
-    /// Repeats a recorded run from its inputs and compares the event log
+    /// Repeats a recorded run from its inputs and compares it event by event
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
     /// Writes a self-contained page with map, air time and spread
@@ -147,31 +150,22 @@ pub fn run(args: DemoArgs) -> Result<()> {
         );
         std::io::stdout().flush().ok();
     }
-    let recorded = match &args.replay {
-        Some(path) => Some(Recording::read(path)?),
-        None => None,
-    };
+    let recorded = args.replay.as_deref().map(recording::read).transpose()?;
     let config = match &recorded {
-        Some(recording) => recording.config()?,
+        Some((_, recorded)) => recorded.config()?,
         None => args.config()?,
     };
     let inputs = match &recorded {
-        Some(recording) => recording.inputs()?,
+        Some((_, recorded)) => recorded.inputs()?,
         None => demo::inputs::load(&args.inputs(), quiet)?,
     };
-    let run = demo::run(&config, &inputs, quiet)?;
-    if let Some(recording) = &recorded {
-        ensure!(
-            run.outcome.event_log_sha256 == recording.event_log_sha256(),
-            "the replay gave event log {} where {} was recorded: the program differs from the one that recorded",
-            run.outcome.event_log_sha256,
-            recording.event_log_sha256()
-        );
-    }
-    if let Some(path) = &args.record {
-        Recording::write(path, &config, &inputs, &run)
-            .with_context(|| format!("cannot write the recording {}", path.display()))?;
-    }
+    let replayed = recorded.is_some();
+    let run = match recorded {
+        Some((bytes, _)) => recording::repeat(bytes, &config, &inputs, quiet)?,
+        None => demo::run(&config, &inputs, quiet, |header| {
+            args.record.as_deref().map(|path| recorder(path, header)).transpose()
+        })?,
+    };
     if let Some(path) = &args.html {
         std::fs::write(path, demo::page::render(&run.outcome, &run.pictures))
             .with_context(|| format!("cannot write the page {}", path.display()))?;
@@ -180,7 +174,7 @@ pub fn run(args: DemoArgs) -> Result<()> {
         println!("{}", serde_json::to_string_pretty(&run.outcome)?);
     } else {
         print!("{}", demo::summary::render(&run.outcome));
-        if recorded.is_some() {
+        if replayed {
             println!("replay: same event log");
         }
     }

@@ -1,15 +1,15 @@
 //! The demo: the whole loop on a simulated mesh.
 
 mod edge_host;
+mod events;
 pub mod inputs;
 pub mod outcome;
 pub mod page;
-mod recording;
+pub mod recording;
 mod run;
 pub mod summary;
 pub mod swarm;
 
-pub use recording::Recording;
 pub use run::{Run, run};
 
 use compotastic_mesh::lora::{Preset, Region};

@@ -1,20 +1,18 @@
-//! Recordings: what a replay needs, as one JSON file. Text, so that it can be read and compared.
+//! What a recording of the demo holds besides its events: settings and inputs as JSON, from which the run can be repeated.
 
 use std::{collections::BTreeMap, path::Path};
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use compotastic_edge::task::TaskSpec;
+use compotastic_sim::recording::{Reader, Source, Verifier};
 
 use super::{DemoConfig, Run, inputs::Inputs};
 
-const FORMAT: &str = "compotastic-recording-1";
-
-/// A recorded run.
+/// Settings and inputs of a recorded run.
 #[derive(Serialize, Deserialize)]
-pub struct Recording {
-    format: String,
+pub struct Recorded {
     seed: u64,
     field_nodes: usize,
     edge_nodes: usize,
@@ -29,54 +27,58 @@ pub struct Recording {
     reports: Vec<String>,
     answers: BTreeMap<String, Vec<u16>>,
     inputs_sha256: String,
-    event_log_sha256: String,
 }
 
-impl Recording {
-    /// Reads a recording.
-    pub fn read(path: &Path) -> Result<Self> {
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let recording: Self = serde_json::from_str(&text).with_context(|| {
-            format!("{} is no recording: make one with `demo --record FILE`", path.display())
-        })?;
-        ensure!(
-            recording.format == FORMAT,
-            "{} has format {}, this program reads {FORMAT}",
-            path.display(),
-            recording.format
-        );
-        let inputs = recording.inputs()?;
-        ensure!(
-            inputs.sha256() == recording.inputs_sha256,
-            "{}: the inputs do not have the recorded hash: the file was changed, or another base encoder is built in",
+/// From what a run can be repeated.
+pub fn source(config: &DemoConfig, inputs: &Inputs) -> Result<Source> {
+    let recorded = Recorded {
+        seed: config.seed,
+        field_nodes: config.field_nodes,
+        edge_nodes: config.edge_nodes,
+        preset: config.preset.to_string(),
+        region: config.region.to_string(),
+        loss_ppm: config.loss_ppm,
+        hours: config.hours,
+        edge_leaves_h: config.edge_leaves_h,
+        teacher: inputs.teacher.clone(),
+        teacher_version: inputs.teacher_version,
+        task: inputs.task.clone(),
+        reports: inputs.reports.clone(),
+        answers: inputs.answers.clone(),
+        inputs_sha256: inputs.sha256(),
+    };
+    Ok(Source::Demo(serde_json::to_string(&recorded)?))
+}
+
+/// Reads a recording of the demo: its bytes, and what the run was made of.
+pub fn read(path: &Path) -> Result<(Vec<u8>, Recorded)> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let (header, _) = Reader::new(&bytes).map_err(|error| anyhow!("{}: {error}", path.display()))?;
+    let Source::Demo(json) = header.source else {
+        bail!(
+            "{0} is the recording of a scenario: `compotastic sim replay {0} --verify` repeats it",
             path.display()
         );
-        Ok(recording)
-    }
+    };
+    let recorded = Recorded::parse(&json).with_context(|| format!("cannot use {}", path.display()))?;
+    Ok((bytes, recorded))
+}
 
-    /// Writes a recording of a run.
-    pub fn write(path: &Path, config: &DemoConfig, inputs: &Inputs, run: &Run) -> Result<()> {
-        let recording = Self {
-            format: FORMAT.into(),
-            seed: config.seed,
-            field_nodes: config.field_nodes,
-            edge_nodes: config.edge_nodes,
-            preset: config.preset.to_string(),
-            region: config.region.to_string(),
-            loss_ppm: config.loss_ppm,
-            hours: config.hours,
-            edge_leaves_h: config.edge_leaves_h,
-            teacher: inputs.teacher.clone(),
-            teacher_version: inputs.teacher_version,
-            task: inputs.task.clone(),
-            reports: inputs.reports.clone(),
-            answers: inputs.answers.clone(),
-            inputs_sha256: inputs.sha256(),
-            event_log_sha256: run.outcome.event_log_sha256.clone(),
-        };
-        std::fs::write(path, serde_json::to_string(&recording)?)?;
-        Ok(())
+/// Repeats a recorded run and compares it event by event.
+pub fn repeat(bytes: Vec<u8>, config: &DemoConfig, inputs: &Inputs, quiet: bool) -> Result<Run> {
+    super::run(config, inputs, quiet, |header| Ok(Some(Box::new(Verifier::new(bytes, header)?))))
+}
+
+impl Recorded {
+    /// Reads the JSON of a recording.
+    pub fn parse(json: &str) -> Result<Self> {
+        let recorded: Self = serde_json::from_str(json).context("the recorded inputs are not the demo's")?;
+        let inputs = recorded.inputs()?;
+        ensure!(
+            inputs.sha256() == recorded.inputs_sha256,
+            "the inputs do not have the recorded hash: another base encoder is built in"
+        );
+        Ok(recorded)
     }
 
     /// The settings of the run.
@@ -115,10 +117,5 @@ impl Recording {
             answers: self.answers.clone(),
             notes: Vec::new(),
         })
-    }
-
-    /// Hash of the recorded run's events.
-    pub fn event_log_sha256(&self) -> &str {
-        &self.event_log_sha256
     }
 }

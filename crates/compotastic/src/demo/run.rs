@@ -1,8 +1,13 @@
 //! The loop of the demo: reports come in at the nodes, hosts of edge nodes work, everything is counted.
 
-use std::{collections::BTreeMap, io::IsTerminal as _, time::Instant as WallClock};
+use std::{
+    collections::BTreeMap,
+    io::{self, IsTerminal as _},
+    time::Instant as WallClock,
+};
 
 use anyhow::Result;
+use compotastic_bundle::ClaimedManifest;
 use compotastic_edge::{
     distil::task::evaluate,
     teacher::{BASE_ENCODER, answer},
@@ -14,18 +19,26 @@ use compotastic_mesh::{
 };
 use compotastic_model::BaseEncoder;
 use compotastic_node::{AgentEvent, Answer, JobFailure, SubmitError, agent::REPORT_MAX, jobs::JobId};
-use compotastic_sim::{ledger::Traffic, log::Kind};
+use compotastic_sim::{
+    ledger::Traffic,
+    recording::{About, Header, Record, Sink},
+};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{
     DemoConfig,
     edge_host::EdgeHost,
+    events,
     inputs::Inputs,
     outcome::{Airtime, Jobs, Model, Nodes, Outcome, Reports, TradeOff, Update},
     page::Pictures,
+    recording,
     swarm::{self, BIN, Swarm},
 };
-use crate::svg::{MapNode, Series};
+use crate::{
+    plots::traffic_colour,
+    svg::{MapNode, Series},
+};
 
 /// A finished run.
 pub struct Run {
@@ -72,10 +85,17 @@ struct State<'a> {
     reports: Reports,
     /// Reports that their node did not take, by reason.
     refused: BTreeMap<&'static str, u32>,
+    /// Object that each node was last told of.
+    objects: BTreeMap<usize, u32>,
 }
 
-/// Runs the demo.
-pub fn run(config: &DemoConfig, inputs: &Inputs, quiet: bool) -> Result<Run> {
+/// Runs the demo, and tells each event to the sink that `begin` makes when it sees the header.
+pub fn run(
+    config: &DemoConfig,
+    inputs: &Inputs,
+    quiet: bool,
+    begin: impl FnOnce(&Header) -> io::Result<Option<Box<dyn Sink>>>,
+) -> Result<Run> {
     let began = WallClock::now();
     let swarm = swarm::commission(config, inputs)?;
     let edges = swarm.edges(config);
@@ -96,7 +116,15 @@ pub fn run(config: &DemoConfig, inputs: &Inputs, quiet: bool) -> Result<Run> {
         job_air_at_completion: None,
         reports: Reports::default(),
         refused: BTreeMap::new(),
+        objects: BTreeMap::new(),
     };
+    let header = state.header()?;
+    let numbers = header.nodes.iter().map(|node| node.number).collect();
+    state.swarm.world.log.begin(numbers, begin(&header)?)?;
+    if config.edge_nodes == 0 {
+        // The village is empty: nobody answers.
+        state.swarm.world.set_on(0, false);
+    }
     state.simulate(quiet)?;
     let wall_s = began.elapsed().as_secs_f64();
     state.finish(wall_s)
@@ -127,6 +155,21 @@ fn at(seconds: f64) -> Instant {
 }
 
 impl State<'_> {
+    fn header(&self) -> Result<Header> {
+        let nodes = (0..self.swarm.positions.len()).map(|id| match self.edges.contains(&id) {
+            true => (format!("edge {id}"), "edge".to_string()),
+            false => (id.to_string(), "client".to_string()),
+        });
+        let about = About {
+            source: recording::source(self.config, self.inputs)?,
+            title: &format!("{} in the valley", self.inputs.task.name),
+            seed: self.config.seed,
+            end: at(self.config.hours * 3600.0),
+            nodes: nodes.collect(),
+        };
+        Ok(Header::of_world(about, &self.swarm.world))
+    }
+
     /// When each report comes in: per node at a steady rate with jitter.
     fn arrivals(&self) -> Vec<(Instant, usize)> {
         let every_s = if self.config.field_nodes >= 50 { 3600.0 } else { 1800.0 };
@@ -202,6 +245,7 @@ impl State<'_> {
         });
         match result {
             Ok(id) => {
+                self.swarm.world.log.note(when, node, &Record::JobSubmitted { job: id.0 });
                 self.open.insert((node, id), self.jobs.len());
                 self.jobs.push(Job { node, text, submitted: when, had_model, end: None });
             }
@@ -211,6 +255,8 @@ impl State<'_> {
                     SubmitError::TooLong => "the text does not fit one frame",
                     SubmitError::Empty => "the text is empty",
                 };
+                let remark = Record::remark(&format!("report not taken: {reason}"));
+                self.swarm.world.log.note(when, node, &remark);
                 *self.refused.entry(reason).or_default() += 1;
             }
         }
@@ -231,7 +277,8 @@ impl State<'_> {
     fn drain(&mut self, id: usize) {
         while let Some(event) = self.swarm.world.with_host(id, |station, _| station.agent().poll_event()) {
             let now = self.swarm.world.now();
-            self.swarm.world.log.push(Kind::Application, now, id, format!("{event:?}").as_bytes());
+            let record = events::record(&event, self.objects.entry(id).or_default());
+            self.swarm.world.log.note(now, id, &record);
             match event {
                 AgentEvent::Answered { job, answer } => self.end(id, job, End::Answered(answer)),
                 AgentEvent::JobFailed { job, reason } => self.end(id, job, End::Failed(reason)),
@@ -289,6 +336,9 @@ impl State<'_> {
                 station.settle(now);
                 published
             });
+            if let Ok(manifest) = ClaimedManifest::parse(&bundle.manifest) {
+                self.objects.insert(id, manifest.claims().tag().0);
+            }
             published
                 .map_err(|refusal| anyhow::anyhow!("the edge node refuses its own bundle: {refusal:?}"))?;
             self.decided = Some((now, edge));
@@ -527,10 +577,6 @@ impl State<'_> {
     }
 
     fn pictures(&self, answers: Vec<String>) -> Pictures {
-        const COLOURS: [&str; 10] = [
-            "#3b7dd8", "#7fb2e5", "#8a94a3", "#c2571a", "#e39a4f", "#f0c88f", "#b0b8c4", "#cfd5dd",
-            "#6f8f5f", "#999999",
-        ];
         let nodes = self
             .swarm
             .positions
@@ -553,10 +599,9 @@ impl State<'_> {
             .collect();
         let airtime = Traffic::ALL
             .iter()
-            .zip(COLOURS)
-            .map(|(kind, colour)| Series {
+            .map(|kind| Series {
                 name: kind.name().to_string(),
-                colour,
+                colour: traffic_colour(*kind),
                 values: self.swarm.world.ledger.bins(*kind).iter().map(|us| *us as f64 / 1e6).collect(),
             })
             .filter(|series| series.values.iter().any(|value| *value > 0.0))

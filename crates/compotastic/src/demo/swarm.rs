@@ -189,10 +189,6 @@ pub fn commission(config: &DemoConfig, inputs: &Inputs) -> Result<Swarm> {
             relaying: Relaying::default(),
         };
         world.add(Station::new(router, agent, seed, Instant::ZERO), *position);
-        if config.edge_nodes == 0 && id == 0 {
-            // The village is empty: nobody answers.
-            world.set_on(0, false);
-        }
     }
     Ok(Swarm { world, valley, positions, edge_keys, channels, world_seed })
 }

@@ -10,6 +10,7 @@ use compotastic_mesh::{
 
 use super::{
     Body, NodeKind, PathLossName, Scenario, WalkSettings,
+    run::bin_width,
     stage::{Action, Ours, Stage},
 };
 use crate::{
@@ -237,7 +238,7 @@ pub fn build(
     let primary = channels.first().ok_or("the default key is refused")?.clone();
     let ours = kinds.iter().any(|kind| kind.is_ours());
     let known = if ours { channels } else { vec![primary.clone()] };
-    let ledger = Ledger::new(known, numbers.clone(), Duration::from_secs(600));
+    let ledger = Ledger::new(known, numbers.clone(), bin_width(end));
     let loss_ppm = (scenario.loss.get_ref() * 1e6).round() as u32;
     let best = places.iter().fold(radio.end(), |best, place| End {
         height_m: best.height_m.max(place.end.height_m),

@@ -35,6 +35,7 @@ mod check;
 mod load;
 mod overlay;
 mod report;
+mod run;
 mod stage;
 
 use std::sync::Arc;
@@ -48,7 +49,8 @@ use crate::{bluetooth::BluetoothSettings, energy::BatterySettings, motion::Track
 pub use body::Body;
 pub use build::{ScenarioWorld, build};
 pub use check::ScenarioError;
-pub use report::{Report, run};
+pub use report::{JobFigures, ObjectFigures, Report};
+pub use run::{Run, run, run_with};
 pub use stage::{EnergyReport, SwarmReport, UpdateReport};
 
 /// Most nodes of a scenario.

@@ -1,13 +1,43 @@
 //! What a scenario came to.
 
-use std::collections::BTreeSet;
-
-use compotastic_mesh::time::{Duration, Instant};
-use compotastic_model::BaseEncoder;
+use compotastic_mesh::time::Duration;
 use serde::Serialize;
 
-use super::{EnergyReport, Scenario, SwarmReport, build::build};
-use crate::{ledger::Traffic, messenger::Note};
+use super::{EnergyReport, SwarmReport};
+use crate::{
+    ledger::{Ledger, Traffic},
+    recording::{Header, JobEnd, Tally},
+};
+
+/// What became of jobs.
+#[derive(Clone, Debug, Serialize)]
+pub struct JobFigures {
+    /// Jobs that began.
+    pub submitted: usize,
+    /// Answered by the node itself.
+    pub answered_local: usize,
+    /// Answered by another node.
+    pub answered_remote: usize,
+    /// Ended without an answer.
+    pub failed: usize,
+    /// Median time from submission to answer, s.
+    pub latency_p50_s: Option<f64>,
+    /// 95th percentile.
+    pub latency_p95_s: Option<f64>,
+}
+
+/// How far an object came.
+#[derive(Clone, Debug, Serialize)]
+pub struct ObjectFigures {
+    /// Object tag, hexadecimal.
+    pub object: String,
+    /// Its version, once a node installed it.
+    pub version: Option<u32>,
+    /// Nodes that have it.
+    pub nodes: usize,
+    /// From the first node that had it to the last, s.
+    pub spread_s: f64,
+}
 
 /// One run of a scenario. Shares are fractions 0..1.
 #[derive(Clone, Debug, Serialize)]
@@ -54,6 +84,12 @@ pub struct Report {
     pub max_duty_cycle_pct: f64,
     /// Own packets sent above their gate.
     pub originations_over_gate: u64,
+    /// Jobs; absent where there were none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jobs: Option<JobFigures>,
+    /// Objects; absent where there were none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<ObjectFigures>,
     /// Jobs, reports and bundles of nodes of ours, where there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub swarm: Option<SwarmReport>,
@@ -64,8 +100,6 @@ pub struct Report {
     pub event_log_sha256: String,
 }
 
-/// A message that left shortly before the end is still awaited for this time.
-const GRACE: Duration = Duration::from_secs(120);
 /// Bins of delivery by distance.
 const BINS: usize = 10;
 
@@ -74,93 +108,132 @@ fn percentile(sorted: &[f64], share: f64) -> Option<f64> {
     sorted.get((last as f64 * share).round() as usize).copied()
 }
 
-/// Runs a scenario under a seed. `progress` is told the share that is done.
-pub fn run(
-    scenario: &Scenario,
-    seed: u64,
-    base: Option<BaseEncoder<'static>>,
-    mut progress: impl FnMut(f64),
-) -> Result<Report, String> {
-    let mut built = build(scenario, seed, base)?;
-    let end = built.end + GRACE;
-    for step in 1..=100u64 {
-        let until = Instant::from_micros(end.as_micros() / 100 * step);
-        built.stage.run_until(&mut built.world, if step == 100 { end } else { until });
-        progress(step as f64 / 100.0);
-    }
-    let nodes = built.positions.len();
-    let distance_m = |a: usize, b: usize| built.positions[a].distance_m(&built.positions[b]);
-    let farthest_m = (1..nodes).map(|id| distance_m(0, id)).fold(1.0, f64::max) * 2.0;
-    let bin_of = |metres: f64| ((metres / farthest_m * BINS as f64) as usize).min(BINS - 1);
-    let mut by_distance: Vec<(f64, u64, u64)> =
+fn seconds(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1e6
+}
+
+/// Whether a person at this node reads messages: at stock nodes they do.
+fn reads(header: &Header, node: u32) -> bool {
+    let role = header.nodes.get(node as usize).map(|node| node.role.as_str());
+    !role.is_some_and(|role| ["edge", "field", "hosted"].contains(&role))
+}
+
+/// Median and 95th percentile, s.
+fn latencies(durations: impl Iterator<Item = Duration>) -> (Option<f64>, Option<f64>) {
+    let mut all: Vec<f64> = durations.map(seconds).collect();
+    all.sort_by(f64::total_cmp);
+    (percentile(&all, 0.5), percentile(&all, 0.95))
+}
+
+/// Receptions over equal bins of distance at the time at which each message was due: upper end in metres, wanted,
+/// delivered; bins of which nothing was wanted are left out.
+fn by_distance(header: &Header, tally: &Tally) -> Vec<(f64, u64, u64)> {
+    let starts: Vec<_> = header.nodes.iter().map(|node| node.position()).collect();
+    let farthest_m = starts.iter().skip(1).map(|place| starts[0].distance_m(place)).fold(1.0, f64::max) * 2.0;
+    let mut bins: Vec<(f64, u64, u64)> =
         (1..=BINS).map(|bin| (farthest_m * bin as f64 / BINS as f64, 0, 0)).collect();
-    let mut wanted = 0;
-    for message in &built.messages {
-        let wanted_by = |to: &usize| *to != message.from && message.to.is_none_or(|only| only == *to);
-        for to in built.stock.iter().copied().filter(wanted_by) {
-            wanted += 1;
-            by_distance[bin_of(distance_m(message.from, to))].1 += 1;
-        }
-    }
-    let mut delivered = 0;
-    let (mut acked, mut failed) = (BTreeSet::new(), BTreeSet::new());
-    let mut latencies = Vec::new();
-    let mut hops_seen: Vec<u64> = Vec::new();
-    for id in 0..nodes {
-        for note in built.world.host(id).notes() {
-            match *note {
-                Note::Received { message, at, hops } => {
-                    let message = &built.messages[message as usize];
-                    delivered += 1;
-                    by_distance[bin_of(distance_m(message.from, id))].2 += 1;
-                    latencies.push(at.saturating_duration_since(message.at).as_micros() as f64 / 1e6);
-                    let index = usize::from(hops).max(1) - 1;
-                    if hops_seen.len() <= index {
-                        hops_seen.resize(index + 1, 0);
-                    }
-                    hops_seen[index] += 1;
-                }
-                Note::Acked(message) => {
-                    acked.insert(message);
-                }
-                Note::Failed(message) => {
-                    failed.insert(message);
-                }
+    let bin_of = |from: u32, to: u32, due| {
+        let ends = (tally.position_at(header, from, due)?, tally.position_at(header, to, due)?);
+        Some(((ends.0.distance_m(&ends.1) / farthest_m * BINS as f64) as usize).min(BINS - 1))
+    };
+    for message in tally.messages.values() {
+        for to in message.wanted(header.nodes.len()).filter(|to| reads(header, *to)) {
+            if let Some(bin) = bin_of(message.from, to, message.due) {
+                bins[bin].1 += 1;
             }
         }
     }
-    latencies.sort_by(f64::total_cmp);
-    by_distance.retain(|(_, wanted, _)| *wanted > 0);
-    let links = built.world.links(500_000).len();
-    let event_log_sha256 = built.world.log.finish().map_err(|error| error.to_string())?;
-    let ledger = &built.world.ledger;
-    let total = ledger.total();
-    let message_sum = ledger.sum(Traffic::Text).plus(ledger.sum(Traffic::Ack));
-    Ok(Report {
-        scenario: scenario.name.clone(),
-        seed,
-        nodes,
-        links,
-        simulated_s: built.end.as_micros() as f64 / 1e6,
-        messages: built.messages.len(),
-        wanted,
-        delivered,
-        delivery: (wanted > 0).then(|| delivered as f64 / wanted as f64),
-        acked: acked.len() as u64,
-        // An acknowledgement may come after the last repetition was given up.
-        failed: failed.difference(&acked).count() as u64,
-        latency_p50_s: percentile(&latencies, 0.5),
-        latency_p95_s: percentile(&latencies, 0.95),
-        hops: hops_seen,
-        by_distance,
-        transmissions: total.transmissions,
-        airtime_s: total.airtime_us as f64 / 1e6,
-        message_airtime_s: message_sum.airtime_us as f64 / 1e6,
-        max_channel_utilization_pct: ledger.max_channel_utilization_pct(),
-        max_duty_cycle_pct: ledger.max_duty_cycle_pct(),
-        originations_over_gate: ledger.originations_over_gate(),
-        swarm: built.stage.swarm_report(),
-        energy: built.stage.energy_report(),
-        event_log_sha256,
+    for arrival in &tally.arrivals {
+        let Some(message) = tally.messages.get(&arrival.message) else { continue };
+        if let Some(bin) = bin_of(message.from, arrival.node, message.due) {
+            bins[bin].2 += 1;
+        }
+    }
+    bins.retain(|(_, wanted, _)| *wanted > 0);
+    bins
+}
+
+fn jobs(tally: &Tally) -> Option<JobFigures> {
+    let count =
+        |wanted| tally.jobs.values().filter(|job| job.end.map(|(_, end)| end) == Some(wanted)).count();
+    let (latency_p50_s, latency_p95_s) = latencies(tally.job_latencies());
+    (!tally.jobs.is_empty()).then(|| JobFigures {
+        submitted: tally.jobs.len(),
+        answered_local: count(JobEnd::Itself),
+        answered_remote: count(JobEnd::Other),
+        failed: count(JobEnd::Failed),
+        latency_p50_s,
+        latency_p95_s,
     })
+}
+
+fn objects(tally: &Tally) -> Vec<ObjectFigures> {
+    let figures = tally.objects.iter().map(|(tag, seen)| {
+        let (first, last) = (seen.since.values().min(), seen.since.values().max());
+        let spread = first.zip(last).map(|(first, last)| last.saturating_duration_since(*first));
+        ObjectFigures {
+            object: format!("{tag:08x}"),
+            version: seen.version,
+            nodes: seen.since.len(),
+            spread_s: spread.map_or(0.0, seconds),
+        }
+    });
+    figures.collect()
+}
+
+impl Report {
+    /// The figures of a run, from its books.
+    pub(crate) fn of(header: &Header, ledger: &Ledger, tally: &Tally, event_log_sha256: String) -> Self {
+        let nodes = header.nodes.len();
+        let wanted = tally
+            .messages
+            .values()
+            .map(|message| message.wanted(nodes).filter(|to| reads(header, *to)).count() as u64)
+            .sum();
+        let mut delivered = 0;
+        let mut hops: Vec<u64> = Vec::new();
+        let mut delays = Vec::new();
+        for arrival in &tally.arrivals {
+            let Some(message) = tally.messages.get(&arrival.message) else { continue };
+            delivered += 1;
+            delays.push(arrival.at.saturating_duration_since(message.due));
+            let index = usize::from(arrival.hops).max(1) - 1;
+            if hops.len() <= index {
+                hops.resize(index + 1, 0);
+            }
+            hops[index] += 1;
+        }
+        let (latency_p50_s, latency_p95_s) = latencies(delays.into_iter());
+        let total = ledger.total();
+        let message_sum = ledger.sum(Traffic::Text).plus(ledger.sum(Traffic::Ack));
+        Self {
+            scenario: header.title.clone(),
+            seed: header.seed,
+            nodes,
+            links: header.links_at_least(500),
+            simulated_s: header.end.as_micros() as f64 / 1e6,
+            messages: tally.messages.len(),
+            wanted,
+            delivered,
+            delivery: (wanted > 0).then(|| delivered as f64 / wanted as f64),
+            acked: tally.acked.len() as u64,
+            // An acknowledgement may come after the last repetition was given up.
+            failed: tally.failed.difference(&tally.acked).count() as u64,
+            latency_p50_s,
+            latency_p95_s,
+            hops,
+            by_distance: by_distance(header, tally),
+            transmissions: total.transmissions,
+            airtime_s: total.airtime_us as f64 / 1e6,
+            message_airtime_s: message_sum.airtime_us as f64 / 1e6,
+            max_channel_utilization_pct: ledger.max_channel_utilization_pct(),
+            max_duty_cycle_pct: ledger.max_duty_cycle_pct(),
+            originations_over_gate: ledger.originations_over_gate(),
+            jobs: jobs(tally),
+            objects: objects(tally),
+            swarm: None,
+            energy: None,
+            event_log_sha256,
+        }
+    }
 }

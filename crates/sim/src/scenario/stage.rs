@@ -9,7 +9,7 @@ use compotastic_mesh::{
     time::{Duration, Instant},
 };
 use compotastic_node::{
-    AgentEvent,
+    AgentEvent, JobFailure,
     agent::{InFrame, REPORT_MAX},
     promises::{Outcome, Ticket},
 };
@@ -22,11 +22,15 @@ use crate::{
     energy::{Activity, Battery, Spent, light},
     hosted::SwarmNode,
     motion::Track,
+    radio::Position,
+    recording::{self, Record},
     swarm::{Bundles, Kit, NodeFlash, Post, bundles::SENTENCES},
 };
 
 /// What could not be published is tried again after this time.
 const TRY_AGAIN: Duration = Duration::from_secs(300);
+/// A node that moves is told of in the event log after so many metres.
+const TOLD_EVERY_M: f64 = 10.0;
 /// Those who are near compare what they hold this often.
 const COMPARE_AGAIN: Duration = Duration::from_secs(300);
 /// Time that a field node computes on one report, s: an nRF52840 at 64 MHz with the base encoder, estimated.
@@ -117,6 +121,8 @@ pub(super) struct Stage {
     /// Air time and computing of each battery's node that is booked already.
     booked: BTreeMap<NodeId, (u64, f64)>,
     computed_s: BTreeMap<NodeId, f64>,
+    /// Places that the event log knows.
+    told: BTreeMap<NodeId, Position>,
     rng: Rng,
     latencies_s: Vec<f64>,
     report: SwarmReport,
@@ -138,6 +144,7 @@ impl Stage {
             next_tick: Instant::ZERO,
             booked: BTreeMap::new(),
             computed_s: BTreeMap::new(),
+            told: BTreeMap::new(),
             rng,
             latencies_s: Vec::new(),
             report: SwarmReport::default(),
@@ -177,7 +184,13 @@ impl Stage {
         Some(Body::Ours(Box::new(node)))
     }
 
-    pub(super) fn run_until(&mut self, world: &mut World<Body>, until: Instant) {
+    /// Runs until `until`, and calls `on_touched` with each node whose host was called.
+    pub(super) fn run_until(
+        &mut self,
+        world: &mut World<Body>,
+        until: Instant,
+        mut on_touched: impl FnMut(&mut World<Body>, NodeId),
+    ) {
         loop {
             let due = self.agenda.keys().next().map(|(at, _)| *at);
             let tick = self.tick.map(|_| self.next_tick);
@@ -185,6 +198,7 @@ impl Stage {
             if let Some(touched) = world.step(next) {
                 for id in touched {
                     self.drain(world, id);
+                    on_touched(world, id);
                 }
                 continue;
             }
@@ -215,7 +229,9 @@ impl Stage {
                     *self.computed_s.entry(id).or_default() += thinks.as_micros() as f64 / 1e6;
                     self.plan(now + thinks, Action::Complete { node: id, boots, ticket });
                 }
-                AgentEvent::Answered { answer, .. } => {
+                AgentEvent::Answered { job, answer } => {
+                    let answered = Record::JobAnswered { job: job.0, by: answer.by.0, class: answer.class };
+                    world.log.note(now, id, &answered);
                     if answer.by == own {
                         self.report.answered_here += 1;
                     } else {
@@ -223,11 +239,29 @@ impl Stage {
                     }
                     self.latencies_s.push(answer.latency.as_micros() as f64 / 1e6);
                 }
-                AgentEvent::JobFailed { .. } => self.report.failed += 1,
+                AgentEvent::JobFailed { job, reason } => {
+                    let reason = match reason {
+                        JobFailure::NoExecutor => recording::JobFailure::NoExecutor,
+                        JobFailure::NoAnswer => recording::JobFailure::NoAnswer,
+                        JobFailure::Unsupported => recording::JobFailure::Unsupported,
+                    };
+                    world.log.note(now, id, &Record::JobFailed { job: job.0, reason });
+                    self.report.failed += 1;
+                }
+                AgentEvent::ObjectWanted { tag } => {
+                    world.log.note(now, id, &Record::ObjectProgress { object: tag, percent: 0 });
+                }
+                AgentEvent::ObjectComplete { tag } => {
+                    world.log.note(now, id, &Record::ObjectProgress { object: tag, percent: 100 });
+                }
                 AgentEvent::ReportDelivered { .. } => self.report.reports_delivered += 1,
                 AgentEvent::ReportLost { .. } => self.report.reports_lost += 1,
                 AgentEvent::ModelActivated { version } => {
                     let at_s = now.as_micros() as f64 / 1e6;
+                    let bundle = self.bundles.as_ref().map(|bundles| bundles.bundle(version));
+                    let object = bundle.map_or(0, |bundle| bundle.tag);
+                    let installed = Record::ObjectInstalled { object, version: u32::from(version) };
+                    world.log.note(now, id, &installed);
                     if let Some(update) = self.report.updates.iter_mut().find(|one| one.version == version)
                         && !update.installed.iter().any(|(node, _)| *node == id)
                     {
@@ -250,7 +284,8 @@ impl Stage {
                     node.settle(now);
                     taken
                 });
-                if taken.is_some() {
+                if let Some(job) = taken {
+                    world.log.note(now, node, &Record::JobSubmitted { job: job.0 });
                     self.report.jobs += 1;
                     *self.computed_s.entry(node).or_default() += FIELD_COMPUTE_S;
                 }
@@ -292,7 +327,13 @@ impl Stage {
     fn look_around(&mut self, world: &mut World<Body>, passed: Duration) {
         let now = world.now();
         for (id, track) in &self.tracks {
-            world.set_position(*id, track.at(now));
+            let to = track.at(now);
+            world.set_position(*id, to);
+            let told = self.told.entry(*id).or_insert(to);
+            if told.distance_m(&to) >= TOLD_EVERY_M {
+                *told = to;
+                world.log.note(now, *id, &Record::moved(to));
+            }
         }
         let batteries: Vec<NodeId> = self.batteries.keys().copied().collect();
         for id in batteries {

@@ -24,8 +24,9 @@ use crate::{
     grid::Grid,
     host::Host,
     ledger::Ledger,
-    log::{EventLog, Kind},
+    log::EventLog,
     radio::{End, Position, Radio, SHADOW_MAX, Signal, shadowing_db},
+    recording::{Body, Record},
     terrain::Terrain,
 };
 use air::{Demodulator, Heard, Link, Lock, Receiver, set_link};
@@ -277,6 +278,7 @@ impl<H: Host> World<H> {
             return;
         }
         self.nodes[id].on = on;
+        self.log.note(self.now, id, &if on { Record::On } else { Record::Off });
         self.nodes[id].on_since = self.now;
         self.nodes[id].receiver.unlock(self.now);
         let on_air = self.air.iter_mut().flatten().find(|one| one.from == id && !one.cut);
@@ -385,7 +387,7 @@ impl<H: Host> World<H> {
         let end = self.now + airtime;
         (node.sending_from, node.sending_until) = (self.now, end);
         node.receiver.unlock(self.now);
-        self.log.push(Kind::Transmit, self.now, id, &frame);
+        self.log.push(self.now, id, Body::Transmit { frame: &frame });
         self.ledger.handle_transmit(self.now, id, &frame, airtime);
         self.serial += 1;
         let serial = self.serial;
@@ -458,12 +460,11 @@ impl<H: Host> World<H> {
             if right {
                 let snr_qdb = luck.signal.snr_qdb as i16;
                 let rssi_dbm = (luck.signal.rssi_qdbm / 4) as i16;
-                let mut record = [0; 6];
-                record[..4].copy_from_slice(&(from as u32).to_le_bytes());
-                record[4..].copy_from_slice(&snr_qdb.to_le_bytes());
-                self.log.push(Kind::Receive, self.now, id, &record);
+                self.log.push(self.now, id, Body::Receive { from: from as u32, snr_qdb });
                 node.host.handle_frame(self.now, &frame, snr_qdb, rssi_dbm);
             } else {
+                let airtime_us = airtime.as_micros() as u32;
+                self.log.push(self.now, id, Body::Energy { airtime_us });
                 node.host.handle_bad_frame(self.now, airtime);
             }
             touched.push(id);
@@ -489,15 +490,30 @@ impl<H: Host> World<H> {
 
     /// Links over which a packet is received at least this often (millionths): pairs of nodes, each once.
     pub fn links(&self, reception_ppm_min: u32) -> Vec<(NodeId, NodeId)> {
+        self.links_with_reception(reception_ppm_min).into_iter().map(|(from, to, _)| (from, to)).collect()
+    }
+
+    /// The same, with how often a packet from the first to the second is received (millionths).
+    pub fn links_with_reception(&self, reception_ppm_min: u32) -> Vec<(NodeId, NodeId, u32)> {
         let mut pairs = Vec::new();
         for (id, node) in self.nodes.iter().enumerate() {
             for link in &node.links {
                 let reception_ppm = self.demodulator.reception.link_ppm(link.signal.snr_qdb);
                 if id < link.to && reception_ppm >= reception_ppm_min {
-                    pairs.push((id, link.to));
+                    pairs.push((id, link.to, reception_ppm));
                 }
             }
         }
         pairs
+    }
+
+    /// Settings of the air.
+    pub fn settings(&self) -> &WorldConfig {
+        &self.config
+    }
+
+    /// Where a node is, and its antenna.
+    pub fn antenna(&self, id: NodeId) -> (Position, End) {
+        (self.nodes[id].position, self.nodes[id].end)
     }
 }

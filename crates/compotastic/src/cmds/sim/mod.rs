@@ -3,18 +3,22 @@
 mod bench;
 mod explore;
 mod parallel;
+mod replay;
 mod run;
 mod seeds;
 mod validate;
 
 use anyhow::Result;
 use clap::Subcommand;
+use indicatif::{ProgressBar, ProgressStyle};
 
 /// What the simulator does.
 #[derive(Subcommand)]
 pub enum SimCommand {
     /// Runs a scenario and reports
     Run(run::RunArgs),
+    /// Reads a recording again, without simulating
+    Replay(replay::ReplayArgs),
     /// Makes a scenario to begin with
     New(run::NewArgs),
     /// Runs a scenario under many seeds on all cores
@@ -31,10 +35,18 @@ pub enum SimCommand {
 pub fn run(command: SimCommand) -> Result<()> {
     match command {
         SimCommand::Run(args) => run::run(&args),
+        SimCommand::Replay(args) => replay::run(&args),
         SimCommand::New(args) => run::new(&args),
         SimCommand::Sweep(args) => run::sweep(&args),
         SimCommand::Explore(args) => explore::run(&args),
         SimCommand::Validate(args) => validate::run(&args),
         SimCommand::Bench(args) => bench::run(&args),
     }
+}
+
+/// A bar from 0 to 100 per cent of something.
+fn share_bar(quiet: bool, of: &str) -> Result<ProgressBar> {
+    let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(100) };
+    bar.set_style(ProgressStyle::with_template(&format!("{{bar:40}} {{percent}} % {of}"))?);
+    Ok(bar)
 }

@@ -10,18 +10,19 @@ use clap::{Args, ValueEnum};
 use compotastic_edge::teacher::BASE_ENCODER;
 use compotastic_model::BaseEncoder;
 use compotastic_sim::scenario::{self, EnergyReport, Report, Scenario, SwarmReport};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use super::{
     parallel,
     seeds::{Seeds, parse_seeds},
+    share_bar,
 };
-use crate::svg;
+use crate::{plots, record_file::recorder, svg};
 
 /// Options of `sim run`.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  compotastic sim run scenarios/river.toml\n  compotastic sim run scenarios/festival.toml --json | jq .delivery"
+    after_help = "Examples:\n  compotastic sim run scenarios/river.toml\n  compotastic sim run scenarios/festival.toml --json | jq .delivery\n  compotastic sim run scenarios/river.toml --plots river-plots\n  compotastic sim run scenarios/river.toml --record river.rec && compotastic sim replay river.rec"
 )]
 pub struct RunArgs {
     /// Scenario
@@ -29,6 +30,12 @@ pub struct RunArgs {
     /// Seed of everything that is drawn
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Writes all events, for `sim replay`; docs/RECORDING.md says how
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Writes map, air time and delivery as SVG and a report with all of them into this folder
+    #[arg(long, value_name = "DIR")]
+    plots: Option<PathBuf>,
     /// Prints one JSON object
     #[arg(long)]
     json: bool,
@@ -104,7 +111,7 @@ fn read(path: &Path) -> Result<Scenario> {
 }
 
 /// What nodes of ours hold.
-fn base() -> Result<Option<BaseEncoder<'static>>> {
+pub(super) fn base() -> Result<Option<BaseEncoder<'static>>> {
     let base = BaseEncoder::parse(BASE_ENCODER).map_err(|error| anyhow!("the base encoder: {error:?}"))?;
     Ok(Some(base))
 }
@@ -112,22 +119,35 @@ fn base() -> Result<Option<BaseEncoder<'static>>> {
 /// Runs `sim run`.
 pub fn run(args: &RunArgs) -> Result<()> {
     let scenario = read(&args.file)?;
-    let bar = if args.json { ProgressBar::hidden() } else { ProgressBar::new(100) };
-    let style = ProgressStyle::with_template("{bar:40} {percent} % of the simulated time")?;
-    bar.set_style(style);
-    let report =
-        scenario::run(&scenario, args.seed, base()?, |share| bar.set_position((share * 100.0) as u64))
-            .map_err(|error| anyhow!("{}: {error}", args.file.display()))?;
+    let text = std::fs::read_to_string(&args.file)?;
+    let bar = share_bar(args.json, "of the simulated time")?;
+    let run = scenario::run_with(
+        &scenario,
+        &text,
+        args.seed,
+        base()?,
+        |header| args.record.as_deref().map(|path| recorder(path, header)).transpose(),
+        |share| bar.set_position((share * 100.0) as u64),
+    )
+    .map_err(|error| anyhow!("{}: {error}", args.file.display()))?;
     bar.finish_and_clear();
+    let notes = args.plots.as_deref().map(|folder| plots::write(folder, &run)).transpose()?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print(&report);
+        println!("{}", serde_json::to_string_pretty(&run.report)?);
+        return Ok(());
+    }
+    print(&run.report);
+    if let Some(path) = &args.record {
+        println!("recorded in {0}; read it: compotastic sim replay {0}", path.display());
+    }
+    if let (Some(folder), Some(notes)) = (&args.plots, notes) {
+        println!("plots in {}: {}", folder.display(), notes.join(", "));
     }
     Ok(())
 }
 
-fn print(report: &Report) {
+/// Prints a summary for people.
+pub(super) fn print(report: &Report) {
     let share = |value: Option<f64>| value.map_or("-".to_string(), |value| format!("{:.1} %", value * 100.0));
     let seconds = |value: Option<f64>| value.map_or("-".to_string(), |value| format!("{value:.1} s"));
     println!(
@@ -144,30 +164,53 @@ fn print(report: &Report) {
     if let Some(energy) = &report.energy {
         print_energy(energy);
     }
-    println!("Messages");
-    println!(
-        "  due {}   receptions wanted {}   delivered {} ({})",
-        report.messages,
-        report.wanted,
-        report.delivered,
-        share(report.delivery)
-    );
-    println!("  acknowledged {}   failed {}", report.acked, report.failed);
-    println!(
-        "  latency: half within {}, 95 % within {}",
-        seconds(report.latency_p50_s),
-        seconds(report.latency_p95_s)
-    );
-    println!("\nHops");
-    let most = report.hops.iter().copied().max().unwrap_or(1).max(1);
-    for (index, count) in report.hops.iter().enumerate() {
-        println!("  {:>2}  {:<28} {count}", index + 1, "█".repeat((count * 28 / most) as usize));
+    if report.messages > 0 {
+        println!("Messages");
+        println!(
+            "  due {}   receptions wanted {}   delivered {} ({})",
+            report.messages,
+            report.wanted,
+            report.delivered,
+            share(report.delivery)
+        );
+        println!("  acknowledged {}   failed {}", report.acked, report.failed);
+        println!(
+            "  latency: half within {}, 95 % within {}",
+            seconds(report.latency_p50_s),
+            seconds(report.latency_p95_s)
+        );
+        println!("\nHops");
+        let most = report.hops.iter().copied().max().unwrap_or(1).max(1);
+        for (index, count) in report.hops.iter().enumerate() {
+            println!("  {:>2}  {:<28} {count}", index + 1, "█".repeat((count * 28 / most) as usize));
+        }
+        println!("\nDelivery by distance");
+        for (upper_m, wanted, delivered) in &report.by_distance {
+            let share = *delivered as f64 / *wanted as f64;
+            let bar = "█".repeat((share * 28.0).round() as usize);
+            println!("  up to {:>6.1} km  {bar:<28} {:.0} % of {wanted}", upper_m / 1000.0, share * 100.0);
+        }
     }
-    println!("\nDelivery by distance");
-    for (upper_m, wanted, delivered) in &report.by_distance {
-        let share = *delivered as f64 / *wanted as f64;
-        let bar = "█".repeat((share * 28.0).round() as usize);
-        println!("  up to {:>6.1} km  {bar:<28} {:.0} % of {wanted}", upper_m / 1000.0, share * 100.0);
+    if let Some(jobs) = &report.jobs {
+        println!("Jobs");
+        println!(
+            "  submitted {}   answered by the node itself {}, by another {}   failed {}",
+            jobs.submitted, jobs.answered_local, jobs.answered_remote, jobs.failed
+        );
+        println!(
+            "  latency: half within {}, 95 % within {}",
+            seconds(jobs.latency_p50_s),
+            seconds(jobs.latency_p95_s)
+        );
+    }
+    for object in &report.objects {
+        println!(
+            "\nObject {}: {} of {} nodes have it, the last {:.1} min after the first",
+            object.object,
+            object.nodes,
+            report.nodes,
+            object.spread_s / 60.0
+        );
     }
     println!("\nAir");
     println!(

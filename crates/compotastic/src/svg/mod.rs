@@ -1,13 +1,14 @@
 //! Small SVG drawings: a map, stacked bars over time, step curves. No scripts, no outside resources.
 
+mod panel;
+
 use std::fmt::Write as _;
+
+pub use panel::{Panel, nice_step, short};
 
 /// Width of each drawing, user units.
 const WIDTH: f64 = 720.0;
-const MARGIN_LEFT: f64 = 54.0;
-const MARGIN_RIGHT: f64 = 12.0;
 const MARGIN_TOP: f64 = 12.0;
-const MARGIN_BOTTOM: f64 = 40.0;
 
 /// One coloured series of values over equal time bins.
 pub struct Series {
@@ -19,77 +20,11 @@ pub struct Series {
     pub values: Vec<f64>,
 }
 
-struct Frame {
-    height: f64,
-    x_max: f64,
-    y_max: f64,
-}
-
-impl Frame {
-    fn x(&self, value: f64) -> f64 {
-        MARGIN_LEFT + value / self.x_max * (WIDTH - MARGIN_LEFT - MARGIN_RIGHT)
-    }
-    fn y(&self, value: f64) -> f64 {
-        self.height - MARGIN_BOTTOM - value / self.y_max * (self.height - MARGIN_TOP - MARGIN_BOTTOM)
-    }
-
-    fn axes(&self, out: &mut String, x_label: &str, y_label: &str, x_step: f64) {
-        let step = nice_step(self.y_max);
-        let mut tick = 0.0;
-        while tick <= self.y_max * 1.0001 {
-            let y = self.y(tick);
-            let right = WIDTH - MARGIN_RIGHT;
-            let _ = write!(
-                out,
-                r#"<line x1="{MARGIN_LEFT}" x2="{right}" y1="{y:.1}" y2="{y:.1}" class="grid"/><text x="{:.1}" y="{:.1}" text-anchor="end">{}</text>"#,
-                MARGIN_LEFT - 6.0,
-                y + 4.0,
-                short(tick)
-            );
-            tick += step;
-        }
-        let mut tick = 0.0;
-        while tick <= self.x_max * 1.0001 {
-            let _ = write!(
-                out,
-                r#"<text x="{:.1}" y="{:.1}" text-anchor="middle">{}</text>"#,
-                self.x(tick),
-                self.height - MARGIN_BOTTOM + 16.0,
-                short(tick)
-            );
-            tick += x_step;
-        }
-        let _ = write!(
-            out,
-            r#"<text x="{:.1}" y="{:.1}" text-anchor="middle">{}</text><text x="14" y="{:.1}" text-anchor="middle" transform="rotate(-90 14 {:.1})">{}</text>"#,
-            WIDTH / 2.0,
-            self.height - 6.0,
-            escape(x_label),
-            self.height / 2.0,
-            self.height / 2.0,
-            escape(y_label)
-        );
-    }
-}
-
-fn nice_step(max: f64) -> f64 {
-    let rough = (max / 5.0).max(1e-9);
-    let power = 10f64.powf(rough.log10().floor());
-    let unit = rough / power;
-    let nice = if unit <= 1.0 {
-        1.0
-    } else if unit <= 2.0 {
-        2.0
-    } else if unit <= 5.0 {
-        5.0
-    } else {
-        10.0
-    };
-    nice * power
-}
-
-fn short(value: f64) -> String {
-    if value.fract().abs() < 1e-9 { format!("{value:.0}") } else { format!("{value:.2}") }
+/// Height of a drawing with axes around its panel, and the panel.
+fn framed(height: f64, x_max: f64, y_max: f64) -> (f64, Panel) {
+    let (left, right, bottom) = (54.0, 12.0, 40.0);
+    let size = (WIDTH - left - right, height - MARGIN_TOP - bottom);
+    (height, Panel { left, top: MARGIN_TOP, width: size.0, height: size.1, x_max, y_max })
 }
 
 /// Text made safe for SVG and HTML.
@@ -113,8 +48,8 @@ pub fn stacked_bars(
     let total =
         |bin: usize| series.iter().map(|one| one.values.get(bin).copied().unwrap_or(0.0)).sum::<f64>();
     let y_max = (0..bins).map(total).fold(1e-6, f64::max) * 1.05;
-    let frame = Frame { height: 260.0, x_max: bins as f64 * bin_h, y_max };
-    let mut out = open(frame.height, title);
+    let (height, frame) = framed(260.0, bins as f64 * bin_h, y_max);
+    let mut out = open(height, title);
     frame.axes(&mut out, "hours", y_label, nice_step(frame.x_max));
     for bin in 0..bins {
         let mut base = 0.0;
@@ -142,7 +77,7 @@ pub fn stacked_bars(
         let _ = write!(
             out,
             r#"<line x1="{x:.1}" x2="{x:.1}" y1="{MARGIN_TOP}" y2="{:.1}" class="mark"/><text x="{:.1}" y="{y}">{}</text>"#,
-            frame.height - MARGIN_BOTTOM,
+            frame.bottom(),
             x + 4.0,
             escape(label)
         );
@@ -161,8 +96,8 @@ pub fn curve(
     points: &[(f64, f64)],
     steps: bool,
 ) -> String {
-    let frame = Frame { height: 240.0, x_max: x_max.max(1e-6), y_max: y_max.max(1e-6) };
-    let mut out = open(frame.height, title);
+    let (height, frame) = framed(240.0, x_max.max(1e-6), y_max.max(1e-6));
+    let mut out = open(height, title);
     frame.axes(&mut out, labels.0, labels.1, nice_step(frame.x_max));
     let mut path = String::new();
     let mut last: Option<f64> = None;
@@ -269,14 +204,10 @@ fn legend<'a>(items: impl Iterator<Item = (&'a str, &'a str)>) -> String {
 /// A file of its own: mean over x with a band around it, as (x, mean, half the width of the band); both axes from 0.
 pub fn band(title: &str, labels: (&str, &str), points: &[(f64, f64, f64)]) -> String {
     let most = |of: fn(&(f64, f64, f64)) -> f64| points.iter().map(of).fold(1e-6, f64::max);
-    let frame = Frame {
-        height: 260.0,
-        x_max: most(|point| point.0),
-        y_max: most(|point| point.1 + point.2).max(1.0),
-    };
+    let (height, frame) = framed(260.0, most(|point| point.0), most(|point| point.1 + point.2).max(1.0));
     let mut out = format!(
         r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {}" role="img" aria-label="{}"><style>text{{font:12px sans-serif;fill:#556}}.grid{{stroke:#dde}}.curve{{fill:none;stroke:#1a7a5a;stroke-width:2}}.band{{fill:#1a7a5a;fill-opacity:.18}}</style><rect width="100%" height="100%" fill="white"/>"#,
-        frame.height,
+        height,
         escape(title)
     );
     frame.axes(&mut out, labels.0, labels.1, nice_step(frame.x_max));
