@@ -6,10 +6,17 @@ use std::{
     fmt,
 };
 
-use compotastic_mesh::{packet::NodeNum, time::Instant};
+use compotastic_mesh::{
+    packet::NodeNum,
+    time::{Duration, Instant},
+};
 use sha2::{Digest, Sha256};
 
 use crate::ledger::Ledger;
+
+/// A job that is settled is forgotten after this time, so that the books of a long run stay small. Whatever is said of it later
+/// is said of a job that nobody submitted.
+const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 
 /// What is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +54,27 @@ struct Job {
     void: bool,
 }
 
+impl Job {
+    /// Nothing more is to be said of it.
+    fn is_settled(&self) -> bool {
+        self.void || !self.ends.is_empty() && self.report != Some(0)
+    }
+
+    /// Whether it counts as answered, as failed, and as gone with its node.
+    fn counts(&self) -> (u64, u64, u64) {
+        let end = self.ends.first();
+        (
+            u64::from(matches!(end, Some(End::Answered { .. }))),
+            u64::from(end == Some(&End::Failed)),
+            u64::from(self.void),
+        )
+    }
+}
+
+fn plus(a: (u64, u64, u64), b: (u64, u64, u64)) -> (u64, u64, u64) {
+    (a.0 + b.0, a.1 + b.1, a.2 + b.2)
+}
+
 /// Job by node, start of the node, and name.
 pub(super) type JobKey = (usize, u32, u32);
 
@@ -54,6 +82,8 @@ pub(super) type JobKey = (usize, u32, u32);
 #[derive(Debug, Default)]
 pub(super) struct Books {
     jobs: BTreeMap<JobKey, Job>,
+    /// Counts of jobs that are forgotten.
+    forgotten: (u64, u64, u64),
     /// The command post, which is node 0.
     pub(super) post: Option<NodeNum>,
     /// Who executes: edge nodes, and nodes that ever had a model.
@@ -64,7 +94,7 @@ pub(super) struct Books {
     signed: BTreeMap<u16, [u8; 32]>,
     newest: Option<u16>,
     /// Version and content that each node has in use.
-    installed: BTreeMap<usize, (u16, [u8; 32])>,
+    installed: BTreeMap<usize, (u16, Vec<u8>)>,
     pub(super) violations: Vec<Violation>,
 }
 
@@ -96,6 +126,14 @@ impl Books {
     }
 
     pub(super) fn submit(&mut self, now: Instant, key: JobKey, class: u8) {
+        let forgotten = &mut self.forgotten;
+        self.jobs.retain(|_, job| {
+            let keep = !job.is_settled() || now.saturating_duration_since(job.submitted) < REMEMBERED;
+            if !keep {
+                *forgotten = plus(*forgotten, job.counts());
+            }
+            keep
+        });
         let job = Job { submitted: now, class, ends: Vec::new(), report: None, void: false };
         if self.jobs.insert(key, job).is_some() {
             self.violate("job", now, format!("node {} gave the name {} twice", key.0, key.2));
@@ -163,18 +201,19 @@ impl Books {
 
     /// Promise 2: what a node has in use was published, and is no older than what it had.
     pub(super) fn look_at_model(&mut self, now: Instant, node: usize, model: Option<(u16, &[u8])>) {
-        let before = self.installed.get(&node).copied();
+        let before = self.installed.get(&node);
         let Some((version, content)) = model else {
-            if let Some((had, _)) = before {
+            if let Some(had) = before.map(|(had, _)| *had) {
                 self.violate("boot", now, format!("node {node} has no model any more; it had version {had}"));
                 self.installed.remove(&node);
             }
             return;
         };
-        let digest: [u8; 32] = Sha256::digest(content).into();
-        if before == Some((version, digest)) {
+        if before.is_some_and(|(had, bytes)| *had == version && bytes == content) {
             return;
         }
+        let had = before.map(|(had, _)| *had);
+        let digest: [u8; 32] = Sha256::digest(content).into();
         if self.signed.get(&version) != Some(&digest) {
             self.violate(
                 "install",
@@ -182,12 +221,12 @@ impl Books {
                 format!("node {node} uses version {version}, whose content nobody signed"),
             );
         }
-        if let Some((had, _)) = before
+        if let Some(had) = had
             && version < had
         {
             self.violate("install", now, format!("node {node} went back from version {had} to {version}"));
         }
-        self.installed.insert(node, (version, digest));
+        self.installed.insert(node, (version, content.to_vec()));
     }
 
     /// Promise 3.
@@ -274,11 +313,6 @@ impl Books {
 
     /// Jobs that ended with an answer, with a reason, and with their node.
     pub(super) fn job_counts(&self) -> (u64, u64, u64) {
-        let answered = |job: &&Job| matches!(job.ends.first(), Some(End::Answered { .. }));
-        (
-            self.jobs.values().filter(answered).count() as u64,
-            self.jobs.values().filter(|job| job.ends.first() == Some(&End::Failed)).count() as u64,
-            self.jobs.values().filter(|job| job.void).count() as u64,
-        )
+        self.jobs.values().map(Job::counts).fold(self.forgotten, plus)
     }
 }

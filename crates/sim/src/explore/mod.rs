@@ -12,6 +12,7 @@ mod run;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use compotastic_mesh::time::{Duration, Instant};
 use compotastic_model::BaseEncoder;
 
 pub use checkers::Violation;
@@ -19,6 +20,7 @@ pub use minimise::minimise;
 pub use mutant::Mutant;
 pub use plan::{Damage, Event, Fault, Job, Kind, Plan, PlanNode, Publication};
 pub use run::Outcomes;
+use run::Settings;
 
 /// Runs a plan. A panic is a violation like any other. With `twice`, it is run twice, and both must be the same.
 pub fn explore(
@@ -27,14 +29,15 @@ pub fn explore(
     mutant: Option<Mutant>,
     twice: bool,
 ) -> Result<Outcomes, String> {
-    let mut outcomes = guarded(plan, base, mutant, false)?;
+    let run = |plan: &Plan| guarded(plan, base, Settings { mutant, ..Settings::default() });
+    let mut outcomes = run(plan)?;
     if twice && outcomes.violations.is_empty() {
         // What a mutant takes from outside differs from run to run; here, so that its test cannot fail by chance, for certain.
         let mut again = plan.clone();
         if mutant == Some(Mutant::DrawsFromOutside) {
             again.seed ^= 1;
         }
-        let other = guarded(&again, base, mutant, false)?;
+        let other = run(&again)?;
         if other.event_log_sha256 != outcomes.event_log_sha256 {
             outcomes.violations.push(Violation {
                 checker: "repeatability",
@@ -48,16 +51,25 @@ pub fn explore(
 
 /// Runs a plan and keeps what happened, line by line.
 pub fn trace(plan: &Plan, base: BaseEncoder<'static>) -> Result<Outcomes, String> {
-    guarded(plan, base, None, true)
+    guarded(plan, base, Settings { trace: true, ..Settings::default() })
 }
 
-fn guarded(
+/// Runs a plan and calls `look` each time that so much of it has passed, such as to see how much memory it takes.
+pub fn watch(
     plan: &Plan,
     base: BaseEncoder<'static>,
-    mutant: Option<Mutant>,
-    trace: bool,
+    every: Duration,
+    mut look: impl FnMut(Instant),
 ) -> Result<Outcomes, String> {
-    catch_unwind(AssertUnwindSafe(|| run::run(plan, base, mutant, trace))).unwrap_or_else(|panic| {
+    guarded(plan, base, Settings { look: Some((every, &mut look)), ..Settings::default() })
+}
+
+fn guarded<'p>(
+    plan: &'p Plan,
+    base: BaseEncoder<'static>,
+    settings: Settings<'p>,
+) -> Result<Outcomes, String> {
+    catch_unwind(AssertUnwindSafe(|| run::run(plan, base, settings))).unwrap_or_else(|panic| {
         let what = panic
             .downcast_ref::<String>()
             .cloned()

@@ -9,6 +9,8 @@ const CALM_S: u32 = 300;
 const FAULTS_END_S: u32 = 3 * 3600;
 /// What has to happen in the end has this time, s: beacons come every two hours at most, and may be lost.
 const SETTLE_S: u32 = 9 * 3600;
+/// Longest plan, s: 32-bit milliseconds begin anew after 49.7 days, and a plan may see that.
+const END_MAX_S: u32 = 70 * 24 * 3600;
 
 /// What a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -267,8 +269,8 @@ impl Plan {
         if !self.nodes.iter().all(|node| node.x.abs() < 1e4 && node.y.abs() < 1e4) {
             return Err("a node is farther away than 10,000 reaches".to_string());
         }
-        if self.end_s < self.faults_end_s || self.end_s > 40 * 24 * 3600 {
-            return Err("end_s lies after faults_end_s, and within 40 days".to_string());
+        if self.end_s < self.faults_end_s || self.end_s > END_MAX_S {
+            return Err("end_s lies after faults_end_s, and within 70 days".to_string());
         }
         if self.loss_ppm > 1_000_000 || self.jobs.len() + self.faults.len() + self.publications.len() > 10_000
         {

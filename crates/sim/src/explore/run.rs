@@ -79,6 +79,17 @@ enum Action {
     NoDamage(usize, super::plan::Damage),
     Step { node: usize, to: Position },
     EndOfFaults,
+    Look,
+}
+
+/// What a run may have besides.
+#[derive(Default)]
+pub(super) struct Settings<'s> {
+    pub(super) mutant: Option<Mutant>,
+    /// Keep what happens, line by line.
+    pub(super) trace: bool,
+    /// Somebody looks on, each time that so much has passed.
+    pub(super) look: Option<(Duration, &'s mut dyn FnMut(Instant))>,
 }
 
 struct Runner<'p> {
@@ -102,6 +113,7 @@ struct Runner<'p> {
     installed: u64,
     faults: BTreeMap<&'static str, u64>,
     trace: Option<Vec<String>>,
+    look: Option<(Duration, &'p mut dyn FnMut(Instant))>,
 }
 
 fn at_s(seconds: u32) -> Instant {
@@ -128,15 +140,16 @@ fn sentence(index: u8) -> &'static str {
 }
 
 /// Runs a plan. `base` is the base encoder of the nodes.
-pub(super) fn run(
-    plan: &Plan,
+pub(super) fn run<'p>(
+    plan: &'p Plan,
     base: BaseEncoder<'static>,
-    mutant: Option<Mutant>,
-    trace: bool,
+    settings: Settings<'p>,
 ) -> Result<Outcomes, String> {
     plan.check()?;
-    let mut runner = Runner::new(plan, base, mutant)?;
-    runner.trace = trace.then(Vec::new);
+    let mut runner = Runner::new(plan, base, settings.mutant)?;
+    runner.trace = settings.trace.then(Vec::new);
+    runner.look = settings.look;
+    runner.next_look();
     runner.run();
     runner.finish()
 }
@@ -168,7 +181,9 @@ impl<'p> Runner<'p> {
         let radio = Radio::new(preset.modem(region.wide()), region);
         let reach_m = Reception::new(&radio.modem, radio.fading_db).reach_m(&radio);
         let numbers: Vec<NodeNum> = posts.iter().map(|post| post.num).collect();
-        let ledger = Ledger::new(kit.channels(), numbers, Duration::from_secs(3600));
+        // Nobody looks at air time over time here, so one bin is enough.
+        let whole = Duration::from_secs(u64::from(plan.end_s) + 1);
+        let ledger = Ledger::new(kit.channels(), numbers, whole);
         let config = WorldConfig { preset, region, loss_ppm: plan.loss_ppm, seed: plan.seed };
         // Shadows would make links that are no part of the plan.
         let radio = Radio { shadowing_db: 1.0, ..radio };
@@ -192,6 +207,7 @@ impl<'p> Runner<'p> {
             installed: 0,
             faults: BTreeMap::new(),
             trace: None,
+            look: None,
         };
         runner.books.post = runner.kit.command_post;
         for id in 0..plan.nodes.len() {
@@ -263,6 +279,12 @@ impl<'p> Runner<'p> {
             self.later(Instant::ZERO + Duration::from_millis(fault.at_ms), Action::Fault(index));
         }
         self.later(at_s(self.plan.faults_end_s), Action::EndOfFaults);
+    }
+
+    fn next_look(&mut self) {
+        if let Some(every) = self.look.as_ref().map(|(every, _)| *every) {
+            self.later(self.world.now() + every, Action::Look);
+        }
     }
 
     fn run(&mut self) {
@@ -412,6 +434,12 @@ impl<'p> Runner<'p> {
             Action::NoDamage(id, kind) => self.world.with_host(id, |body, _| body.set_damage(kind, 0)),
             Action::Step { node, to } => self.world.set_position(node, to),
             Action::EndOfFaults => self.end_faults(),
+            Action::Look => {
+                if let Some((_, look)) = &mut self.look {
+                    look(now);
+                }
+                self.next_look();
+            }
         }
     }
 
