@@ -49,7 +49,7 @@ impl Run {
             Self::Plan(plan) => {
                 explore(plan, BaseEncoder::parse(BASE).unwrap(), None, false).unwrap().event_log_sha256
             }
-            Self::Scenario(scenario) => scenario::run(scenario, 1, |_| {}).unwrap().event_log_sha256,
+            Self::Scenario(scenario) => scenario::run(scenario, 1, None, |_| {}).unwrap().event_log_sha256,
         }
     }
 }

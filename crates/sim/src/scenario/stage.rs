@@ -11,6 +11,7 @@ use compotastic_mesh::{
 use compotastic_node::{
     AgentEvent, JobFailure,
     agent::{InFrame, REPORT_MAX},
+    jobs::JobId,
     promises::{Outcome, Ticket},
 };
 use serde::Serialize;
@@ -230,7 +231,8 @@ impl Stage {
                     self.plan(now + thinks, Action::Complete { node: id, boots, ticket });
                 }
                 AgentEvent::Answered { job, answer } => {
-                    let answered = Record::JobAnswered { job: job.0, by: answer.by.0, class: answer.class };
+                    let answered =
+                        Record::JobAnswered { job: number(boots, job), by: answer.by.0, class: answer.class };
                     world.log.note(now, id, &answered);
                     if answer.by == own {
                         self.report.answered_here += 1;
@@ -245,7 +247,7 @@ impl Stage {
                         JobFailure::NoAnswer => recording::JobFailure::NoAnswer,
                         JobFailure::Unsupported => recording::JobFailure::Unsupported,
                     };
-                    world.log.note(now, id, &Record::JobFailed { job: job.0, reason });
+                    world.log.note(now, id, &Record::JobFailed { job: number(boots, job), reason });
                     self.report.failed += 1;
                 }
                 AgentEvent::ObjectWanted { tag } => {
@@ -285,7 +287,8 @@ impl Stage {
                     taken
                 });
                 if let Some(job) = taken {
-                    world.log.note(now, node, &Record::JobSubmitted { job: job.0 });
+                    let boots = self.ours.get(&node).map_or(0, |ours| ours.boots);
+                    world.log.note(now, node, &Record::JobSubmitted { job: number(boots, job) });
                     self.report.jobs += 1;
                     *self.computed_s.entry(node).or_default() += FIELD_COMPUTE_S;
                 }
@@ -483,6 +486,11 @@ impl Stage {
         }
         Some(report)
     }
+}
+
+/// A job's number in the event log: names of jobs begin anew with each start of a node.
+fn number(boots: u32, job: JobId) -> u32 {
+    boots.wrapping_sub(1) << 20 | job.0 & 0xF_FFFF
 }
 
 /// The foundation model of a simulated edge node: it knows the sentences that come up, and nothing else.
