@@ -10,7 +10,10 @@ use compotastic_mesh::{
     time::{Duration, Instant},
 };
 use compotastic_model::BaseEncoder;
-use compotastic_node::{Agent, AgentConfig, Station, policy::MissionProfile, state::StateLog};
+use compotastic_node::{
+    Agent, AgentConfig, HostedStation, Station, hosted::HostedConfig, policy::MissionProfile,
+    state::StateLog, station::SWARM_CHANNEL,
+};
 use compotastic_wire::{KeyRing, PORT, SwarmKey};
 use ed25519_dalek::SigningKey;
 
@@ -19,8 +22,10 @@ use super::{
     bundles::{DEVICE_CLASS, STRANGER, TASK},
 };
 
-/// One of our own nodes.
-pub type Native = Station<'static, Flash>;
+use crate::hosted::{RadioHabits, StockRadio, SwarmNode};
+
+/// One of our own nodes, whichever way it is on the mesh.
+pub type Node = SwarmNode<'static, Flash>;
 
 /// What one node is.
 #[derive(Clone, Copy, Debug)]
@@ -106,7 +111,48 @@ impl Kit {
     }
 
     /// Boots a node from its flash; `boots` counts its starts. `None` when that cannot be read or written.
-    pub fn boot(&self, post: &Post, flash: &NodeFlash, now: Instant, boots: u32) -> Option<Native> {
+    pub fn boot(&self, post: &Post, flash: &NodeFlash, now: Instant, boots: u32) -> Option<Node> {
+        let seed = self.seed(post, boots);
+        let agent = self.agent(post, flash, now, seed)?;
+        Some(Node::Native(Box::new(Station::new(self.router(post), agent, seed, now))))
+    }
+
+    /// Boots the host of a node behind a stock radio with these habits; the same for the rest.
+    pub fn boot_host(
+        &self,
+        post: &Post,
+        flash: &NodeFlash,
+        now: Instant,
+        boots: u32,
+        habits: RadioHabits,
+    ) -> Option<HostedStation<'static, Flash>> {
+        let config = HostedConfig {
+            preset: self.preset,
+            region: self.region,
+            own_port: PORT,
+            channel: SWARM_CHANNEL,
+            channel_unicasts: !habits.private_key,
+        };
+        let agent = self.agent(post, flash, now, self.seed(post, boots))?;
+        Some(HostedStation::new(config, agent, now))
+    }
+
+    /// A stock radio that has the swarm's channel and is switched on at the start.
+    pub fn radio(&self, post: &Post, habits: RadioHabits) -> StockRadio {
+        StockRadio::new(self.router(post), habits, self.seed(post, 0), Instant::ZERO)
+    }
+
+    fn seed(&self, post: &Post, boots: u32) -> u64 {
+        Rng::from_seed(self.seed).child(u64::from(post.num.0)).child(u64::from(boots)).next_u64()
+    }
+
+    fn agent(
+        &self,
+        post: &Post,
+        flash: &NodeFlash,
+        now: Instant,
+        seed: u64,
+    ) -> Option<Agent<'static, Flash>> {
         let geometry = Geometry::packed::<Flash>(0, 4096, 176, 2)?;
         let own = self.root.verifying_key().to_bytes();
         let roots = [own, SigningKey::from_bytes(&STRANGER).verifying_key().to_bytes()];
@@ -129,8 +175,6 @@ impl Kit {
             job_lifetime: self.job_lifetime,
             hop_limit: 7,
         };
-        let seed = Rng::from_seed(self.seed).child(u64::from(post.num.0)).child(u64::from(boots)).next_u64();
-        let agent = Agent::new(config, slots, state, seed, now)?;
-        Some(Station::new(self.router(post), agent, seed, now))
+        Agent::new(config, slots, state, seed, now)
     }
 }
