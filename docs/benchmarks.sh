@@ -43,8 +43,10 @@ P
   cat <<'P'
 ## Air time per remote job
 
-The same nodes, paths, loss and seeds for all; the bot's question and answer are uncompressed direct messages with stock acknowledgements. The
-floor is the two smallest packets there are, there and back over our router. Held: at most 0.5 of each bot, at most 1.5 times the floor.
+The same nodes, paths, loss and seeds for all; "hosted" are ours with every field node behind a stock radio, "no key" one
+whose private key was taken away; the bot's question and answer are uncompressed direct messages with stock acknowledgements. The
+floor is the two smallest packets there are, there and back over our router. Held by native nodes: at most 0.5 of each bot, at
+most 1.5 times the floor.
 
 P
   block 'compotastic bench job' "$bin" bench job

@@ -46,6 +46,12 @@ impl AirBook {
         Self { counted: ChannelUtilization::default(), own: DutyCycle::new(), limit_permille, told: None }
     }
 
+    /// What was on the air before is not known: until it is past, the channel counts as busy for all but alerts.
+    pub(crate) fn assume_busy(&mut self, now: Instant) {
+        let used_us = NORMAL_BELOW_PERMILLE * MINUTE_US / 1000;
+        self.counted.record(now, Duration::from_micros(used_us));
+    }
+
     pub(crate) fn handle_heard(&mut self, now: Instant, airtime: Duration) {
         self.counted.record(now, airtime);
         if let Some(told) = &mut self.told {

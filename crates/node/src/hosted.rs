@@ -31,6 +31,8 @@ const OUTSTANDING: usize = 6;
 const WAITING: usize = 6;
 /// Looks again after this time at what is held back.
 const HELD: Duration = Duration::from_secs(1);
+/// A radio has kept what its client did not fetch, and tells it first: so long after the start, telemetry may be an old one.
+const KEPT: Duration = Duration::from_secs(10);
 /// Firmware sends a unicast that wants an acknowledgement three times at most, and one by a known next hop twice.
 const SENDS_RELIABLE: u8 = 3;
 const SENDS_UNICAST: u8 = 2;
@@ -118,23 +120,29 @@ pub struct HostedStation<'a, F: NorFlash> {
     waiting: Vec<OutFrame, WAITING>,
     submitted: Vec<Submitted, OUTSTANDING>,
     held_until: Instant,
+    /// Telemetry from then on is new.
+    telemetry_from: Instant,
 }
 
 impl<'a, F: NorFlash> HostedStation<'a, F> {
-    /// Joins an agent to its radio, of which nothing is known yet. The agent's number must be the radio's.
-    pub fn new(config: HostedConfig, mut agent: Agent<'a, F>) -> Self {
+    /// Joins an agent to its radio, of which nothing is known yet, now. The agent's number must be the radio's. As at a native
+    /// node, the channel counts as busy for the first minute.
+    pub fn new(config: HostedConfig, mut agent: Agent<'a, F>, now: Instant) -> Self {
         if !config.channel_unicasts {
             agent.set_link_without_repetition();
         }
         let modem = config.preset.modem(config.region.wide());
+        let mut air = AirBook::new(config.region.duty_cycle_permille());
+        air.assume_busy(now);
         Self {
             agent,
             modem,
-            air: AirBook::new(config.region.duty_cycle_permille()),
+            air,
             config,
             waiting: Vec::new(),
             submitted: Vec::new(),
             held_until: Instant::ZERO,
+            telemetry_from: now + KEPT,
         }
     }
 
@@ -180,7 +188,9 @@ impl<'a, F: NorFlash> HostedStation<'a, F> {
 
     /// The radio told its device metrics.
     pub fn handle_telemetry(&mut self, now: Instant, telemetry: RadioTelemetry) {
-        self.air.handle_telemetry(now, telemetry);
+        if now >= self.telemetry_from {
+            self.air.handle_telemetry(now, telemetry);
+        }
         self.settle(now);
     }
 

@@ -39,7 +39,7 @@ impl Host {
             channel: CHANNEL,
             channel_unicasts,
         };
-        let station = HostedStation::new(config, agent_with_hops(US, hop_limit));
+        let station = HostedStation::new(config, agent_with_hops(US, hop_limit), Instant::ZERO);
         Self { station, now: Instant::ZERO, telemetry: Some(QUIET), given: Vec::new() }
     }
 
@@ -125,7 +125,7 @@ impl Host {
 #[test]
 fn a_request_to_one_node_goes_as_a_broadcast_that_is_sealed_for_it() {
     let mut host = Host::new(false, 7);
-    host.run(10);
+    host.run(70);
     host.meet_edge();
     host.ask();
     host.run(10);
@@ -142,7 +142,7 @@ fn a_request_to_one_node_goes_as_a_broadcast_that_is_sealed_for_it() {
 #[test]
 fn a_radio_without_a_private_key_is_given_unicasts() {
     let mut host = Host::new(true, 7);
-    host.run(10);
+    host.run(70);
     host.meet_edge();
     host.ask();
     host.run(10);
@@ -176,6 +176,24 @@ fn without_telemetry_nothing_of_bulk_goes_and_requests_do() {
     host.telemetry = Some(QUIET);
     host.run(3600);
     assert!(host.bulk() > 0, "beacons go");
+}
+
+#[test]
+fn after_its_own_restart_it_believes_no_old_telemetry_and_waits_a_minute() {
+    let mut host = Host::new(false, 7);
+    host.telemetry = None;
+    // The radio hands over what it had kept: it was quiet once.
+    host.run(2);
+    for _ in 0..32 {
+        host.station.handle_telemetry(host.now, QUIET);
+        host.drain();
+    }
+    host.meet_edge();
+    host.ask();
+    host.run(50);
+    assert!(host.given.is_empty(), "nothing is known of the air: {:?}", host.given);
+    host.run(20);
+    assert!(!host.requests().is_empty() && host.bulk() == 0, "the request goes, bulk waits for telemetry");
 }
 
 #[test]

@@ -27,6 +27,8 @@ const NO_PORT: u16 = 0;
 const RECENT_IDS: usize = 20;
 /// Hop limit that the firmware takes for 0 where an acknowledgement is wanted.
 const DEFAULT_HOPS: u8 = 3;
+/// Packets that the radio keeps for its client; it drops what comes while they are so many.
+const TOLD_MAX: usize = 32;
 /// Ids of the radio's own broadcasts begin here, far from those of its client.
 const FIRST_ID: u32 = 1 << 31;
 /// Nobody in the simulation checks it; its length is what costs.
@@ -134,7 +136,7 @@ impl StockRadio {
         let spent = self.router.duty_cycle_permille(now);
         // PKI_SEND_FAIL_PUBLIC_KEY and DUTY_CYCLE_LIMIT.
         if unicast && self.habits.private_key || spent >= self.router.config().duty_cycle_permille() {
-            self.told.push_back(Told::Failed(packet.id));
+            self.tell(Told::Failed(packet.id));
             return;
         }
         if bulk && self.draws.chance_ppm(self.habits.vanish_ppm) {
@@ -168,6 +170,17 @@ impl StockRadio {
         }
     }
 
+    /// What distinguishes it from others.
+    pub fn habits(&self) -> RadioHabits {
+        self.habits
+    }
+
+    fn tell(&mut self, told: Told) {
+        if self.told.len() < TOLD_MAX {
+            self.told.push_back(told);
+        }
+    }
+
     /// What the radio has to tell its client next.
     pub fn poll_told(&mut self) -> Option<Told> {
         self.told.pop_front()
@@ -176,13 +189,13 @@ impl StockRadio {
     fn settle(&mut self, now: Instant) {
         while let Some(event) = self.router.poll_event() {
             match event {
-                RouterEvent::Received(packet) => self.told.push_back(Told::Packet(Box::new(packet))),
+                RouterEvent::Received(packet) => self.tell(Told::Packet(Box::new(packet))),
                 RouterEvent::Sent { id, relayed: false, .. } => drop(self.bulk_waiting.remove(&id)),
                 // It had to leave the queue, and nobody is told; or it was a unicast that nobody acknowledged.
                 RouterEvent::Failed { id } => {
                     self.bulk_waiting.remove(&id);
                     if self.unicasts.remove(&id) {
-                        self.told.push_back(Told::Failed(id));
+                        self.tell(Told::Failed(id));
                     }
                 }
                 RouterEvent::Acked { id } => drop(self.unicasts.remove(&id)),
@@ -211,14 +224,38 @@ impl StockRadio {
         if now >= self.telemetry_at {
             self.telemetry_at = now + self.habits.telemetry_every;
             if self.tells_telemetry {
-                self.told.push_back(Told::Telemetry(RadioTelemetry {
+                let telemetry = RadioTelemetry {
                     channel_utilization_permille: self.router.channel_utilization_permille(now),
                     air_util_tx_permille: self.router.duty_cycle_permille(now),
-                }));
+                };
+                self.tell(Told::Telemetry(telemetry));
             }
         }
     }
+}
 
+/// The radio alone: its client is away, and what there is to tell waits.
+impl Host for StockRadio {
+    fn handle_frame(&mut self, now: Instant, frame: &[u8], snr_qdb: i16, rssi_dbm: i16) {
+        self.router.handle_frame(now, frame, snr_qdb, rssi_dbm);
+        self.settle(now);
+    }
+    fn handle_bad_frame(&mut self, now: Instant, airtime: Duration) {
+        self.router.handle_bad_frame(now, airtime);
+    }
+    fn handle_tx_done(&mut self, now: Instant) {
+        self.router.handle_tx_done(now);
+        self.settle(now);
+    }
+    fn handle_timeout(&mut self, now: Instant) {
+        self.router.handle_timeout(now);
+        self.settle(now);
+    }
+    fn poll_transmit(&mut self, now: Instant, channel_busy: bool) -> Option<Vec<u8>> {
+        let frame = self.router.poll_transmit(now, channel_busy)?;
+        self.settle(now);
+        Some(frame.bytes.to_vec())
+    }
     fn poll_timeout(&self) -> Option<Instant> {
         let own = [self.router.poll_timeout(), self.modules.poll_timeout(), Some(self.telemetry_at)];
         own.into_iter().flatten().min()
@@ -229,6 +266,8 @@ impl StockRadio {
 pub struct HostedNode<'a, F: NorFlash> {
     /// The radio.
     pub radio: StockRadio,
+    /// How far the host's clock is ahead of the radio's. All times that callers give are the radio's.
+    pub clock_ahead: Duration,
     station: HostedStation<'a, F>,
 }
 
@@ -236,7 +275,7 @@ impl<'a, F: NorFlash> HostedNode<'a, F> {
     /// Connects a station to its radio; the handshake tells whose number it bears.
     pub fn new(radio: StockRadio, station: HostedStation<'a, F>) -> Self {
         assert_eq!(station.agent_ref().num(), radio.num, "the radio puts its own number into its packets");
-        Self { radio, station }
+        Self { radio, clock_ahead: Duration::ZERO, station }
     }
 
     /// The agent, to submit jobs, complete them and read its state. Call [`Self::settle`] afterwards.
@@ -244,11 +283,22 @@ impl<'a, F: NorFlash> HostedNode<'a, F> {
         self.station.agent()
     }
 
+    /// The agent, to look at.
+    pub fn agent_ref(&self) -> &Agent<'a, F> {
+        self.station.agent_ref()
+    }
+
+    /// Its host stops; the radio goes on by itself.
+    pub fn into_radio(self) -> StockRadio {
+        self.radio
+    }
+
     /// Moves what is ready between station and radio.
-    pub fn settle(&mut self, now: Instant) {
+    pub fn settle(&mut self, radio_now: Instant) {
+        let now = radio_now + self.clock_ahead;
         self.station.settle(now);
         loop {
-            self.radio.settle(now);
+            self.radio.settle(radio_now);
             let mut moved = false;
             while let Some(told) = self.radio.poll_told() {
                 moved = true;
@@ -271,7 +321,7 @@ impl<'a, F: NorFlash> HostedNode<'a, F> {
             }
             while let Some(packet) = self.station.poll_packet(now) {
                 moved = true;
-                self.radio.submit(now, &packet);
+                self.radio.submit(radio_now, &packet);
             }
             if !moved {
                 return;
@@ -294,7 +344,7 @@ impl<F: NorFlash> Host for HostedNode<'_, F> {
     }
     fn handle_timeout(&mut self, now: Instant) {
         self.radio.router.handle_timeout(now);
-        self.station.handle_timeout(now);
+        self.station.handle_timeout(now + self.clock_ahead);
         self.settle(now);
     }
     fn poll_transmit(&mut self, now: Instant, channel_busy: bool) -> Option<Vec<u8>> {
@@ -303,7 +353,10 @@ impl<F: NorFlash> Host for HostedNode<'_, F> {
         Some(frame.bytes.to_vec())
     }
     fn poll_timeout(&self) -> Option<Instant> {
-        [self.radio.poll_timeout(), self.station.poll_timeout()].into_iter().flatten().min()
+        let ahead_us = self.clock_ahead.as_micros();
+        let station = self.station.poll_timeout();
+        let station = station.map(|at| Instant::from_micros(at.as_micros().saturating_sub(ahead_us)));
+        [self.radio.poll_timeout(), station].into_iter().flatten().min()
     }
 }
 
@@ -321,6 +374,14 @@ impl<'a, F: NorFlash> SwarmNode<'a, F> {
         match self {
             Self::Native(station) => station.agent(),
             Self::Hosted(node) => node.agent(),
+        }
+    }
+
+    /// The agent, to look at.
+    pub fn agent_ref(&self) -> &Agent<'a, F> {
+        match self {
+            Self::Native(station) => station.agent_ref(),
+            Self::Hosted(node) => node.agent_ref(),
         }
     }
 

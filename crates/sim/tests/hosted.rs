@@ -40,7 +40,7 @@ fn hosted(index: usize, seed: u64, student: bool, habits: RadioHabits) -> Node {
         channel_unicasts: !habits.private_key,
     };
     let agent = agent_with(index, seed, index == 0, student.then(student::base));
-    let station = HostedStation::new(config, agent);
+    let station = HostedStation::new(config, agent, Instant::ZERO);
     let radio = StockRadio::new(router_config(index), habits, seed ^ (index as u64) << 40, Instant::ZERO);
     SwarmNode::Hosted(Box::new(HostedNode::new(radio, station)))
 }

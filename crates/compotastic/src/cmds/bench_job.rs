@@ -1,4 +1,5 @@
-//! `compotastic bench job`: air time per remote job, ours beside a plain-text bot and the floor, in the same world.
+//! `compotastic bench job`: air time per remote job, ours beside ours behind stock radios, a plain-text bot and the floor, in the
+//! same world.
 
 use anyhow::{Result, ensure};
 use clap::Args;
@@ -8,9 +9,12 @@ use compotastic_mesh::{
     router::{Relaying, Role, RouterConfig},
     time::{Duration, Instant},
 };
-use compotastic_node::{AgentEvent, promises::Outcome};
+use compotastic_node::{
+    AgentEvent, HostedStation, Station, hosted::HostedConfig, promises::Outcome, station::SWARM_CHANNEL,
+};
 use compotastic_sim::{
     World, WorldConfig,
+    hosted::{HostedNode, RadioHabits, StockRadio, SwarmNode},
     ledger::{Ledger, Sum, Traffic},
     radio::Radio,
     stock::{Conversation, StockNode},
@@ -93,6 +97,8 @@ pub fn run(args: &JobArgs) -> Result<()> {
     for &loss in &args.loss {
         let mut ways: Vec<(&'static str, Option<usize>, Tally)> = vec![
             ("compotastic", None, Tally::default()),
+            ("compotastic, hosted", None, Tally::default()),
+            ("compotastic, hosted, no key", None, Tally::default()),
             ("plain-text bot", Some(40), Tally::default()),
             ("plain-text bot", Some(200), Tally::default()),
             ("two smallest packets", None, Tally::default()),
@@ -108,11 +114,15 @@ pub fn run(args: &JobArgs) -> Result<()> {
                 hours: args.hours,
                 edge_leaves_h: None,
             };
-            ours(&config, &inputs, &mut ways[0].2)?;
-            for (index, length) in [(1, 40), (2, 200)] {
+            ours(&config, &inputs, None, &mut ways[0].2)?;
+            for (index, private_key) in [(1, true), (2, false)] {
+                let habits = RadioHabits { private_key, ..RadioHabits::default() };
+                ours(&config, &inputs, Some(habits), &mut ways[index].2)?;
+            }
+            for (index, length) in [(3, 40), (4, 200)] {
                 stock(&config, &inputs, Some(length), &mut ways[index].2)?;
             }
-            stock(&config, &inputs, None, &mut ways[3].2)?;
+            stock(&config, &inputs, None, &mut ways[5].2)?;
         }
         let per_job = |tally: &Tally| tally.sum.airtime_us as f64 / 1000.0 / f64::from(tally.answered.max(1));
         let ours_ms = per_job(&ways[0].2);
@@ -141,7 +151,7 @@ pub fn run(args: &JobArgs) -> Result<()> {
         args.nodes, args.hours, args.seeds
     );
     println!(
-        "{:>5}  {:<28} {:>9} {:>8} {:>8} {:>9} {:>9} {:>10}",
+        "{:>5}  {:<30} {:>9} {:>8} {:>8} {:>9} {:>9} {:>10}",
         "loss", "method", "answered", "tx/job", "B/job", "ms/job", "beacons", "ours:this"
     );
     for row in rows {
@@ -150,7 +160,7 @@ pub fn run(args: &JobArgs) -> Result<()> {
             None => row.method.to_string(),
         };
         println!(
-            "{:>5}  {method:<28} {:>4}/{:<4} {:>8.1} {:>8.0} {:>9.0} {:>9.0} {:>10.2}",
+            "{:>5}  {method:<30} {:>4}/{:<4} {:>8.1} {:>8.0} {:>9.0} {:>9.0} {:>10.2}",
             row.loss,
             row.answered,
             row.jobs,
@@ -161,7 +171,11 @@ pub fn run(args: &JobArgs) -> Result<()> {
             row.ours_to_this
         );
     }
-    println!("\nms of the bots include stock acknowledgements and what their hosts had to send again.");
+    println!(
+        "\nHosted: field nodes behind stock radios, which sign what they broadcast. Those with a private key could send no unicast that \
+         our nodes read, so all goes as broadcasts."
+    );
+    println!("ms of the bots include stock acknowledgements and what their hosts had to send again.");
     Ok(())
 }
 
@@ -189,11 +203,26 @@ fn questions(config: &DemoConfig) -> Vec<(Instant, usize, &'static str)> {
 /// Reports stop; what is under way may end.
 const GRACE: Duration = Duration::from_secs(6 * 3600);
 
-fn ours(config: &DemoConfig, inputs: &Inputs, tally: &mut Tally) -> Result<()> {
-    let mut swarm = swarm::commission(config, inputs)?;
+/// Our nodes: all of them native, or the field nodes behind stock radios with these habits and the edge node native.
+fn ours(config: &DemoConfig, inputs: &Inputs, hosted: Option<RadioHabits>, tally: &mut Tally) -> Result<()> {
+    let start = Instant::ZERO;
+    let mut swarm = swarm::commission_with(config, inputs, |id, router, agent, seed| {
+        let Some(habits) = hosted.filter(|_| id > 0) else {
+            return SwarmNode::Native(Box::new(Station::new(router, agent, seed, start)));
+        };
+        let host = HostedConfig {
+            preset: config.preset,
+            region: config.region,
+            own_port: PORT,
+            channel: SWARM_CHANNEL,
+            channel_unicasts: !habits.private_key,
+        };
+        let radio = StockRadio::new(router, habits, seed, start);
+        SwarmNode::Hosted(Box::new(HostedNode::new(radio, HostedStation::new(host, agent, start))))
+    })?;
     let world = &mut swarm.world;
     let mut answered = 0;
-    let mut drain = |world: &mut World<swarm::Node>, id: usize| {
+    let mut drain = |world: &mut World<SwarmNode<'static, swarm::Flash>>, id: usize| {
         while let Some(event) = world.with_host(id, |station, _| station.agent().poll_event()) {
             match event {
                 AgentEvent::Execute(ticket) => world.with_host(id, |station, now| {

@@ -22,7 +22,7 @@ use compotastic_node::{
     update::PART_MAX,
 };
 use compotastic_sim::{
-    World, WorldConfig,
+    Host, World, WorldConfig,
     ledger::Ledger,
     radio::{Position, Radio},
     valley::{self, Valley, Wanted},
@@ -49,10 +49,10 @@ const SPARE_SYMBOLS: u16 = 40;
 /// Width of the bins of air time over time.
 pub const BIN: Duration = Duration::from_secs(600);
 
-/// The commissioned world.
-pub struct Swarm {
+/// The commissioned world of nodes that are native where nothing else is said.
+pub struct Swarm<H = Node> {
     /// The world.
-    pub world: World<Node>,
+    pub world: World<H>,
     /// The valley: index 0 is the first edge node, then the field nodes.
     pub valley: Valley,
     /// Positions in the order of the world's ids.
@@ -65,7 +65,7 @@ pub struct Swarm {
     pub world_seed: u64,
 }
 
-impl Swarm {
+impl<H> Swarm<H> {
     /// World ids of the edge nodes: the first, and those after the field nodes.
     pub fn edges(&self, config: &DemoConfig) -> Vec<usize> {
         let extra = config.field_nodes + 1..config.field_nodes + config.edge_nodes.max(1);
@@ -116,6 +116,15 @@ fn draw_valley(config: &DemoConfig, radio: &Radio) -> Result<(u64, Valley)> {
 
 /// Builds the world of a run.
 pub fn commission(config: &DemoConfig, inputs: &Inputs) -> Result<Swarm> {
+    commission_with(config, inputs, |_, router, agent, seed| Station::new(router, agent, seed, Instant::ZERO))
+}
+
+/// The same, with nodes that `join` makes: it is told the world id, the settings of the router, the agent, and a seed.
+pub fn commission_with<H: Host>(
+    config: &DemoConfig,
+    inputs: &Inputs,
+    mut join: impl FnMut(usize, RouterConfig, Agent<'static, Flash>, u64) -> H,
+) -> Result<Swarm<H>> {
     let radio = Radio::new(config.preset.modem(config.region.wide()), config.region);
     let (world_seed, valley) = draw_valley(config, &radio)?;
     let mut positions = valley.positions.clone();
@@ -188,7 +197,7 @@ pub fn commission(config: &DemoConfig, inputs: &Inputs) -> Result<Swarm> {
             own_port: PORT,
             relaying: Relaying::default(),
         };
-        world.add(Station::new(router, agent, seed, Instant::ZERO), *position);
+        world.add(join(id, router, agent, seed), *position);
     }
     Ok(Swarm { world, valley, positions, edge_keys, channels, world_seed })
 }

@@ -9,6 +9,8 @@ use compotastic_mesh::{
     time::{Duration, Instant},
 };
 
+use compotastic_node::{Agent, HostedStation};
+
 use super::{
     hostile::{Liar, Repeater},
     mutant::Mutant,
@@ -16,13 +18,16 @@ use super::{
 };
 use crate::{
     Host,
+    hosted::{HostedNode, RadioHabits, StockRadio},
     messenger::Messenger,
-    swarm::{FlashControl, Native},
+    swarm::{Flash, FlashControl, Node},
 };
 
 /// Who is inside.
 pub(super) enum Actor {
-    Native(Box<Native>),
+    Ours(Node),
+    /// The radio of a hosted node whose host has crashed, and not started yet.
+    Radio(Box<StockRadio>),
     Stock(Box<Messenger>),
     Liar(Box<Liar>),
     Repeater(Box<Repeater>),
@@ -85,15 +90,65 @@ impl Body {
         }
     }
 
-    pub(super) fn native(&mut self) -> Option<&mut Native> {
-        match &mut self.actor {
-            Actor::Native(native) => Some(native),
+    /// The agent, to look at; none while it is not one of ours, or down.
+    pub(super) fn agent_ref(&self) -> Option<&Agent<'static, Flash>> {
+        match &self.actor {
+            Actor::Ours(node) => Some(node.agent_ref()),
             _ => None,
         }
     }
 
+    /// Lets the agent do something by its own clock.
+    pub(super) fn with_agent<T>(
+        &mut self,
+        now: Instant,
+        act: impl FnOnce(&mut Agent<'static, Flash>, Instant) -> T,
+    ) -> Option<T> {
+        let (local, call) = (self.local(now), self.call_time(now));
+        let Actor::Ours(node) = &mut self.actor else { return None };
+        let done = act(node.agent(), local);
+        node.settle(call);
+        Some(done)
+    }
+
+    /// Time of the agent's clock.
     pub(super) fn local(&self, now: Instant) -> Instant {
         now + self.clock_ahead
+    }
+
+    /// The time with which its parts are called: a stock radio has a clock of its own, which does not jump.
+    fn call_time(&self, now: Instant) -> Instant {
+        if matches!(self.actor, Actor::Ours(Node::Native(_))) { self.local(now) } else { now }
+    }
+
+    /// The agent's clock jumps ahead.
+    pub(super) fn jump(&mut self, by: Duration) {
+        self.clock_ahead = self.clock_ahead + by;
+        if let Actor::Ours(Node::Hosted(node)) = &mut self.actor {
+            node.clock_ahead = self.clock_ahead;
+        }
+    }
+
+    /// The host of a hosted node has started, and finds its radio as it was.
+    pub(super) fn connect(&mut self, host: HostedStation<'static, Flash>) {
+        if let Actor::Radio(radio) = std::mem::replace(&mut self.actor, Actor::Down) {
+            let mut node = HostedNode::new(*radio, host);
+            node.clock_ahead = self.clock_ahead;
+            self.actor = Actor::Ours(Node::Hosted(Box::new(node)));
+        }
+    }
+
+    /// Habits of the radio that waits for its host.
+    pub(super) fn waiting_radio(&self) -> Option<RadioHabits> {
+        match &self.actor {
+            Actor::Radio(radio) => Some(radio.habits()),
+            _ => None,
+        }
+    }
+
+    /// Whether it is one of ours that has crashed.
+    pub(super) fn is_down(&self) -> bool {
+        matches!(self.actor, Actor::Down | Actor::Radio(_))
     }
 
     pub(super) fn set_damage(&mut self, kind: Damage, permille: u16) {
@@ -106,19 +161,25 @@ impl Body {
 
     /// Whether its time has come: power is gone, or the planned crash is due.
     pub(super) fn must_crash(&self) -> bool {
-        matches!(self.actor, Actor::Native(_)) && (self.control.is_dead() || self.crash_in == Some(0))
+        matches!(self.actor, Actor::Ours(_)) && (self.control.is_dead() || self.crash_in == Some(0))
     }
 
-    /// What it had received and not looked at is gone too.
+    /// It stops. What it had received and not looked at is gone too; a stock radio keeps that, and runs on.
     pub(super) fn forget(&mut self) {
-        self.actor = Actor::Down;
         self.crash_in = None;
-        self.late.clear();
+        self.actor = match std::mem::replace(&mut self.actor, Actor::Down) {
+            Actor::Ours(Node::Hosted(node)) => Actor::Radio(Box::new(node.into_radio())),
+            _ => {
+                self.late.clear();
+                Actor::Down
+            }
+        };
     }
 
     fn host(&mut self) -> Option<&mut dyn Host> {
         match &mut self.actor {
-            Actor::Native(native) => Some(native.as_mut()),
+            Actor::Ours(node) => Some(node),
+            Actor::Radio(radio) => Some(radio.as_mut()),
             Actor::Stock(stock) => Some(stock.as_mut()),
             Actor::Liar(liar) => Some(liar.as_mut()),
             Actor::Repeater(repeater) => Some(repeater.as_mut()),
@@ -138,7 +199,7 @@ impl Body {
 
     fn deliver(&mut self, now: Instant, frame: &[u8], snr_qdb: i16, rssi_dbm: i16) {
         self.count_call();
-        let local = self.local(now);
+        let call = self.call_time(now);
         assert!(!(self.is(Mutant::PanicsOnLongFrames) && frame.len() > 150), "a mutant");
         if self.is(Mutant::DropsSymbols) && frame.len() > 150
             || self.is(Mutant::HearsNoBeacons) && frame.len() < 64
@@ -146,7 +207,7 @@ impl Body {
             return;
         }
         if let Some(host) = self.host() {
-            host.handle_frame(local, frame, snr_qdb, rssi_dbm);
+            host.handle_frame(call, frame, snr_qdb, rssi_dbm);
         }
     }
 }
@@ -179,9 +240,9 @@ impl Host for Body {
 
     fn handle_bad_frame(&mut self, now: Instant, airtime: Duration) {
         self.count_call();
-        let local = self.local(now);
+        let call = self.call_time(now);
         if let Some(host) = self.host() {
-            host.handle_bad_frame(local, airtime);
+            host.handle_bad_frame(call, airtime);
         }
     }
 
@@ -190,9 +251,9 @@ impl Host for Body {
             return;
         }
         self.count_call();
-        let local = self.local(now);
+        let call = self.call_time(now);
         if let Some(host) = self.host() {
-            host.handle_tx_done(local);
+            host.handle_tx_done(call);
         }
     }
 
@@ -202,9 +263,9 @@ impl Host for Body {
             let late = self.late.remove(at);
             self.deliver(now, &late.frame, late.snr_qdb, late.rssi_dbm);
         }
-        let local = self.local(now);
+        let call = self.call_time(now);
         if let Some(host) = self.host() {
-            host.handle_timeout(local);
+            host.handle_timeout(call);
         }
     }
 
@@ -213,8 +274,8 @@ impl Host for Body {
         if self.must_crash() {
             return None;
         }
-        let local = self.local(now);
-        let frame = self.host()?.poll_transmit(local, channel_busy);
+        let call = self.call_time(now);
+        let frame = self.host()?.poll_transmit(call, channel_busy);
         if frame.is_none() && self.is(Mutant::Chatters) && !channel_busy {
             self.chatting = true;
             return self.chatter();
@@ -223,9 +284,10 @@ impl Host for Body {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        let ahead_us = self.clock_ahead.as_micros();
+        let ahead_us = self.call_time(Instant::ZERO).as_micros();
         let host: Option<Instant> = match &self.actor {
-            Actor::Native(native) => Host::poll_timeout(native.as_ref()),
+            Actor::Ours(node) => Host::poll_timeout(node),
+            Actor::Radio(radio) => Host::poll_timeout(radio.as_ref()),
             Actor::Stock(stock) => Host::poll_timeout(stock.as_ref()),
             Actor::Liar(liar) => Host::poll_timeout(liar.as_ref()),
             Actor::Repeater(repeater) => Host::poll_timeout(repeater.as_ref()),
@@ -242,12 +304,12 @@ impl Host for Body {
 impl Body {
     /// Whether it is one of our own, running, and this mutant.
     pub(super) fn is(&self, mutant: Mutant) -> bool {
-        self.mutant == Some(mutant) && matches!(self.actor, Actor::Native(_))
+        self.mutant == Some(mutant) && matches!(self.actor, Actor::Ours(_))
     }
 
     /// A broadcast of its own past all gates.
     fn chatter(&mut self) -> Option<Vec<u8>> {
-        let num = self.native()?.agent_ref().num();
+        let num = self.agent_ref()?.num();
         let header = Header {
             to: NodeNum::BROADCAST,
             from: num,

@@ -1,6 +1,6 @@
 //! Makes a failing plan smaller: whatever can be left out while the same checker still fails is left out.
 
-use super::plan::Plan;
+use super::plan::{Kind, Plan};
 
 /// Shrinks a plan. `fails` says whether a plan still fails in the same way; it is called at most `tries` times.
 pub fn minimise(plan: &Plan, mut tries: u32, mut fails: impl FnMut(&Plan) -> bool) -> Plan {
@@ -23,6 +23,13 @@ pub fn minimise(plan: &Plan, mut tries: u32, mut fails: impl FnMut(&Plan) -> boo
         shrink_list(&mut smallest, |plan| &mut plan.publications, &mut attempt);
         for node in (1..smallest.nodes.len()).rev() {
             attempt(without_node(&smallest, node), &mut smallest);
+        }
+        for node in 1..smallest.nodes.len() {
+            let mut native = smallest.clone();
+            if native.nodes[node].kind == Kind::Hosted {
+                native.nodes[node].kind = Kind::Field;
+                attempt(native, &mut smallest);
+            }
         }
         attempt(Plan { loss_ppm: 0, ..smallest.clone() }, &mut smallest);
         for earlier in [3600, 7200] {

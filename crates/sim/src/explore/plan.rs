@@ -20,6 +20,8 @@ pub enum Kind {
     Edge,
     /// A field node.
     Field,
+    /// A field node of ours behind a stock radio.
+    Hosted,
     /// A stock node.
     Stock,
     /// Knows the swarm key, and lies.
@@ -33,7 +35,7 @@ pub enum Kind {
 impl Kind {
     /// One of our own nodes that does what it should.
     pub const fn is_honest(self) -> bool {
-        matches!(self, Self::Edge | Self::Field)
+        matches!(self, Self::Edge | Self::Field | Self::Hosted)
     }
 
     /// Somebody who means harm; gone when the faults end.
@@ -204,7 +206,9 @@ impl Plan {
     /// Draws a plan.
     pub fn draw(seed: u64) -> Self {
         let mut rng = Rng::from_seed(seed).child(0x706c_616e);
-        let nodes = draw_nodes(&mut rng);
+        let mut nodes = draw_nodes(&mut rng);
+        // Drawn apart, so that the other plans are what they were before there were hosted nodes.
+        draw_hosted(&mut nodes, &mut Rng::from_seed(seed).child(0x686f_7374));
         let (preset, region) = match rng.below(7) {
             6 => ("LITE_FAST", "EU_866"),
             0 => ("SHORT_FAST", "EU_868"),
@@ -305,6 +309,20 @@ fn draw_nodes(rng: &mut Rng) -> Vec<PlanNode> {
     nodes
 }
 
+/// In one plan of three, some of the field nodes are behind stock radios, at least one.
+fn draw_hosted(nodes: &mut [PlanNode], rng: &mut Rng) {
+    if rng.below(3) > 0 {
+        return;
+    }
+    let mut fields: Vec<_> = nodes.iter_mut().filter(|node| node.kind == Kind::Field).collect();
+    let sure = rng.below(fields.len() as u32) as usize;
+    for (index, node) in fields.iter_mut().enumerate() {
+        if rng.below(3) == 0 || index == sure {
+            node.kind = Kind::Hosted;
+        }
+    }
+}
+
 fn draw_event(rng: &mut Rng) -> Event {
     let down_s = if rng.below(3) == 0 { 1800 } else { 60 };
     let down_s = 1 + rng.below(down_s);
@@ -349,6 +367,6 @@ mod tests {
             kinds.extend(plan.nodes.iter().map(|node| node.kind));
             faults.extend(plan.faults.iter().map(|fault| fault.event.name()));
         }
-        assert_eq!((kinds.len(), faults.len()), (6, 9), "{kinds:?} {faults:?}");
+        assert_eq!((kinds.len(), faults.len()), (7, 9), "{kinds:?} {faults:?}");
     }
 }

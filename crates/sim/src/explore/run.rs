@@ -14,7 +14,7 @@ use compotastic_mesh::{
 };
 use compotastic_model::BaseEncoder;
 use compotastic_node::{
-    AgentEvent,
+    AgentEvent, HostedStation,
     promises::{Outcome, Ticket},
 };
 
@@ -27,11 +27,12 @@ use super::{
 };
 use crate::{
     World, WorldConfig,
+    hosted::{HostedNode, RadioHabits},
     ledger::Ledger,
     messenger::Messenger,
     radio::{Position, Radio},
     reception::Reception,
-    swarm::{Bundle, Bundles, FlashControl, Kit, Native, NodeFlash, Post, bundles::SENTENCES},
+    swarm::{Bundle, Bundles, Flash, FlashControl, Kit, Node, NodeFlash, Post, bundles::SENTENCES},
 };
 
 /// Events per node and simulated hour; more is a hang. A busy node has some thousands.
@@ -92,6 +93,12 @@ pub(super) struct Settings<'s> {
     pub(super) look: Option<(Duration, &'s mut dyn FnMut(Instant))>,
 }
 
+/// What a start gives: a whole node, or the host of one whose radio has run on.
+enum Booted {
+    Node(Node),
+    Host(Box<HostedStation<'static, Flash>>),
+}
+
 struct Runner<'p> {
     plan: &'p Plan,
     kit: Kit,
@@ -124,6 +131,7 @@ fn number(kind: Kind, id: usize) -> NodeNum {
     let head = match kind {
         Kind::Edge => 0x0e00_0000,
         Kind::Field => 0x0f00_0000,
+        Kind::Hosted => 0x0a00_0000,
         Kind::Stock => 0x0b00_0000,
         _ => 0x0d00_0000,
     };
@@ -224,12 +232,20 @@ impl<'p> Runner<'p> {
         let control: Arc<FlashControl> = self.flash[id].control.clone();
         let mut router = self.kit.router(&post);
         let actor = match node.kind {
+            Kind::Hosted => {
+                // Most stock radios have a private key, and some had it taken away.
+                let habits = RadioHabits { private_key: rng.child(2).below(3) > 0, ..RadioHabits::default() };
+                let host = self.kit.boot_host(&post, &self.flash[id], Instant::ZERO, 0, habits);
+                let radio = self.kit.radio(&post, habits, Instant::ZERO);
+                let node = HostedNode::new(radio, host.ok_or("blank flash does not boot")?);
+                Actor::Ours(Node::Hosted(Box::new(node)))
+            }
             Kind::Edge | Kind::Field => {
                 if node.kind == Kind::Edge {
                     self.books.executes(post.num);
                 }
-                let native = self.kit.boot(&post, &self.flash[id], Instant::ZERO, 0);
-                Actor::Native(Box::new(native.ok_or("blank flash does not boot")?))
+                let node = self.kit.boot(&post, &self.flash[id], Instant::ZERO, 0);
+                Actor::Ours(node.ok_or("blank flash does not boot")?)
             }
             Kind::Stock => {
                 router.channels.truncate(1);
@@ -329,9 +345,9 @@ impl<'p> Runner<'p> {
         let now = self.world.now();
         let boots = self.boots[id];
         let seen = self.world.with_host(id, |body, _| {
-            let native = body.native()?;
-            let events: Vec<AgentEvent> = std::iter::from_fn(|| native.agent().poll_event()).collect();
-            let agent = native.agent_ref();
+            let Actor::Ours(node) = &mut body.actor else { return None };
+            let events: Vec<AgentEvent> = std::iter::from_fn(|| node.agent().poll_event()).collect();
+            let agent = node.agent_ref();
             Some((events, agent.model_version().map(|version| (version, agent.model_part().to_vec()))))
         });
         let Some((events, model)) = seen else { return };
@@ -390,11 +406,7 @@ impl<'p> Runner<'p> {
                 let job = &self.plan.jobs[index];
                 let (id, text) = (job.node, sentence(job.sentence));
                 let named = self.world.with_host(id, |body, now| {
-                    let local = body.local(now);
-                    let native = body.native()?;
-                    let named = native.agent().submit(local, text).ok();
-                    native.settle(local);
-                    named
+                    body.with_agent(now, |agent, local| agent.submit(local, text).ok()).flatten()
                 });
                 if let (Some(job), Some(class)) = (named, class_of(text)) {
                     self.books.submit(now, (id, self.boots[id], job.0), class);
@@ -406,20 +418,18 @@ impl<'p> Runner<'p> {
             Action::Complete { node, boots, ticket } => {
                 if self.boots[node] == boots {
                     self.world.with_host(node, |body, now| {
-                        let local = body.local(now);
-                        let Some(native) = body.native() else { return };
-                        let mut text = [0; compotastic_node::agent::REPORT_MAX];
-                        let class = native.agent_ref().ticket_text(ticket, &mut text).and_then(class_of);
-                        match class {
-                            Some(class) => {
-                                let outcome =
-                                    Outcome { class, confidence: 14, model_version: 1, unsure: false };
-                                native.agent().complete(local, ticket, outcome);
+                        body.with_agent(now, |agent, local| {
+                            let mut text = [0; compotastic_node::agent::REPORT_MAX];
+                            match agent.ticket_text(ticket, &mut text).and_then(class_of) {
+                                Some(class) => {
+                                    let outcome =
+                                        Outcome { class, confidence: 14, model_version: 1, unsure: false };
+                                    agent.complete(local, ticket, outcome);
+                                }
+                                // A liar's text, or one that has lapsed.
+                                None => agent.refuse(ticket),
                             }
-                            // A liar's text, or one that has lapsed.
-                            None => native.agent().refuse(ticket),
-                        }
-                        native.settle(local);
+                        })
                     });
                     self.drain(node);
                 }
@@ -449,15 +459,11 @@ impl<'p> Runner<'p> {
         // What the operator's edge node has signed is on its way from now on, even if power fails meanwhile.
         self.books.publish(version, &bundle.content);
         let done = self.world.with_host(0, |body, now| {
-            let local = body.local(now);
-            let Some(native) = body.native() else { return false };
-            let agent = native.agent();
-            if agent.model_version().is_some_and(|has| has > version) {
-                return true;
-            }
-            let done = agent.publish(local, &bundle.delegation, &bundle.manifest, &bundle.content).is_ok();
-            native.settle(local);
-            done
+            let done = body.with_agent(now, |agent, local| {
+                agent.model_version().is_some_and(|has| has > version)
+                    || agent.publish(local, &bundle.delegation, &bundle.manifest, &bundle.content).is_ok()
+            });
+            done == Some(true)
         });
         self.tell(0, || format!("publishes version {version}{}", if done { "" } else { ": not now" }));
         self.drain(0);
@@ -480,7 +486,7 @@ impl<'p> Runner<'p> {
                 self.flash[id].control.cut_after(u64::from(operations), share);
             }
             Event::ClockJump { by_s } => {
-                self.world.with_host(id, |body, _| body.clock_ahead = body.clock_ahead + seconds(by_s));
+                self.world.with_host(id, |body, _| body.jump(seconds(by_s)));
                 self.world.ledger.excuse(id, now + EXCUSED);
             }
             Event::FlashFull { for_s } => {
@@ -536,7 +542,9 @@ impl<'p> Runner<'p> {
         let was_cut = self.flash[id].control.is_dead();
         self.tell(id, || if was_cut { "power is gone" } else { "crashes" }.to_string());
         self.world.with_host(id, |body, _| body.forget());
-        self.world.set_on(id, false);
+        // A stock radio stays up without its host.
+        let radio_stays = self.plan.nodes[id].kind == Kind::Hosted;
+        self.world.set_on(id, radio_stays);
         self.books.stop(id);
         if was_cut && self.mutant == Some(Mutant::ForgetsImage) {
             self.flash[id].slots.damage(|bytes| bytes.fill(0xFF));
@@ -549,7 +557,7 @@ impl<'p> Runner<'p> {
 
     fn start(&mut self, id: usize) {
         let now = self.world.now();
-        if !matches!(self.world.host(id).actor, Actor::Down) {
+        if !self.world.host(id).is_down() {
             return;
         }
         self.flash[id].power_on();
@@ -561,8 +569,14 @@ impl<'p> Runner<'p> {
         }
         self.boots[id] += 1;
         let local = self.world.host(id).local(now);
-        let native = self.kit.boot(&self.posts[id], &self.flash[id], local, self.boots[id]);
-        let Some(native) = native.filter(|_| !self.bricked.contains(&id)) else {
+        let (post, flash, boots) = (&self.posts[id], &self.flash[id], self.boots[id]);
+        let booted = match self.world.host(id).waiting_radio() {
+            Some(habits) => {
+                self.kit.boot_host(post, flash, local, boots, habits).map(Box::new).map(Booted::Host)
+            }
+            None => self.kit.boot(post, flash, local, boots).map(Booted::Node),
+        };
+        let Some(booted) = booted.filter(|_| !self.bricked.contains(&id)) else {
             let full = self.flash[id].control.is_full();
             if self.flash[id].control.is_dead() || full {
                 // Power failed again while it started, or it may not write: it starts once more.
@@ -576,8 +590,12 @@ impl<'p> Runner<'p> {
             let image = (self.flash[id].slots.to_vec(), self.flash[id].state.to_vec());
             self.first_flash.entry(id).or_insert(image);
         }
-        self.tell(id, || format!("starts, model {:?}", native.agent_ref().model_version()));
-        self.world.with_host(id, |body, _| body.actor = Actor::Native(Box::new(native)));
+        self.world.with_host(id, |body, _| match booted {
+            Booted::Node(node) => body.actor = Actor::Ours(node),
+            Booted::Host(host) => body.connect(*host),
+        });
+        let model = self.world.host(id).agent_ref().and_then(|agent| agent.model_version());
+        self.tell(id, || format!("starts, model {model:?}"));
         self.world.set_on(id, true);
         self.drain(id);
         // The host of an edge node publishes again what it had published.
@@ -632,14 +650,15 @@ impl<'p> Runner<'p> {
             let joined = self.joined(&honest);
             self.books.check_objects(now, &joined);
             self.check_registries(&joined);
-            if honest.iter().any(|id| !matches!(self.world.host(*id).actor, Actor::Native(_))) {
+            if honest.iter().any(|id| self.world.host(*id).is_down()) {
                 self.books.violate("boot", now, "a node is down although faults have ended".to_string());
             }
         }
         let duty = self.kit.region.duty_cycle_permille();
         for id in 0..self.plan.nodes.len() {
             if !self.plan.nodes[id].kind.is_hostile() {
-                self.books.check_air(now, id, &self.world.ledger, duty);
+                let hosted = self.plan.nodes[id].kind == Kind::Hosted;
+                self.books.check_air(now, id, hosted, &self.world.ledger, duty);
             }
         }
         let event_log_sha256 = self.world.log.finish().map_err(|error| error.to_string())?;
@@ -657,22 +676,17 @@ impl<'p> Runner<'p> {
     /// Liveness: each of ours knows each edge node, and each field node that it hears well, as it is now.
     fn check_registries(&mut self, honest: &[usize]) {
         let now = self.world.now();
-        let truth: Vec<(usize, &Native)> = honest
-            .iter()
-            .filter_map(|id| match &self.world.host(*id).actor {
-                Actor::Native(native) => Some((*id, native.as_ref())),
-                _ => None,
-            })
-            .collect();
+        let truth: Vec<_> =
+            honest.iter().filter_map(|id| Some((*id, self.world.host(*id).agent_ref()?))).collect();
         let mut wrong = Vec::new();
-        for (id, native) in &truth {
-            for (other, other_native) in &truth {
+        for (id, agent) in &truth {
+            for (other, other_agent) in &truth {
                 let hears = || self.world.reception_ppm(*other, *id) >= HEARS_PPM;
                 if other == id || self.plan.nodes[*other].kind != Kind::Edge && !hears() {
                     continue;
                 }
-                let (num, version) = (self.posts[*other].num, other_native.agent_ref().model_version());
-                match native.agent_ref().registry().get(num) {
+                let (num, version) = (self.posts[*other].num, other_agent.model_version());
+                match agent.registry().get(num) {
                     None => wrong.push(format!("node {id} does not know node {other}")),
                     Some(entry) if entry.beacon.model_version != version.unwrap_or(0) => wrong.push(format!(
                         "node {id} believes that node {other} has model {}, it has {version:?}",

@@ -21,7 +21,7 @@ use crate::{
     NodeId, World,
     bluetooth::Bluetooth,
     energy::{Activity, Battery, Spent, light},
-    hosted::SwarmNode,
+    hosted::{HostedNode, RadioHabits, SwarmNode},
     motion::Track,
     radio::Position,
     recording::{self, Record},
@@ -178,9 +178,11 @@ impl Stage {
         let (post, boots) = (ours.post.clone(), ours.boots);
         ours.boots += 1;
         let node = if ours.hosted {
-            SwarmNode::Hosted(Box::new(kit.boot_hosted(&post, &ours.flash, now, boots)?))
+            let habits = RadioHabits::default();
+            let host = kit.boot_host(&post, &ours.flash, now, boots, habits)?;
+            SwarmNode::Hosted(Box::new(HostedNode::new(kit.radio(&post, habits, now), host)))
         } else {
-            SwarmNode::Native(Box::new(kit.boot(&post, &ours.flash, now, boots)?))
+            kit.boot(&post, &ours.flash, now, boots)?
         };
         Some(Body::Ours(Box::new(node)))
     }

@@ -11,26 +11,21 @@ use compotastic_mesh::{
 };
 use compotastic_model::BaseEncoder;
 use compotastic_node::{
-    Agent, AgentConfig, Station,
-    hosted::{HostedConfig, HostedStation},
-    policy::MissionProfile,
-    state::StateLog,
-    station::SWARM_CHANNEL,
+    Agent, AgentConfig, HostedStation, Station, hosted::HostedConfig, policy::MissionProfile,
+    state::StateLog, station::SWARM_CHANNEL,
 };
 use compotastic_wire::{KeyRing, PORT, SwarmKey};
 use ed25519_dalek::SigningKey;
-
-use crate::hosted::{HostedNode, RadioHabits, StockRadio};
 
 use super::{
     Bundles, Flash, NodeFlash,
     bundles::{DEVICE_CLASS, STRANGER, TASK},
 };
 
-/// One of our own nodes.
-pub type Native = Station<'static, Flash>;
-/// One of them behind a stock radio.
-pub type Hosted = HostedNode<'static, Flash>;
+use crate::hosted::{RadioHabits, StockRadio, SwarmNode};
+
+/// One of our own nodes, whichever way it is on the mesh.
+pub type Node = SwarmNode<'static, Flash>;
 
 /// What one node is.
 #[derive(Clone, Debug)]
@@ -118,27 +113,38 @@ impl Kit {
     }
 
     /// Boots a node from its flash; `boots` counts its starts. `None` when that cannot be read or written.
-    pub fn boot(&self, post: &Post, flash: &NodeFlash, now: Instant, boots: u32) -> Option<Native> {
-        let seed = self.seed_of(post, boots);
-        Some(Station::new(self.router(post), self.agent(post, flash, now, seed)?, seed, now))
+    pub fn boot(&self, post: &Post, flash: &NodeFlash, now: Instant, boots: u32) -> Option<Node> {
+        let seed = self.seed(post, boots);
+        let agent = self.agent(post, flash, now, seed)?;
+        Some(Node::Native(Box::new(Station::new(self.router(post), agent, seed, now))))
     }
 
-    /// The same for a node behind a stock radio, which starts with it.
-    pub fn boot_hosted(&self, post: &Post, flash: &NodeFlash, now: Instant, boots: u32) -> Option<Hosted> {
-        let seed = self.seed_of(post, boots);
+    /// Boots the host of a node behind a stock radio with these habits; the same for the rest.
+    pub fn boot_host(
+        &self,
+        post: &Post,
+        flash: &NodeFlash,
+        now: Instant,
+        boots: u32,
+        habits: RadioHabits,
+    ) -> Option<HostedStation<'static, Flash>> {
         let config = HostedConfig {
             preset: self.preset,
             region: self.region,
             own_port: PORT,
             channel: SWARM_CHANNEL,
-            channel_unicasts: false,
+            channel_unicasts: !habits.private_key,
         };
-        let station = HostedStation::new(config, self.agent(post, flash, now, seed)?);
-        let radio = StockRadio::new(self.router(post), RadioHabits::default(), seed, now);
-        Some(HostedNode::new(radio, station))
+        let agent = self.agent(post, flash, now, self.seed(post, boots))?;
+        Some(HostedStation::new(config, agent, now))
     }
 
-    fn seed_of(&self, post: &Post, boots: u32) -> u64 {
+    /// A stock radio that has the swarm's channel and is switched on now.
+    pub fn radio(&self, post: &Post, habits: RadioHabits, now: Instant) -> StockRadio {
+        StockRadio::new(self.router(post), habits, self.seed(post, 0), now)
+    }
+
+    fn seed(&self, post: &Post, boots: u32) -> u64 {
         Rng::from_seed(self.seed).child(u64::from(post.num.0)).child(u64::from(boots)).next_u64()
     }
 

@@ -6,4 +6,4 @@ pub mod kit;
 
 pub use bundles::{Bundle, Bundles};
 pub use flash::{Flash, FlashControl, NodeFlash};
-pub use kit::{Hosted, Kit, Native, Post};
+pub use kit::{Kit, Node, Post};
