@@ -11,12 +11,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("text", &[]),
     ("model", &[]),
     ("bundle", &[]),
+    ("delta", &[]),
     ("node", &["wire", "mesh", "text", "model", "bundle"]),
     ("sim", &["bundle", "model", "node", "mesh", "wire"]),
     ("text-train", &["text"]),
     ("edge", &["bundle", "model"]),
+    ("bench", &[]),
     ("house", &[]),
-    ("", &["bundle", "edge", "mesh", "model", "node", "sim", "text", "text-train", "wire"]),
+    ("", &["bench", "bundle", "edge", "mesh", "model", "node", "sim", "text", "text-train", "wire"]),
 ];
 
 fn short(name: &str) -> Option<&str> {
@@ -64,7 +66,7 @@ fn only_the_edge_knows_candle_and_the_core_no_std_crates() {
     for (name, dependencies) in direct_dependencies(&metadata()) {
         let candle = dependencies.iter().any(|dependency| dependency.starts_with("candle"));
         assert!(!candle || name == "compotastic-edge", "{name} depends on candle");
-        let core = ["wire", "mesh", "text", "model", "bundle", "node"];
+        let core = ["wire", "mesh", "text", "model", "bundle", "delta", "node"];
         if short(&name).is_some_and(|own| core.contains(&own)) {
             for banned in ["serde_json", "anyhow", "tokio", "clap", "rand"] {
                 assert!(!dependencies.contains(banned), "{name} must stay no_std: {banned}");
