@@ -26,7 +26,7 @@ pub enum Traffic {
     Record,
     /// Symbols.
     Symbol,
-    /// Requests for symbols.
+    /// Requests for symbols, and what nodes tell that they can serve.
     SymbolRequest,
     /// Stock acknowledgements.
     Ack,
@@ -101,6 +101,8 @@ pub enum Category {
     Symbol,
     /// A request for symbols.
     SymbolRequest,
+    /// A node tells what it can serve.
+    Advert,
     /// A stock acknowledgement, or another routing message.
     Ack,
     /// A bare header: a hop says that it has passed the packet on.
@@ -119,7 +121,7 @@ pub enum Category {
 
 impl Category {
     /// All categories.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Request,
         Self::Offer,
         Self::Award,
@@ -134,6 +136,7 @@ impl Category {
         Self::RecordRequest,
         Self::Symbol,
         Self::SymbolRequest,
+        Self::Advert,
         Self::Ack,
         Self::HopAck,
         Self::NodeInfo,
@@ -153,7 +156,7 @@ impl Category {
                 Traffic::Record
             }
             Self::Symbol => Traffic::Symbol,
-            Self::SymbolRequest => Traffic::SymbolRequest,
+            Self::SymbolRequest | Self::Advert => Traffic::SymbolRequest,
             Self::Ack | Self::HopAck => Traffic::Ack,
             Self::NodeInfo | Self::Position | Self::Telemetry => Traffic::Stock,
             Self::Text => Traffic::Text,
@@ -222,6 +225,7 @@ fn sort_ours(payload: &[u8], broadcast: bool) -> Sorted {
         Frame::Beacon(_) => Category::Beacon,
         Frame::Symbol(_) => Category::Symbol,
         Frame::SymbolRequest(_) => Category::SymbolRequest,
+        Frame::Advert(_) => Category::Advert,
         Frame::Record(record) => match record.record_type {
             RecordType::Capability => Category::Capability,
             RecordType::Manifest => Category::Manifest,

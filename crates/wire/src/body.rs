@@ -1,7 +1,7 @@
 //! The body of each frame class: between the two head bytes and the MAC. Integers are little-endian.
 
 use crate::frame::{
-    Award, Beacon, Frame, FrameClass, JobResult, Malformed, Offer, Record, RecordRequest, RecordType, Report,
+    Advert, Award, Beacon, Frame, FrameClass, JobResult, Malformed, Neighbours, Offer, Record, RecordRequest, RecordType, Report,
     ReportEntry, ReportText, Request, ResultStatus, Symbol, SymbolRequest,
 };
 
@@ -66,6 +66,7 @@ impl<'a> Frame<'a> {
             Self::Record(_) => FrameClass::Record,
             Self::RecordRequest(_) => FrameClass::RecordRequest,
             Self::Report(_) => FrameClass::Report,
+            Self::Advert(_) => FrameClass::Advert,
         }
     }
 
@@ -86,6 +87,7 @@ impl<'a> Frame<'a> {
                     model_version: r.u16()?,
                     object_tag: r.u32()?,
                     object_progress: r.u8()?,
+                    neighbours: Neighbours::from_bytes(r.rest())?,
                 })
             }
             FrameClass::Request => {
@@ -123,12 +125,14 @@ impl<'a> Frame<'a> {
                 object_tag: r.u32()?,
                 generation: r.u8()?,
                 symbol: r.u16()?,
+                more: r.u8()?,
                 data: r.rest(),
             }),
             FrameClass::SymbolRequest => {
                 let (object_tag, generation, needed, flags) = (r.u32()?, r.u8()?, r.u8()?, r.u8()?);
+                let (server, lacking) = (r.u16()?, r.u16()?);
                 let uncoded = if flags & 1 != 0 { Some(r.rest()) } else { None };
-                Self::SymbolRequest(SymbolRequest { object_tag, generation, needed, uncoded })
+                Self::SymbolRequest(SymbolRequest { object_tag, generation, needed, server, lacking, uncoded })
             }
             FrameClass::Record => {
                 let (kind, part, tag) = (r.u8()?, r.u8()?, r.u32()?);
@@ -155,6 +159,7 @@ impl<'a> Frame<'a> {
                 }
                 Self::Report(report)
             }
+            FrameClass::Advert => Self::Advert(Advert { object_tag: r.u32()?, complete: r.u16()? }),
         };
         r.end()?;
         Ok(frame)
@@ -170,7 +175,8 @@ impl<'a> Frame<'a> {
                 w.put(&[b.task])?;
                 w.put(&b.model_version.to_le_bytes())?;
                 w.put(&b.object_tag.to_le_bytes())?;
-                w.put(&[b.object_progress])
+                w.put(&[b.object_progress])?;
+                w.put(b.neighbours.as_bytes())
             }
             Self::Request(q) => {
                 let flags = u8::from(q.wants_offers) | u8::from(q.back.is_some()) << 1;
@@ -206,11 +212,14 @@ impl<'a> Frame<'a> {
                 w.put(&s.object_tag.to_le_bytes())?;
                 w.put(&[s.generation])?;
                 w.put(&s.symbol.to_le_bytes())?;
+                w.put(&[s.more])?;
                 w.put(s.data)
             }
             Self::SymbolRequest(s) => {
                 w.put(&s.object_tag.to_le_bytes())?;
                 w.put(&[s.generation, s.needed, u8::from(s.uncoded.is_some())])?;
+                w.put(&s.server.to_le_bytes())?;
+                w.put(&s.lacking.to_le_bytes())?;
                 w.put(s.uncoded.unwrap_or_default())
             }
             Self::Record(r) => {
@@ -230,6 +239,10 @@ impl<'a> Frame<'a> {
                     return None;
                 }
                 w.put(r.entries)
+            }
+            Self::Advert(a) => {
+                w.put(&a.object_tag.to_le_bytes())?;
+                w.put(&a.complete.to_le_bytes())
             }
         }
     }

@@ -26,11 +26,13 @@ pub enum FrameClass {
     RecordRequest = 8,
     /// Reports on their way to the command post.
     Report = 9,
+    /// Which generations of an object a node can serve.
+    Advert = 10,
 }
 
 impl FrameClass {
     /// All classes.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Beacon,
         Self::Request,
         Self::Offer,
@@ -41,6 +43,7 @@ impl FrameClass {
         Self::Record,
         Self::RecordRequest,
         Self::Report,
+        Self::Advert,
     ];
 
     /// The class of a number.
@@ -84,6 +87,61 @@ pub struct Beacon {
     pub object_tag: u32,
     /// How much of it is here, 0..=255 for nothing..all.
     pub object_progress: u8,
+    /// Who is heard directly.
+    pub neighbours: Neighbours,
+}
+
+/// Direct neighbours by one byte each ([`Neighbours::short`]), in rising order. Two nodes may share a byte: then one of them may be
+/// thought to be reached where it is not, and has to ask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Neighbours {
+    bytes: [u8; Self::MAX],
+    length: u8,
+}
+
+impl Neighbours {
+    /// Most that a beacon names.
+    pub const MAX: usize = 24;
+
+    /// The byte of a node.
+    pub const fn short(num: u32) -> u8 {
+        // Numbers of one maker differ in their low bytes; all four are folded all the same.
+        let bytes = num.to_le_bytes();
+        bytes[0] ^ bytes[1].rotate_left(3) ^ bytes[2].rotate_left(5) ^ bytes[3]
+    }
+
+    /// Adds a node; false if there is no room, or its byte is there.
+    pub fn insert(&mut self, num: u32) -> bool {
+        let short = Self::short(num);
+        let at = self.as_bytes().partition_point(|byte| *byte < short);
+        if self.as_bytes().get(at) == Some(&short) || usize::from(self.length) == Self::MAX {
+            return false;
+        }
+        self.bytes.copy_within(at..usize::from(self.length), at + 1);
+        self.bytes[at] = short;
+        self.length += 1;
+        true
+    }
+
+    /// Whether a node is named.
+    pub fn contains(&self, num: u32) -> bool {
+        self.as_bytes().binary_search(&Self::short(num)).is_ok()
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+
+    /// From bytes on the air: rising, each once, no more than [`Self::MAX`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
+        if bytes.len() > Self::MAX || !bytes.is_sorted_by(|a, b| a < b) {
+            return Err(Malformed);
+        }
+        let mut list = Self { length: bytes.len() as u8, ..Self::default() };
+        list.bytes[..bytes.len()].copy_from_slice(bytes);
+        Ok(list)
+    }
 }
 
 impl Beacon {
@@ -198,6 +256,9 @@ pub struct Symbol<'a> {
     pub generation: u8,
     /// Symbol id: below the generation's length a piece itself, else a combination.
     pub symbol: u16,
+    /// Symbols of this generation that the sender is still to send, this one not counted; 255 = 255 or more. Whoever lacks
+    /// more than that asks when it is 0.
+    pub more: u8,
     /// Data.
     pub data: &'a [u8],
 }
@@ -211,8 +272,21 @@ pub struct SymbolRequest<'a> {
     pub generation: u8,
     /// Independent symbols that are still needed.
     pub needed: u8,
+    /// Low bits of the number of the node that is asked; 0 = whoever can.
+    pub server: u16,
+    /// Generations that are not complete here, bit n for generation n.
+    pub lacking: u16,
     /// Only pieces as they are; bit n is set where piece n is missing.
     pub uncoded: Option<&'a [u8]>,
+}
+
+/// A node can serve an object, as far as it is complete there. Sent when neighbours seem to lack it, to find out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Advert {
+    /// Object.
+    pub object_tag: u32,
+    /// Generations that are complete, bit n for generation n.
+    pub complete: u16,
 }
 
 /// Kind of a control record.
@@ -324,4 +398,6 @@ pub enum Frame<'a> {
     RecordRequest(RecordRequest),
     /// See [`Report`].
     Report(Report<'a>),
+    /// See [`Advert`].
+    Advert(Advert),
 }

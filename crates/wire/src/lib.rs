@@ -15,7 +15,7 @@ mod seal;
 
 pub use body::ReportWriter;
 pub use frame::{
-    Award, Beacon, Frame, FrameClass, JobResult, Malformed, Offer, Record, RecordRequest, RecordType, Report,
+    Advert, Award, Beacon, Frame, FrameClass, JobResult, Malformed, Neighbours, Offer, Record, RecordRequest, RecordType, Report,
     ReportEntry, ReportText, Request, ResultStatus, Symbol, SymbolRequest,
 };
 pub use ids::IdBlocks;
@@ -26,8 +26,9 @@ pub use seal::{Address, KeyRing, OpenError, SealError, SwarmKey, open, seal};
 pub const PORT: u16 = 448;
 /// Version of the profile, in the upper three bits of byte 0. Version N talks to N - 1.
 pub const PROFILE_VERSION: u8 = 1;
-/// Longest sealed frame in bytes: one frame stays under 3 s of air on LONG_FAST.
-pub const MAX_PAYLOAD: usize = 200;
+/// Longest sealed frame in bytes: a symbol of 208 bytes of data. It stays under 3 s of air on LONG_FAST, and fits the radio with what a
+/// stock radio may add.
+pub const MAX_PAYLOAD: usize = 222;
 /// Bytes of the MAC, but for symbols.
 pub const MAC_LEN: usize = 8;
 /// Bytes of the MAC on symbols, whose pieces are verified again.
