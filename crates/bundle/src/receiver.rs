@@ -220,6 +220,11 @@ impl ObjectReceiver {
         missing.saturating_sub(*rank).min(255) as u8
     }
 
+    /// Whether all pieces of a generation are there and verified.
+    pub fn has_generation(&self, generation: u8) -> bool {
+        generation < self.layout().generations() && self.missing[usize::from(generation)] == 0
+    }
+
     /// Whether a generation's decoding failed, so that only verifiable pieces are taken for it.
     pub fn is_poisoned(&self, generation: u8) -> bool {
         self.poisoned.get(usize::from(generation)).is_some_and(|p| *p)

@@ -11,7 +11,7 @@
 //!
 //! Time never runs backwards. Extra calls are harmless.
 
-use compotastic_bundle::{Refusal, Slots, TrustStore};
+use compotastic_bundle::{ComponentKind, Refusal, Slots, TrustStore};
 use compotastic_mesh::{
     packet::NodeNum,
     rng::Rng,
@@ -28,7 +28,6 @@ use crate::{
     governor::Governor,
     jobs::{CodedText, Fallback, Job, JobId, Jobs, TEXT_MAX},
     near::{NEAR, Near},
-    objects::Objects,
     outbox::Outbox,
     policy::{Destination, Form, MissionProfile, Priority},
     promises::{Outcome, Promises, State, Ticket},
@@ -36,8 +35,9 @@ use crate::{
     reports::Seen,
     requester::Reply,
     round_trip::RoundTrip,
+    spread::Objects,
     state::StateLog,
-    update::Update,
+    update::{COMPONENTS, MODEL, Update},
 };
 
 /// Longest report that a node takes, in bytes of UTF-8. Longer ones are refused with an error, not cut.
@@ -99,7 +99,7 @@ pub struct LinkState {
 }
 
 /// Payload length of a full symbol.
-pub const BULK_LEN: usize = 190;
+pub const BULK_LEN: usize = 222;
 
 impl LinkState {
     /// About the time on air of a payload on our port: a bulk frame's, in proportion, and never less than a third.
@@ -217,7 +217,7 @@ pub enum AgentEvent {
         /// Age in minutes, saturating.
         age_min: u8,
     },
-    /// A signed manifest was accepted; its pieces are being collected.
+    /// A signed manifest was accepted; its pieces are collected when its turn comes.
     ObjectWanted {
         /// Object tag.
         tag: u32,
@@ -302,15 +302,11 @@ impl<'a, F: NorFlash> Agent<'a, F> {
         now: Instant,
     ) -> Option<Self> {
         let mut rng = Rng::from_seed(seed).child(0x6167_656e);
-        let mut update = Update::new(slots, state, config.base.as_ref());
+        let mut update = Update::new(slots, state, config.base.as_ref(), config.task);
         let ids = IdBlocks::new(update.id_mark().ok()?);
         let beacons = Beacons::new(now, config.foundation_model, config.record_hash, &mut rng);
-        let mut objects = Objects::new(rng.child(1));
-        // What is in use can be passed on after a restart too.
-        if let Some(active) = update.active_manifest() {
-            objects.manifest.fill(active.claims().tag().0, &active.to_packed());
-        }
-        Some(Self {
+        let objects = Objects::new(rng.child(1));
+        let mut agent = Self {
             config,
             rng,
             ids,
@@ -333,7 +329,39 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             started: now,
             calls: (0, Instant::ZERO),
             refused_frames: 0,
-        })
+        };
+        // What is in use can be passed on after a restart too.
+        agent.hold_active(MODEL);
+        Some(agent)
+    }
+
+    /// Another component than the model, in flash of its own: objects of this kind and task are collected, kept and passed on, and
+    /// the host uses them ([`Self::content`]). False if there is such a component, or no room for one.
+    pub fn add_component(&mut self, kind: ComponentKind, task: u8, slots: Slots<F>) -> bool {
+        let added = self.update.add_component(kind, task, slots);
+        if added {
+            self.hold_active(self.update.components() - 1);
+        }
+        added
+    }
+
+    /// The version of a component that is in force.
+    pub fn component_version(&mut self, kind: ComponentKind, task: u8) -> Option<u32> {
+        let component = self.update.component_for(kind, task)?;
+        self.update.active_manifest(component).map(|manifest| manifest.claims().sequence)
+    }
+
+    /// Reads a component's content that is in force from `offset` on, with zeros behind its end; its length.
+    pub fn content(&mut self, kind: ComponentKind, task: u8, offset: u32, out: &mut [u8]) -> Option<u32> {
+        let component = self.update.component_for(kind, task)?;
+        self.update.read_content(component, offset, out)
+    }
+
+    /// How much of the newest object of a component is here, 0 to 255; none if there is none.
+    pub fn object_progress(&self, kind: ComponentKind, task: u8) -> Option<u8> {
+        let component = self.update.component_for(kind, task)?;
+        let known = self.objects.all[component].manifest.complete;
+        known.then(|| self.update.progress(component))
     }
 
     /// The sender repeats a packet that was delivered: our answer did not reach it.
@@ -464,6 +492,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             Frame::Symbol(symbol) => self.handle_symbol(now, incoming, &symbol),
             Frame::SymbolRequest(request) => self.handle_symbol_request(now, incoming, &request),
             Frame::Record(record) => self.handle_record(now, incoming, &record),
+            Frame::Advert(advert) => self.handle_advert(now, incoming, &advert),
             Frame::RecordRequest(request) if for_us => self.handle_record_request(now, incoming, &request),
             // Whoever answers others is there.
             Frame::Result(_) => self.registry.handle_answer(now, incoming.from),
@@ -530,7 +559,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             self.outbox.poll_timeout(),
             self.promises.poll_timeout(),
             Some(self.beacons.poll_timeout()),
-            self.objects.poll_timeout(&self.governor),
+            self.object_timeout(),
             (!self.replies.is_empty()).then_some(Instant::ZERO),
         ]
         .into_iter()
@@ -610,8 +639,8 @@ impl<'a, F: NorFlash> Agent<'a, F> {
         self.config.num
     }
 
-    /// Gives the flash back (slots, state), for a restart in tests and simulations.
-    pub fn into_flash(self) -> (F, F) {
+    /// Gives the flash back (of each component, the model's first, and of the state), for a restart in tests and simulations.
+    pub fn into_flash(self) -> (Vec<F, COMPONENTS>, F) {
         self.update.into_flash()
     }
 

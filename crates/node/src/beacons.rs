@@ -9,11 +9,12 @@ use compotastic_mesh::{
     router::{Gate, Priority as QueuePriority},
     time::{Duration, Instant},
 };
-use compotastic_wire::{Beacon, Frame};
+use compotastic_wire::{Beacon, Frame, Neighbours};
 use embedded_storage::nor_flash::NorFlash;
 
 use crate::{
     agent::{Agent, InFrame, OutFrame, beacon_flags},
+    registry::EXPIRY,
     trickle::Trickle,
 };
 
@@ -30,13 +31,15 @@ pub(crate) struct Beacons {
     timer: Trickle,
     battery: u8,
     record_hash: u32,
+    /// Beacons sent: each tells of another object.
+    told: usize,
 }
 
 impl Beacons {
     pub(crate) fn new(now: Instant, flooded: bool, record_hash: u32, rng: &mut Rng) -> Self {
         let min = if flooded { EDGE_MIN } else { FIELD_MIN };
         // Redundancy 0: each beacon says something that no other node can say.
-        Self { timer: Trickle::new(min, INTERVAL_MAX, 0, now, rng), battery: 15, record_hash }
+        Self { timer: Trickle::new(min, INTERVAL_MAX, 0, now, rng), battery: 15, record_hash, told: 0 }
     }
 
     pub(crate) fn battery(&self) -> u8 {
@@ -63,7 +66,8 @@ impl<F: NorFlash> Agent<'_, F> {
         if !self.beacons.timer.poll(now, &mut self.rng) {
             return None;
         }
-        let beacon = self.beacon();
+        let beacon = self.beacon(now);
+        self.beacons.told = self.beacons.told.wrapping_add(1);
         let hop_limit = if self.config.foundation_model { self.config.hop_limit } else { 0 };
         self.seal(
             &Frame::Beacon(beacon),
@@ -76,10 +80,9 @@ impl<F: NorFlash> Agent<'_, F> {
     }
 
     /// What this node tells of itself.
-    pub(crate) fn beacon(&self) -> Beacon {
+    pub(crate) fn beacon(&self, now: Instant) -> Beacon {
         let version = self.update.active_version();
-        let object_tag = self.objects.manifest.tag;
-        let object_progress = if object_tag == 0 { 0 } else { self.update.progress() };
+        let (object_tag, object_progress) = self.told_object();
         Beacon {
             device_class: self.config.device_class,
             flags: beacon_flags(self.config.foundation_model, self.config.mains_power, version.is_some()),
@@ -91,7 +94,39 @@ impl<F: NorFlash> Agent<'_, F> {
             model_version: version.unwrap_or(0),
             object_tag,
             object_progress,
+            neighbours: self.neighbours(now),
         }
+    }
+
+    /// One object a beacon, in turn, those on their way included.
+    fn told_object(&self) -> (u32, u8) {
+        let known = |component: &usize| self.objects.all[*component].manifest.complete;
+        let count = (0..self.update.components()).filter(known).count().max(1);
+        let turn = (0..self.update.components()).filter(known).nth(self.beacons.told % count);
+        turn.map_or((0, 0), |component| {
+            (self.objects.all[component].manifest.tag, self.update.progress(component))
+        })
+    }
+
+    /// Those who are heard directly; where there are too many, those heard last.
+    fn neighbours(&self, now: Instant) -> Neighbours {
+        let mut list = Neighbours::default();
+        let mut before = None;
+        for _ in 0..Neighbours::MAX {
+            let next = self
+                .registry
+                .iter()
+                .filter(|entry| {
+                    entry.hops_away == 0 && now.saturating_duration_since(entry.heard_at) < EXPIRY
+                })
+                .map(|entry| (entry.heard_at, entry.num.0))
+                .filter(|key| before.is_none_or(|before| *key < before))
+                .max();
+            let Some((heard_at, num)) = next else { break };
+            list.insert(num);
+            before = Some((heard_at, num));
+        }
+        list
     }
 
     pub(crate) fn handle_beacon(&mut self, now: Instant, incoming: &InFrame<'_>, beacon: &Beacon) {
@@ -102,6 +137,6 @@ impl<F: NorFlash> Agent<'_, F> {
             // A new neighbour: let it know us.
             self.beacon_soon(now);
         }
-        self.handle_neighbour_progress(now, hops, beacon);
+        self.handle_neighbour_progress(now, incoming.from, hops, beacon);
     }
 }

@@ -15,7 +15,6 @@ pub mod governor;
 pub mod hosted;
 pub mod jobs;
 pub mod near;
-mod objects;
 pub mod outbox;
 pub mod policy;
 pub mod promises;

@@ -14,7 +14,8 @@ use heapless::Vec;
 
 use crate::{
     agent::{Agent, OutFrame},
-    objects::{MAX_SYMBOL, RECORD_PART},
+    spread::{MAX_SYMBOL, RECORD_PART, key_tag},
+    update::{COMPONENTS, MODEL},
 };
 
 /// Nodes near at a time; one more has to wait until another is gone.
@@ -27,15 +28,16 @@ enum Step {
     /// The other's beacon is awaited.
     Compare,
     Record {
+        component: usize,
         kind: RecordType,
         part: u8,
     },
     /// Pieces of a generation, from the last one on: it holds the hashes.
     Pieces {
+        component: usize,
         generation: u8,
         left: u16,
     },
-    Done,
 }
 
 /// A node that is near.
@@ -44,14 +46,14 @@ pub(crate) struct Near {
     node: NodeNum,
     since: Instant,
     step: Step,
-    /// The object that was handed over.
-    given: u32,
+    /// The objects that were handed over, or that the other has: by component.
+    given: [u32; COMPONENTS],
 }
 
 impl<F: NorFlash> Agent<'_, F> {
     /// A node has come near. Extra calls begin the exchange anew. False if there is no place for it.
     pub fn handle_near(&mut self, now: Instant, node: NodeNum) -> bool {
-        let near = Near { node, since: now, step: Step::Beacon, given: 0 };
+        let near = Near { node, since: now, step: Step::Beacon, given: [0; COMPONENTS] };
         match self.near.iter_mut().find(|known| known.node == node) {
             Some(known) => {
                 *known = near;
@@ -72,86 +74,111 @@ impl<F: NorFlash> Agent<'_, F> {
         loop {
             let near = self.near[index];
             let (frame, next) = match near.step {
-                Step::Beacon => (Some(self.beacon_frame()), Step::Compare),
-                Step::Compare => {
-                    if !self.lacks_ours(&near) {
-                        return None;
+                Step::Beacon => (Some(self.beacon_frame(now)), Step::Compare),
+                // Objects may change while they stay together.
+                Step::Compare => match self.next_to_give(index) {
+                    Some(component) => {
+                        (None, Step::Record { component, kind: RecordType::Delegation, part: 0 })
                     }
-                    self.near[index].given = self.objects.manifest.tag;
-                    (None, Step::Record { kind: RecordType::Delegation, part: 0 })
-                }
-                Step::Record { kind, part } => self.near_record(kind, part),
-                Step::Pieces { generation, left } => self.near_piece(generation, left),
-                // The object may change while they stay together.
-                Step::Done if near.given != self.objects.manifest.tag => (None, Step::Beacon),
-                Step::Done => return None,
+                    None => return None,
+                },
+                Step::Record { component, kind, part } => self.near_record(component, kind, part),
+                Step::Pieces { component, generation, left } => self.near_piece(component, generation, left),
             };
             self.near[index].step = next;
-            if next == Step::Beacon {
-                self.near[index].since = now;
-            }
             if frame.is_some() {
                 return frame.flatten();
             }
         }
     }
 
-    /// Whether the other has told since they met that it lacks the object that is here.
-    fn lacks_ours(&self, near: &Near) -> bool {
-        if !self.update.holds_object() || !self.objects.manifest.complete {
-            return false;
+    /// The next component whose object the other lacks, as far as it has told since they met. It is given at once each.
+    fn next_to_give(&mut self, index: usize) -> Option<usize> {
+        let near = self.near[index];
+        let entry = self.registry.get(near.node).filter(|entry| entry.heard_at >= near.since)?;
+        let beacon = entry.beacon;
+        let newer_model = Some(beacon.model_version) > self.update.active_version();
+        for component in 0..self.update.components() {
+            let manifest = &self.objects.all[component].manifest;
+            let tag = manifest.tag;
+            if !manifest.complete || !self.update.holds_object(component) || near.given[component] == tag {
+                continue;
+            }
+            let has_it = beacon.object_tag == tag && beacon.object_progress == 255;
+            if has_it || component == MODEL && newer_model {
+                // A beacon tells of one object; what it said of this one still holds when it tells of the next.
+                self.near[index].given[component] = if has_it { tag } else { 0 };
+                continue;
+            }
+            self.near[index].given[component] = tag;
+            return Some(component);
         }
-        self.registry.get(near.node).is_some_and(|entry| {
-            let beacon = &entry.beacon;
-            let has_it = beacon.object_tag == self.objects.manifest.tag && beacon.object_progress == 255;
-            let newer = Some(beacon.model_version) > self.update.active_version();
-            entry.heard_at >= near.since && !has_it && !newer
-        })
+        None
     }
 
-    fn near_record(&mut self, kind: RecordType, part: u8) -> (Option<Option<OutFrame>>, Step) {
+    fn near_record(
+        &mut self,
+        component: usize,
+        kind: RecordType,
+        part: u8,
+    ) -> (Option<Option<OutFrame>>, Step) {
         let then = match kind {
-            RecordType::Delegation => Step::Record { kind: RecordType::Manifest, part: 0 },
+            RecordType::Delegation => Step::Record { component, kind: RecordType::Manifest, part: 0 },
             _ => {
-                let last = self.update.generations().saturating_sub(1);
-                Step::Pieces { generation: last, left: self.update.pieces(last) }
+                let generation = self.update.generations(component).saturating_sub(1);
+                Step::Pieces { component, generation, left: self.update.pieces(component, generation) }
             }
         };
-        // After a restart a node has no delegation to give; the other may have it.
-        let Some(held) = self.objects.held(kind).filter(|held| part < held.parts()) else {
+        let signer = self.update.active_manifest(component).map(|manifest| key_tag(manifest.key_id()));
+        let name = match kind {
+            RecordType::Delegation => signer.unwrap_or(0),
+            _ => self.objects.all[component].manifest.tag,
+        };
+        // An operator's key needs no delegation; and after a restart a node has none to give, but the other may have it.
+        let Some(held) = self.objects.held(kind, name).filter(|held| part < held.parts()) else {
             return (None, then);
         };
         let (parts, tag) = (held.parts(), held.tag);
         let bytes: Vec<u8, RECORD_PART> = Vec::from_slice(held.part(part)).unwrap_or_default();
         let frame = Frame::Record(Record { record_type: kind, part, parts, tag, bytes: &bytes });
-        (Some(self.near_frame(&frame)), Step::Record { kind, part: part + 1 })
+        (Some(self.near_frame(&frame)), Step::Record { component, kind, part: part + 1 })
     }
 
-    fn near_piece(&mut self, generation: u8, left: u16) -> (Option<Option<OutFrame>>, Step) {
+    fn near_piece(
+        &mut self,
+        component: usize,
+        generation: u8,
+        left: u16,
+    ) -> (Option<Option<OutFrame>>, Step) {
         let Some(id) = left.checked_sub(1) else {
             let next = match generation.checked_sub(1) {
-                Some(next) => Step::Pieces { generation: next, left: self.update.pieces(next) },
-                None => Step::Done,
+                Some(generation) => {
+                    Step::Pieces { component, generation, left: self.update.pieces(component, generation) }
+                }
+                None => Step::Compare,
             };
             return (None, next);
         };
         let mut data = [0; MAX_SYMBOL];
-        let Some(length) = self.update.symbol(generation, id, &mut data) else { return (None, Step::Done) };
+        let Some(length) = self.update.symbol(component, generation, id, &mut data) else {
+            return (None, Step::Compare);
+        };
         let frame = Frame::Symbol(Symbol {
-            object_tag: self.objects.manifest.tag,
+            object_tag: self.objects.all[component].manifest.tag,
             generation,
             symbol: id,
+            more: id.min(255) as u8,
             data: &data[..length],
         });
-        (Some(self.near_frame(&frame)), Step::Pieces { generation, left: id })
+        (Some(self.near_frame(&frame)), Step::Pieces { component, generation, left: id })
     }
 
     fn near_frame(&mut self, frame: &Frame<'_>) -> Option<OutFrame> {
         self.seal(frame, NodeNum::BROADCAST, 0, false, Gate::Bulk, QueuePriority::Background)
     }
 
-    fn beacon_frame(&mut self) -> Option<OutFrame> {
-        let beacon = self.beacon();
+    fn beacon_frame(&mut self, now: Instant) -> Option<OutFrame> {
+        let beacon = self.beacon(now);
         self.near_frame(&Frame::Beacon(beacon))
     }
 }

@@ -1,8 +1,8 @@
 //! The model part in use, the one on its way, and the flash that holds both.
 
 use compotastic_bundle::{
-    BeginError, Begun, ClaimedManifest, ComponentKind, Encoder, ObjectReceiver, Outcome, Refusal, Slots,
-    SwitchError, Target, VerifiedManifest,
+    BeginError, Begun, ClaimedManifest, ComponentKind, Encoder, Layout, ObjectReceiver, Outcome, Refusal,
+    Slots, SwitchError, Target, VerifiedManifest,
 };
 use compotastic_model::{self as model, BaseEncoder, Scratch, TaskPart};
 use embedded_storage::nor_flash::NorFlash;
@@ -27,26 +27,43 @@ pub(crate) struct LocalAnswer {
     pub(crate) model_version: u16,
 }
 
-/// Slots, state and the part in use.
-pub(crate) struct Update<F: NorFlash> {
+/// Kinds of components that a node may have beside its model.
+pub const COMPONENTS: usize = 4;
+/// The model's place among the components.
+pub(crate) const MODEL: usize = 0;
+
+/// One component: what is in force, and what is on its way to take its place.
+struct Component<F> {
+    kind: ComponentKind,
+    task: u8,
     slots: Slots<F>,
+    /// An object was begun and is not complete.
+    pending: bool,
+}
+
+/// Components, state and the model part in use. One object is received at a time: decoding takes the RAM of one.
+pub(crate) struct Update<F: NorFlash> {
+    components: Vec<Component<F>, COMPONENTS>,
+    receiving: Option<(usize, ObjectReceiver)>,
     state: StateLog<F>,
     /// The part in use, in RAM: the flash driver need not be memory-mapped.
     part: Vec<u8, PART_MAX>,
     version: Option<u16>,
-    receiver: Option<ObjectReceiver>,
     scratch: Scratch,
 }
 
 impl<F: NorFlash> Update<F> {
     /// Takes over opened flash. A part that was in force before the restart is in use at once.
-    pub fn new(slots: Slots<F>, state: StateLog<F>, base: Option<&BaseEncoder<'_>>) -> Self {
+    pub fn new(slots: Slots<F>, state: StateLog<F>, base: Option<&BaseEncoder<'_>>, task: u8) -> Self {
+        let mut components = Vec::new();
+        // The table is empty.
+        let _ = components.push(Component { kind: ComponentKind::Model, task, slots, pending: false });
         let mut update = Self {
-            slots,
+            components,
+            receiving: None,
             state,
             part: Vec::new(),
             version: None,
-            receiver: None,
             scratch: Scratch::default(),
         };
         update.load(base);
@@ -55,16 +72,41 @@ impl<F: NorFlash> Update<F> {
         update
     }
 
+    /// One more component; false if there is one of this kind and task, or no room.
+    pub(crate) fn add_component(&mut self, kind: ComponentKind, task: u8, mut slots: Slots<F>) -> bool {
+        if self.component_for(kind, task).is_some() {
+            return false;
+        }
+        // A restart may have come between switch and confirmation; what is whole here is good to be kept.
+        let _ = slots.confirm();
+        self.components.push(Component { kind, task, slots, pending: false }).is_ok()
+    }
+
+    /// The place of a kind of component.
+    pub(crate) fn component_for(&self, kind: ComponentKind, task: u8) -> Option<usize> {
+        self.components.iter().position(|component| (component.kind, component.task) == (kind, task))
+    }
+
+    /// What a component is.
+    pub(crate) fn kind(&self, component: usize) -> Option<ComponentKind> {
+        self.components.get(component).map(|component| component.kind)
+    }
+
+    /// Components that there are.
+    pub(crate) fn components(&self) -> usize {
+        self.components.len()
+    }
+
     /// Reads the active part into RAM; no part is in use if it cannot be read or does not fit the base.
     fn load(&mut self, base: Option<&BaseEncoder<'_>>) {
         self.part.clear();
         self.version = None;
-        let (Some(active), Some(base)) = (self.slots.active(), base) else { return };
+        let (Some(active), Some(base)) = (self.components[MODEL].slots.active(), base) else { return };
         let size = active.manifest.size as usize;
         if self.part.resize(size, 0).is_err() {
             return;
         }
-        let read = match self.slots.source() {
+        let read = match self.components[MODEL].slots.source() {
             Some(mut source) => compotastic_bundle::PieceSource::read(&mut source, 0, &mut self.part).is_ok(),
             None => false,
         };
@@ -117,55 +159,90 @@ impl<F: NorFlash> Update<F> {
         self.state.set(Key::Airtime, mark_ms)
     }
 
-    fn target(&self, config: &AgentConfig<'_>) -> Target {
+    fn target(&self, component: usize, config: &AgentConfig<'_>) -> Target {
+        let Component { kind, task, slots, .. } = &self.components[component];
         Target {
             class: config.device_class,
-            kind: ComponentKind::Model,
-            task: config.task,
+            kind: *kind,
+            task: *task,
             base_id: config.base.as_ref().map_or([0xFF; 8], BaseEncoder::id),
-            flash: self.slots.capacity(),
+            flash: slots.capacity(),
             ram: RAM_FOR_PARTS,
         }
     }
 
-    /// Whether a verified bundle is for this device, and newer.
-    pub(crate) fn admit(&self, config: &AgentConfig<'_>, verified: &VerifiedManifest) -> Result<(), Refusal> {
-        verified.admit(&self.target(config), &self.slots.installed())
+    /// The component that a verified bundle is for, if it is for this device, and newer.
+    pub(crate) fn admit(
+        &self,
+        config: &AgentConfig<'_>,
+        verified: &VerifiedManifest,
+    ) -> Result<usize, Refusal> {
+        let manifest = verified.manifest();
+        let component =
+            self.component_for(manifest.kind, manifest.task).ok_or(Refusal::WrongComponent)?;
+        verified.admit(&self.target(component, config), &self.components[component].slots.installed())?;
+        Ok(component)
     }
 
     /// Prepares the inactive slot; what an interrupted transfer of the same bundle left is used.
     pub(crate) fn begin(
         &mut self,
+        component: usize,
         config: &AgentConfig<'_>,
         verified: &VerifiedManifest,
     ) -> Result<(), BundleRefusal> {
-        let target = self.target(config);
-        // Flash may have refused to note the end of the last trial.
-        let _ = self.settle_trial(config.base.as_ref());
-        let begun = self.slots.begin(verified, &target).map_err(|error| match error {
+        let target = self.target(component, config);
+        if component == MODEL {
+            // Flash may have refused to note the end of the last trial.
+            let _ = self.settle_trial(config.base.as_ref());
+        }
+        let slots = &mut self.components[component].slots;
+        let begun = slots.begin(verified, &target).map_err(|error| match error {
             BeginError::Refused(refusal) => BundleRefusal::Manifest(refusal),
             BeginError::OnTrial | BeginError::Flash(_) => BundleRefusal::Storage,
         })?;
-        let mut store = self.slots.store().ok_or(BundleRefusal::Storage)?;
-        self.receiver = Some(match begun {
+        let mut store = slots.store().ok_or(BundleRefusal::Storage)?;
+        let receiver = match begun {
             Begun::Fresh => ObjectReceiver::new(verified),
             Begun::Resumed => {
                 ObjectReceiver::resume(verified.object(), &mut store).map_err(|_| BundleRefusal::Storage)?
             }
-        });
+        };
+        self.components[component].pending = true;
+        self.receiving = Some((component, receiver));
         Ok(())
+    }
+
+    fn receiver(&self, component: usize) -> Option<&ObjectReceiver> {
+        self.receiving.as_ref().filter(|(of, _)| *of == component).map(|(_, receiver)| receiver)
+    }
+
+    fn active(&self, component: usize) -> Option<&compotastic_bundle::Active> {
+        self.components.get(component)?.slots.active()
+    }
+
+    /// An object was begun, and another has taken its turn or it is being received.
+    pub(crate) fn is_pending(&self, component: usize) -> bool {
+        self.components.get(component).is_some_and(|component| component.pending)
+    }
+
+    /// The object that is being received.
+    pub(crate) fn is_receiving(&self, component: usize) -> bool {
+        self.receiver(component).is_some()
     }
 
     /// Takes a symbol; true when the object is complete.
     pub(crate) fn handle_symbol(
         &mut self,
+        component: usize,
         generation: u8,
         id: u16,
         data: &[u8],
     ) -> Result<bool, BundleRefusal> {
-        let (Some(receiver), Some(mut store)) = (self.receiver.as_mut(), self.slots.store()) else {
-            return Err(BundleRefusal::Storage);
+        let Some((of, receiver)) = self.receiving.as_mut().filter(|(of, _)| *of == component) else {
+            return Ok(false);
         };
+        let mut store = self.components[*of].slots.store().ok_or(BundleRefusal::Storage)?;
         let progress =
             receiver.handle_symbol(generation, id, data, &mut store).map_err(|_| BundleRefusal::Storage)?;
         // A poisoned generation is asked for again, piece by piece; the receiver remembers.
@@ -174,22 +251,27 @@ impl<F: NorFlash> Update<F> {
     }
 
     /// How much of the object on its way is here, 0..=255; 255 too when an installed one is served.
-    pub(crate) fn progress(&self) -> u8 {
-        match &self.receiver {
+    pub(crate) fn progress(&self, component: usize) -> u8 {
+        match self.receiver(component) {
             Some(receiver) => (receiver.pieces_present() * 255 / receiver.layout().pieces().max(1)) as u8,
-            None if self.slots.active().is_some() => 255,
+            None if self.holds_object(component) => 255,
             None => 0,
         }
     }
 
     /// All pieces of the object on its way are here.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.receiver.is_some() && self.lacks().is_none()
+    pub(crate) fn is_complete(&self, component: usize) -> bool {
+        self.receiver(component).is_some_and(ObjectReceiver::is_complete)
+    }
+
+    /// Symbols that a generation of the object on its way still needs.
+    pub(crate) fn needed(&self, component: usize, generation: u8) -> u8 {
+        self.receiver(component).map_or(0, |receiver| receiver.needed(generation))
     }
 
     /// The generation to ask for, and how many symbols it needs. The last generation first: it holds the hashes.
-    pub(crate) fn lacks(&self) -> Option<(u8, u8)> {
-        let receiver = self.receiver.as_ref()?;
+    pub(crate) fn lacks(&self, component: usize) -> Option<(u8, u8)> {
+        let receiver = self.receiver(component)?;
         (0..receiver.layout().generations())
             .rev()
             .map(|generation| (generation, receiver.needed(generation)))
@@ -197,77 +279,153 @@ impl<F: NorFlash> Update<F> {
     }
 
     /// For a poisoned generation: the pieces that are missing, since only those are taken; the length of the bitmap.
-    pub(crate) fn missing_bitmap(&self, generation: u8, bitmap: &mut [u8; 32]) -> Option<usize> {
-        let receiver = self.receiver.as_ref().filter(|receiver| receiver.is_poisoned(generation))?;
+    pub(crate) fn missing_bitmap(
+        &self,
+        component: usize,
+        generation: u8,
+        bitmap: &mut [u8; 32],
+    ) -> Option<usize> {
+        let receiver = self.receiver(component).filter(|receiver| receiver.is_poisoned(generation))?;
         *bitmap = receiver.missing(generation);
         Some(usize::from(receiver.layout().generation_len(generation)).div_ceil(8))
     }
 
     /// True when the newest object is whole here and can be served.
-    pub(crate) fn holds_object(&self) -> bool {
-        self.receiver.is_none() && self.slots.active().is_some()
+    pub(crate) fn holds_object(&self, component: usize) -> bool {
+        !self.is_pending(component) && self.active(component).is_some()
     }
 
-    /// Generations of the object that is served.
-    pub(crate) fn generations(&self) -> u8 {
-        self.slots
-            .active()
-            .and_then(|active| active.manifest.layout().ok())
-            .map_or(0, |layout| layout.generations())
+    /// How the object is cut that is on its way or, if there is none, in force.
+    fn layout(&self, component: usize) -> Option<Layout> {
+        match self.receiver(component) {
+            Some(receiver) => Some(*receiver.layout()),
+            None => self.active(component).and_then(|active| active.manifest.layout().ok()),
+        }
     }
 
-    /// Pieces of a generation of the object that is served.
-    pub(crate) fn pieces(&self, generation: u8) -> u16 {
-        self.slots
-            .active()
-            .and_then(|active| active.manifest.layout().ok())
-            .map_or(0, |layout| layout.generation_len(generation))
+    /// Generations of the object.
+    pub(crate) fn generations(&self, component: usize) -> u8 {
+        self.layout(component).map_or(0, |layout| layout.generations())
     }
 
-    /// Makes a symbol of the active content.
-    pub(crate) fn symbol(&mut self, generation: u8, id: u16, out: &mut [u8]) -> Option<usize> {
-        let active = self.slots.active()?;
-        let encoder = Encoder::new(active.manifest.layout().ok()?, active.manifest.tag());
-        let mut source = self.slots.source()?;
+    /// Pieces of a generation of the object.
+    pub(crate) fn pieces(&self, component: usize, generation: u8) -> u16 {
+        self.layout(component).map_or(0, |layout| layout.generation_len(generation))
+    }
+
+    /// Generations that are whole here and can be served, bit n for generation n.
+    pub(crate) fn complete_generations(&self, component: usize) -> u16 {
+        let all = |count: u8| (1u32 << count.min(16)).wrapping_sub(1) as u16;
+        match self.receiver(component) {
+            Some(receiver) => (0..receiver.layout().generations())
+                .filter(|generation| receiver.has_generation(*generation))
+                .fold(0, |bits, generation| bits | 1 << generation),
+            None if self.holds_object(component) => all(self.generations(component)),
+            None => 0,
+        }
+    }
+
+    /// Generations of the object on its way that are not whole.
+    pub(crate) fn lacking(&self, component: usize) -> u16 {
+        let all = (1u32 << self.generations(component).min(16)).wrapping_sub(1) as u16;
+        all & !self.complete_generations(component)
+    }
+
+    /// Makes a symbol of a generation that is whole here.
+    pub(crate) fn symbol(
+        &mut self,
+        component: usize,
+        generation: u8,
+        id: u16,
+        out: &mut [u8],
+    ) -> Option<usize> {
+        if self.complete_generations(component) >> generation.min(15) & 1 == 0 {
+            return None;
+        }
+        if let Some((of, receiver)) = self.receiving.as_ref().filter(|(of, _)| *of == component) {
+            let encoder = Encoder::new(*receiver.layout(), receiver.tag());
+            let mut store = self.components[*of].slots.store()?;
+            return encoder.symbol(generation, id, &mut store, out).ok();
+        }
+        let slots = &mut self.components.get_mut(component)?.slots;
+        let manifest = &slots.active()?.manifest;
+        let encoder = Encoder::new(manifest.layout().ok()?, manifest.tag());
+        let mut source = slots.source()?;
         encoder.symbol(generation, id, &mut source, out).ok()
     }
 
-    /// Switches to the object that is complete, tries it, and confirms it or falls back.
-    pub(crate) fn install(&mut self, base: Option<&BaseEncoder<'_>>) -> Result<u16, BundleRefusal> {
-        self.receiver = None;
-        match self.slots.switch() {
-            Ok(_) => {}
+    /// Switches to the object that is complete. A model is tried, and confirmed or given up; anything else is kept for whoever
+    /// uses it.
+    pub(crate) fn install(
+        &mut self,
+        component: usize,
+        base: Option<&BaseEncoder<'_>>,
+    ) -> Result<u32, BundleRefusal> {
+        self.receiving = None;
+        let slots = &mut self.components[component].slots;
+        let sequence = match slots.switch() {
+            Ok(active) => active.manifest.sequence,
             Err(SwitchError::Digest) => {
-                self.slots.abandon().map_err(|_| BundleRefusal::Storage)?;
+                self.components[component].pending = false;
+                self.components[component].slots.abandon().map_err(|_| BundleRefusal::Storage)?;
                 return Err(BundleRefusal::Content);
             }
             Err(SwitchError::NotBegun | SwitchError::Flash(_)) => return Err(BundleRefusal::Storage),
+        };
+        self.components[component].pending = false;
+        if component == MODEL {
+            self.load(base);
+            self.settle_trial(base)?;
+            return self.version.map(u32::from).ok_or(BundleRefusal::Content);
         }
-        self.load(base);
-        self.settle_trial(base)?;
-        self.version.ok_or(BundleRefusal::Content)
+        self.components[component].slots.confirm().map_err(|_| BundleRefusal::Storage)?;
+        Ok(sequence)
+    }
+
+    /// The object on its way is given up for now: a higher one takes its turn, or flash refused. What flash holds of it is used
+    /// when it is begun again.
+    pub(crate) fn set_aside(&mut self, component: usize) {
+        if self.is_receiving(component) {
+            self.receiving = None;
+        }
+    }
+
+    /// The object on its way is not wanted any more.
+    pub(crate) fn forget(&mut self, component: usize) {
+        self.set_aside(component);
+        self.components[component].pending = false;
     }
 
     /// The trial, if one is under way: the part must be readable on this base and answer.
     fn settle_trial(&mut self, base: Option<&BaseEncoder<'_>>) -> Result<(), BundleRefusal> {
-        if !self.slots.active().is_some_and(|active| active.on_trial) {
+        if !self.active(MODEL).is_some_and(|active| active.on_trial) {
             return Ok(());
         }
         if self.version.is_some() && self.classify(base, "trial").is_some() {
-            return self.slots.confirm().map(|_| ()).map_err(|_| BundleRefusal::Storage);
+            let slots = &mut self.components[MODEL].slots;
+            return slots.confirm().map(|_| ()).map_err(|_| BundleRefusal::Storage);
         }
-        self.slots.fall_back().map_err(|_| BundleRefusal::Storage)?;
+        self.components[MODEL].slots.fall_back().map_err(|_| BundleRefusal::Storage)?;
         self.load(base);
         Err(BundleRefusal::Content)
     }
 
-    /// The signed manifest of what is in use, to be passed on.
-    pub(crate) fn active_manifest(&mut self) -> Option<ClaimedManifest> {
-        self.slots.active_manifest().ok()?
+    /// The signed manifest of what is in force, to be passed on.
+    pub(crate) fn active_manifest(&mut self, component: usize) -> Option<ClaimedManifest> {
+        self.components.get_mut(component)?.slots.active_manifest().ok()?
     }
 
-    /// Gives the flash back, for a restart in tests and simulations.
-    pub(crate) fn into_flash(self) -> (F, F) {
-        (self.slots.into_flash(), self.state.into_flash())
+    /// The content in force: copies from `offset` on, and returns its whole length.
+    pub(crate) fn read_content(&mut self, component: usize, offset: u32, out: &mut [u8]) -> Option<u32> {
+        let slots = &mut self.components.get_mut(component)?.slots;
+        let size = slots.active()?.manifest.size;
+        compotastic_bundle::PieceSource::read(&mut slots.source()?, offset, out).ok()?;
+        Some(size)
+    }
+
+    /// Gives the flash back (each component's, the model's first, and the state's), for a restart in tests and simulations.
+    pub(crate) fn into_flash(self) -> (Vec<F, COMPONENTS>, F) {
+        let components = self.components.into_iter().map(|component| component.slots.into_flash()).collect();
+        (components, self.state.into_flash())
     }
 }

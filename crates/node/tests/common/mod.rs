@@ -40,7 +40,8 @@ pub fn agent_with_hops(num: NodeNum, hop_limit: u8) -> Node {
 /// The same node after its power was off: what is not in flash is gone.
 pub fn restarted(agent: Node, now: Instant) -> Node {
     let num = agent.num();
-    let (slots, state) = agent.into_flash();
+    let (mut components, state) = agent.into_flash();
+    let slots = components.pop().expect("a node has the model's slots");
     started(num, slots, state, now)
 }
 

@@ -1,0 +1,287 @@
+//! A node that lacks pieces, and asks for them.
+
+use compotastic_mesh::{
+    packet::NodeNum,
+    router::{Gate, Priority as QueuePriority},
+    time::{Duration, Instant},
+};
+use compotastic_wire::{Advert, Frame, Symbol, SymbolRequest};
+use embedded_storage::nor_flash::NorFlash;
+
+use super::server::short;
+use crate::{
+    agent::{Agent, AgentEvent, InFrame, OutFrame},
+    update::MODEL,
+};
+
+/// Whoever was offered nothing asks after this time, and a random part of it more.
+pub(crate) const FIRST_ASK: Duration = Duration::from_secs(30);
+/// Those who were offered the same ask within this time of one another; the first speaks for all who hear it.
+const OFFER_JITTER: Duration = Duration::from_secs(8);
+/// Symbols that came within this time are reason enough to leave another's offer alone.
+const FED: Duration = Duration::from_secs(90);
+/// What a request waits for its effect; doubles up to [`ASK_AGAIN_MAX`].
+const ASK_AGAIN: Duration = Duration::from_secs(90);
+const ASK_AGAIN_MAX: Duration = Duration::from_secs(1800);
+/// After so many requests without effect, whoever can is asked.
+const ASK_ANYONE_FROM: u8 = 3;
+/// After so many, the request is flooded: only stock nodes may be around.
+const ASK_FLOODED_FROM: u8 = 6;
+/// Who has nobody to serve waits this long after the last symbol of whatever server before it asks for the rest.
+const LAZY: Duration = Duration::from_secs(45);
+/// But no longer than this in all.
+const LAZY_MAX: Duration = Duration::from_secs(3600);
+/// The next generation follows by itself within this time, or is asked for.
+const NEXT_GENERATION: Duration = Duration::from_secs(400);
+/// Time between two symbols of one server, until it has been seen.
+const GAP: Duration = Duration::from_secs(20);
+
+/// The rest of a generation, to be asked for.
+#[derive(Clone, Copy, Debug)]
+struct Repair {
+    generation: u8,
+    at: Instant,
+    latest: Instant,
+}
+
+/// What a node that lacks pieces is about.
+#[derive(Debug)]
+pub(crate) struct Client {
+    /// The next request.
+    pub(crate) at: Instant,
+    /// If nothing comes until then, the sender has stopped.
+    quiet_at: Instant,
+    repair: Option<Repair>,
+    /// Requests without effect.
+    asked: u8,
+    server: Option<NodeNum>,
+    last_symbol: Option<Instant>,
+    gap: Duration,
+}
+
+impl Client {
+    pub(crate) fn new(now: Instant, wait: Duration) -> Self {
+        let at = now + FIRST_ASK + wait;
+        Self { at, quiet_at: at, repair: None, asked: 0, server: None, last_symbol: None, gap: GAP }
+    }
+
+    fn is_fed(&self, now: Instant) -> bool {
+        self.last_symbol.is_some_and(|at| now.saturating_duration_since(at) < FED)
+    }
+
+    fn settle(&mut self) {
+        self.at = self.repair.map_or(self.quiet_at, |repair| repair.at.min(self.quiet_at));
+    }
+}
+
+fn times(time: Duration, factor: u64, part: u64) -> Duration {
+    Duration::from_micros(time.as_micros() * factor / part)
+}
+
+impl<F: NorFlash> Agent<'_, F> {
+    /// A neighbour has more than we: asking makes sense again, however often it failed before.
+    pub(crate) fn client_may_ask(&mut self, now: Instant, component: usize) {
+        let wait = self.objects.jitter(ASK_AGAIN);
+        if let Some(client) = &mut self.objects.all[component].client {
+            client.asked = client.asked.min(ASK_ANYONE_FROM);
+            if !client.is_fed(now) {
+                client.quiet_at = client.quiet_at.min(now + FIRST_ASK + wait);
+                client.settle();
+            }
+        }
+    }
+
+    /// A neighbour offers the object.
+    pub(crate) fn handle_offer_of_object(&mut self, now: Instant, component: usize, from: NodeNum) {
+        let wait = Duration::from_secs(1) + self.objects.jitter(OFFER_JITTER);
+        let object = &mut self.objects.all[component];
+        object.coverage.offered(now, from);
+        object.coverage.covered(from);
+        if let Some(client) = &mut object.client
+            && !client.is_fed(now)
+        {
+            client.server = Some(from);
+            client.asked = 0;
+            client.quiet_at = now + wait;
+            client.settle();
+        }
+        self.touch_offer(now, component);
+    }
+
+    /// A neighbour tells what it can serve.
+    pub(crate) fn handle_advert(&mut self, now: Instant, incoming: &InFrame<'_>, advert: &Advert) {
+        self.governor.spend(incoming.airtime);
+        if incoming.hops_away != Some(0) {
+            return;
+        }
+        match self.objects.by_tag(advert.object_tag) {
+            Some(component) => self.handle_offer_of_object(now, component, incoming.from),
+            None => self.want_manifest(now, advert.object_tag),
+        }
+    }
+
+    /// Another asks for what we need too: what it is given will come here as well, if its server is heard here.
+    pub(crate) fn client_overhears(
+        &mut self,
+        now: Instant,
+        component: usize,
+        request: &SymbolRequest<'_>,
+    ) {
+        let needed = self.update.needed(component, request.generation);
+        if needed == 0 || needed > request.needed || request.uncoded.is_some() {
+            return;
+        }
+        let heard_here = request.server == 0
+            || self
+                .registry
+                .iter()
+                .any(|entry| entry.hops_away == 0 && short(entry.num) == request.server);
+        let wait = self.objects.jitter(FIRST_ASK);
+        let Some(client) = &mut self.objects.all[component].client else { return };
+        let own_server = client.server.is_some_and(|server| short(server) == request.server);
+        if !heard_here && !own_server {
+            return;
+        }
+        if client.repair.is_some_and(|repair| repair.generation == request.generation) {
+            client.repair = None;
+        }
+        client.quiet_at = client.quiet_at.max(now + FED + wait);
+        client.settle();
+    }
+
+    /// A symbol: for us if we lack it.
+    pub(crate) fn handle_symbol(&mut self, now: Instant, incoming: &InFrame<'_>, symbol: &Symbol<'_>) {
+        self.governor.spend(incoming.airtime);
+        let near = incoming.hops_away == Some(0);
+        let Some(component) = self.objects.by_tag(symbol.object_tag) else {
+            self.want_manifest(now, symbol.object_tag);
+            return;
+        };
+        if near {
+            let coverage = &mut self.objects.all[component].coverage;
+            coverage.served(now, incoming.from);
+            coverage.covered(incoming.from);
+        }
+        self.server_overhears(now, component, incoming.from, symbol.generation);
+        if !self.update.is_receiving(component) {
+            return;
+        }
+        let before = self.update.complete_generations(component);
+        match self.update.handle_symbol(component, symbol.generation, symbol.symbol, symbol.data) {
+            Ok(complete) => {
+                let fresh = self.update.complete_generations(component) & !before;
+                for generation in (0..16u8).filter(|generation| fresh >> generation & 1 == 1) {
+                    self.generation_complete(now, component, generation);
+                }
+                if complete {
+                    self.finish_object(now, component);
+                } else {
+                    self.wait_for_more(now, component, incoming.from, symbol);
+                }
+            }
+            Err(refusal) => self.set_back(now, component, refusal),
+        }
+    }
+
+    /// When to ask next, after a symbol.
+    fn wait_for_more(&mut self, now: Instant, component: usize, from: NodeNum, symbol: &Symbol<'_>) {
+        let needed = self.update.needed(component, symbol.generation);
+        let pieces = self.update.pieces(component, symbol.generation).max(1);
+        let duty = self.objects.all[component].coverage.uncovered(now, &self.registry);
+        let short_wait = self.objects.jitter(Duration::from_secs(2));
+        let long_wait = self.objects.jitter(Duration::from_secs(12));
+        let waiting_repair_needed = self.objects.all[component]
+            .client
+            .as_ref()
+            .and_then(|client| client.repair)
+            .map(|repair| self.update.needed(component, repair.generation));
+        let Some(client) = &mut self.objects.all[component].client else { return };
+        if client.server == Some(from)
+            && let Some(last) = client.last_symbol
+        {
+            // As in RFC 6298: the mean moves by an eighth. A pause between bursts is no gap.
+            let gap = now.saturating_duration_since(last).as_micros().min(120_000_000);
+            client.gap = Duration::from_micros((client.gap.as_micros() * 7 + gap) / 8);
+        }
+        client.server = Some(from);
+        client.last_symbol = Some(now);
+        client.asked = 0;
+        if waiting_repair_needed == Some(0) {
+            client.repair = None;
+        }
+        let rest = u64::from(symbol.more) + 1;
+        client.quiet_at = if needed == 0 {
+            now + NEXT_GENERATION + long_wait
+        } else {
+            now + times(client.gap, rest * 3, 2) + FIRST_ASK + long_wait
+        };
+        // Most needed, first asked.
+        let share = u64::from(needed.min(pieces as u8)) * 1000 / u64::from(pieces);
+        let modest = |most_s: u64| Duration::from_millis(most_s * (1000 - share.min(1000)));
+        if needed > 0 && symbol.more == 0 {
+            let at = if duty > 0 {
+                now + Duration::from_millis(1000 + 4000 / u64::from(duty)) + modest(4) + short_wait
+            } else {
+                now + LAZY + modest(20) + long_wait
+            };
+            client.repair = Some(Repair { generation: symbol.generation, at, latest: now + LAZY_MAX });
+        } else if let Some(repair) = &mut client.repair {
+            if repair.generation == symbol.generation {
+                // It is being served.
+                client.repair = None;
+            } else if duty == 0 {
+                repair.at = repair.at.max(now + LAZY + long_wait).min(repair.latest);
+            }
+        }
+        client.settle();
+    }
+
+    /// All pieces are here: verify the whole and install.
+    pub(crate) fn finish_object(&mut self, now: Instant, component: usize) {
+        let tag = self.objects.all[component].manifest.tag;
+        self.objects.all[component].client = None;
+        self.push_event(AgentEvent::ObjectComplete { tag });
+        match self.install(component) {
+            Ok(_) if component == MODEL => self.beacon_soon(now),
+            Ok(_) => {}
+            Err(refusal) => self.set_back(now, component, refusal),
+        }
+        self.reconsider_offer(now, component);
+        self.next_object(now);
+    }
+
+    pub(crate) fn poll_symbol_request(&mut self, now: Instant) -> Option<OutFrame> {
+        let component = (0..self.update.components()).find(|component| {
+            self.objects.all[*component].client.as_ref().is_some_and(|client| now >= client.at)
+        })?;
+        let lacks = self.update.lacks(component);
+        let client = self.objects.all[component].client.as_ref()?;
+        let repair = client.repair.filter(|repair| now >= repair.at).and_then(|repair| {
+            let needed = self.update.needed(component, repair.generation);
+            (needed > 0).then_some((repair.generation, needed))
+        });
+        let (asked, named) = (client.asked, client.server);
+        let wait = self.objects.jitter(FIRST_ASK);
+        let again = (ASK_AGAIN.as_micros() << asked.min(8)).min(ASK_AGAIN_MAX.as_micros());
+        if let Some(client) = &mut self.objects.all[component].client {
+            client.asked = client.asked.saturating_add(1);
+            client.repair = None;
+            client.quiet_at = now + Duration::from_micros(again) + wait;
+            client.settle();
+        }
+        let (generation, needed) = repair.or(lacks)?;
+        let mut bitmap = [0; 32];
+        let uncoded = self.update.missing_bitmap(component, generation, &mut bitmap);
+        let server = named.filter(|_| asked < ASK_ANYONE_FROM).map_or(0, short);
+        let hop_limit = if asked >= ASK_FLOODED_FROM { self.config.hop_limit } else { 0 };
+        let frame = Frame::SymbolRequest(SymbolRequest {
+            object_tag: self.objects.all[component].manifest.tag,
+            generation,
+            needed,
+            server,
+            lacking: self.update.lacking(component),
+            uncoded: uncoded.map(|length| &bitmap[..length]),
+        });
+        self.seal(&frame, NodeNum::BROADCAST, hop_limit, false, Gate::Bulk, QueuePriority::Background)
+    }
+}

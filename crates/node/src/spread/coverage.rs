@@ -1,0 +1,206 @@
+//! Who among the neighbours is reached by whom: what an election of few servers needs to know.
+//!
+//! Each beacon names the direct neighbours of its sender, so a node knows the graph two hops around it. From who serves an object it
+//! concludes who will have it, and from who is left how useful it would be itself. Taking the node that reaches most of those left, again and
+//! again, grows a connected dominating set from the source (Guha and Khuller, 1998); here each candidate waits the shorter the more it reaches.
+
+use compotastic_mesh::{
+    packet::NodeNum,
+    time::{Duration, Instant},
+};
+use heapless::Vec;
+
+use crate::registry::{EXPIRY, Entry, Registry};
+
+/// Servers of one object that are remembered; the one not heard for longest makes room.
+const SERVERS: usize = 16;
+/// Neighbours whose state is remembered.
+const NEIGHBOURS: usize = 64;
+/// A server that only offered is believed for this long.
+const OFFER_HOLDS: Duration = Duration::from_secs(180);
+/// A server that sent symbols is believed for this long after the last.
+const SERVICE_HOLDS: Duration = Duration::from_secs(3 * 3600);
+
+#[derive(Clone, Copy, Debug)]
+struct Server {
+    num: NodeNum,
+    until: Instant,
+}
+
+/// What is known of one neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Care {
+    /// It has the object, or is in another's care.
+    Covered,
+    /// It asked this node.
+    Ours,
+}
+
+/// Knowledge about one object.
+#[derive(Debug, Default)]
+pub(crate) struct Coverage {
+    servers: Vec<Server, SERVERS>,
+    cares: Vec<(NodeNum, Care), NEIGHBOURS>,
+}
+
+impl Coverage {
+    /// A node offers the object.
+    pub fn offered(&mut self, now: Instant, num: NodeNum) {
+        self.server_until(num, now + OFFER_HOLDS);
+    }
+
+    /// A node sent a symbol of the object.
+    pub fn served(&mut self, now: Instant, num: NodeNum) {
+        self.server_until(num, now + SERVICE_HOLDS);
+    }
+
+    fn server_until(&mut self, num: NodeNum, until: Instant) {
+        if let Some(server) = self.servers.iter_mut().find(|server| server.num == num) {
+            server.until = server.until.max(until);
+            return;
+        }
+        if self.servers.is_full()
+            && let Some(first) = (0..self.servers.len()).min_by_key(|index| self.servers[*index].until)
+        {
+            self.servers.swap_remove(first);
+        }
+        let _ = self.servers.push(Server { num, until });
+    }
+
+    fn set(&mut self, num: NodeNum, care: Care) {
+        if let Some(known) = self.cares.iter_mut().find(|(known, _)| *known == num) {
+            known.1 = care;
+        } else {
+            if self.cares.is_full() {
+                self.cares.remove(0);
+            }
+            let _ = self.cares.push((num, care));
+        }
+    }
+
+    /// A node has the object, or another serves it.
+    pub fn covered(&mut self, num: NodeNum) {
+        self.set(num, Care::Covered);
+    }
+
+    /// A node asked this one.
+    pub fn asked_us(&mut self, num: NodeNum) {
+        self.set(num, Care::Ours);
+    }
+
+    /// A node says that it lacks the object after all.
+    pub fn lacks(&mut self, num: NodeNum) {
+        self.cares.retain(|(known, care)| *known != num || *care == Care::Ours);
+    }
+
+    /// Neighbours that nobody is known to serve, and that have not asked this node.
+    pub fn uncovered(&self, now: Instant, registry: &Registry) -> u16 {
+        let fresh = |entry: &&Entry| {
+            entry.hops_away == 0 && now.saturating_duration_since(entry.heard_at) < EXPIRY
+        };
+        let left = registry.iter().filter(fresh).filter(|entry| {
+            match self.cares.iter().find(|(known, _)| *known == entry.num) {
+                Some(_) => false,
+                None => !self.is_reached(now, registry, entry.num),
+            }
+        });
+        left.count().min(usize::from(u16::MAX)) as u16
+    }
+
+    /// When the next of those who offered and were not heard to serve is forgotten; none if there is none.
+    pub fn doubtful_until(&self, now: Instant) -> Option<Instant> {
+        let soon = now + OFFER_HOLDS + OFFER_HOLDS;
+        self.servers.iter().map(|server| server.until).filter(|until| *until > now && *until < soon).min()
+    }
+
+    /// Whether all direct neighbours have told of this object.
+    pub fn all_know(&self, now: Instant, registry: &Registry, tag: u32) -> bool {
+        let fresh = |entry: &&Entry| {
+            entry.hops_away == 0 && now.saturating_duration_since(entry.heard_at) < EXPIRY
+        };
+        let settled = |num| self.cares.iter().any(|(known, _)| *known == num);
+        registry
+            .iter()
+            .filter(fresh)
+            .all(|entry| entry.beacon.object_tag == tag || settled(entry.num) || self.is_reached(now, registry, entry.num))
+    }
+
+    /// A server is known that serves the node, or is the node.
+    fn is_reached(&self, now: Instant, registry: &Registry, num: NodeNum) -> bool {
+        self.servers.iter().filter(|server| server.until > now).any(|server| {
+            server.num == num
+                || registry.get(server.num).is_some_and(|entry| entry.beacon.neighbours.contains(num.0))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use compotastic_wire::{Beacon, Neighbours};
+
+    fn at(seconds: u64) -> Instant {
+        Instant::ZERO + Duration::from_secs(seconds)
+    }
+
+    fn heard(registry: &mut Registry, num: u32, neighbours: &[u32]) {
+        let mut list = Neighbours::default();
+        neighbours.iter().for_each(|num| assert!(list.insert(*num)));
+        let beacon = Beacon { neighbours: list, ..Beacon::default() };
+        registry.handle_beacon(at(0), NodeNum(num), 0, &beacon);
+    }
+
+    /// 1 - {2, 3, 4, 5}, 2 - {3, 9}.
+    fn star() -> Registry {
+        let mut registry = Registry::default();
+        heard(&mut registry, 2, &[1, 3, 9]);
+        for leaf in [3, 4, 5] {
+            heard(&mut registry, leaf, &[1]);
+        }
+        registry
+    }
+
+    #[test]
+    fn a_server_reaches_itself_and_its_neighbours() {
+        let registry = star();
+        let mut coverage = Coverage::default();
+        assert_eq!(coverage.uncovered(at(1), &registry), 4);
+        coverage.served(at(1), NodeNum(2));
+        assert_eq!(coverage.uncovered(at(1), &registry), 2, "4 and 5 are left");
+        coverage.covered(NodeNum(4));
+        assert_eq!(coverage.uncovered(at(1), &registry), 1);
+    }
+
+    #[test]
+    fn who_asked_us_stays_ours_while_it_says_that_it_lacks_something() {
+        let registry = star();
+        let mut coverage = Coverage::default();
+        coverage.asked_us(NodeNum(3));
+        coverage.covered(NodeNum(4));
+        assert_eq!(coverage.uncovered(at(1), &registry), 2, "2 and 5 are left");
+        coverage.lacks(NodeNum(3));
+        coverage.lacks(NodeNum(4));
+        assert_eq!(coverage.uncovered(at(1), &registry), 3, "4 is nobody's any more");
+    }
+
+    #[test]
+    fn an_offer_that_nothing_follows_is_forgotten() {
+        let registry = star();
+        let mut coverage = Coverage::default();
+        coverage.offered(at(1), NodeNum(2));
+        assert_eq!(coverage.uncovered(at(2), &registry), 2);
+        assert_eq!(coverage.uncovered(at(300), &registry), 4);
+    }
+
+    #[test]
+    fn tables_stay_bounded_and_the_latest_stay() {
+        let registry = star();
+        let mut coverage = Coverage::default();
+        for num in 100..300 {
+            coverage.served(at(u64::from(num)), NodeNum(num));
+            coverage.covered(NodeNum(num));
+        }
+        coverage.served(at(400), NodeNum(2));
+        assert_eq!(coverage.uncovered(at(401), &registry), 2);
+    }
+}

@@ -1,0 +1,293 @@
+//! Manifests, delegations and revocations: who asks for them, who passes them on, and what a verified manifest sets in motion.
+
+use compotastic_bundle::{ClaimedManifest, RecordChange, Refusal, verify};
+use compotastic_mesh::{
+    packet::NodeNum,
+    router::{Gate, Priority as QueuePriority},
+    time::{Duration, Instant},
+};
+use compotastic_wire::{Beacon, Frame, Record, RecordRequest, RecordType};
+use embedded_storage::nor_flash::NorFlash;
+
+use super::{
+    Object, RECORD_AGAIN, RECORD_FLOODED_FROM, RECORD_JITTER, RECORD_PART, RECORD_REQUESTS,
+    RECORD_SERVE_JITTER, STORAGE_AGAIN, Wanted, client::Client, key_tag, rank,
+};
+use crate::agent::{Agent, AgentEvent, BundleRefusal, InFrame, OutFrame};
+
+impl<F: NorFlash> Agent<'_, F> {
+    /// A beacon tells what a node holds: one that has what we lack can be asked, one that lacks what we have
+    /// is a reason to offer it.
+    pub(crate) fn handle_neighbour_progress(&mut self, now: Instant, from: NodeNum, hops: u8, beacon: &Beacon) {
+        if beacon.object_tag == 0 {
+            return;
+        }
+        let Some(component) = self.objects.by_tag(beacon.object_tag) else {
+            // From afar only what a node with a model floods: there may be stock nodes alone between.
+            self.want_manifest(now, beacon.object_tag);
+            return;
+        };
+        if hops != 0 {
+            return;
+        }
+        if beacon.object_progress > self.update.progress(component) {
+            self.client_may_ask(now, component);
+        }
+        self.neighbour_tells(now, component, from, beacon);
+    }
+
+    /// An object that we do not know is about. Its manifest may be here and wait for the delegation of its signer, for
+    /// which nobody was heard to answer.
+    pub(crate) fn want_manifest(&mut self, now: Instant, tag: u32) {
+        if self.objects.incoming.complete && self.objects.incoming.tag == tag {
+            if self.objects.storage_again.is_none() {
+                self.consider_manifest(now);
+            }
+        } else {
+            self.want_record(now, RecordType::Manifest, tag);
+        }
+    }
+
+    /// Neighbours are asked for a record, after a moment.
+    fn want_record(&mut self, now: Instant, kind: RecordType, tag: u32) {
+        if self.objects.is_refused(now, tag) || self.objects.wanted_record.is_some() {
+            return;
+        }
+        let wait = self.objects.jitter(RECORD_JITTER);
+        self.objects.wanted_record = Some(Wanted { kind, tag, at: now + wait, asked: 0 });
+    }
+
+    /// A part of a record. Forged ones do not come this far, and unverified ones are only kept.
+    pub(crate) fn handle_record(&mut self, now: Instant, incoming: &InFrame<'_>, record: &Record<'_>) {
+        let near = incoming.hops_away == Some(0);
+        if near {
+            self.governor.spend(incoming.airtime);
+        }
+        if self
+            .objects
+            .wanted_record
+            .is_some_and(|wanted| (wanted.kind, wanted.tag) == (record.record_type, record.tag))
+        {
+            self.objects.wanted_record = None;
+        }
+        // Somebody else answers those who asked here too.
+        if record.part + 1 == record.parts {
+            self.objects.outgoing.retain(|out| {
+                (out.kind, out.tag) != (record.record_type, record.tag) || out.hop_limit > 0 || out.next_part > 0
+            });
+        }
+        match record.record_type {
+            RecordType::Delegation => {
+                if self.objects.incoming_delegation.take(record) {
+                    let objects = &mut self.objects;
+                    let change = self.config.trust.add_record(&objects.incoming_delegation.bytes);
+                    // One that is asked for by a name must be of that name: whoever misses it next will ask here.
+                    let kept = matches!(
+                        change,
+                        Ok(RecordChange::Delegated(key) | RecordChange::Known(key)) if key_tag(key) == record.tag
+                    );
+                    if kept {
+                        core::mem::swap(&mut objects.delegation, &mut objects.incoming_delegation);
+                    }
+                    objects.incoming_delegation.clear();
+                    if objects.incoming.complete {
+                        self.consider_manifest(now);
+                    }
+                }
+            }
+            RecordType::Revocation => {
+                if self.objects.revocation.take(record) {
+                    // A refused revocation changes nothing; one that is in force binds the next verification.
+                    let _ = self.config.trust.add_record(&self.objects.revocation.bytes);
+                    self.objects.revocation.clear();
+                }
+            }
+            RecordType::Manifest => {
+                if let Some(component) = self.objects.by_tag(record.tag) {
+                    // Who tells of a manifest unasked, or asked, holds it: that is an offer.
+                    if near {
+                        self.handle_offer_of_object(now, component, incoming.from);
+                    }
+                } else if !self.objects.is_refused(now, record.tag) && self.objects.incoming.take(record) {
+                    self.objects.offered_by = near.then_some(incoming.from);
+                    self.consider_manifest(now);
+                }
+            }
+            RecordType::Capability => {}
+        }
+    }
+
+    /// A whole manifest is here: verify it and decide.
+    pub(crate) fn consider_manifest(&mut self, now: Instant) {
+        let tag = self.objects.incoming.tag;
+        // Under another object's name: it must not stand in that one's way.
+        let named = ClaimedManifest::parse(&self.objects.incoming.bytes)
+            .is_ok_and(|claimed| claimed.claims().tag().0 == tag);
+        if !named {
+            self.objects.incoming.clear();
+            return;
+        }
+        let verdict = verify(&self.objects.incoming.bytes, &self.config.trust)
+            .and_then(|verified| self.update.admit(&self.config, &verified));
+        match verdict {
+            Ok(component) => {
+                self.objects.storage_again = None;
+                self.objects.wanted_record = self.objects.wanted_record.filter(|wanted| wanted.tag != tag);
+                let before = core::mem::take(&mut self.objects.all[component]);
+                let objects = &mut self.objects;
+                core::mem::swap(&mut objects.all[component].manifest, &mut objects.incoming);
+                objects.incoming.clear();
+                objects.all[component].queued = true;
+                let offered_by = objects.offered_by.take();
+                if let Err(refusal) = self.take_turn(now, component) {
+                    // The manifest waits: flash may work again later. What was here before is still served.
+                    let failed = core::mem::replace(&mut self.objects.all[component], before);
+                    self.objects.incoming = failed.manifest;
+                    self.objects.storage_again = Some(now + STORAGE_AGAIN);
+                    self.push_event(AgentEvent::BundleRefused(refusal));
+                    return;
+                }
+                self.push_event(AgentEvent::ObjectWanted { tag });
+                // A restart may have come between the last piece and the switch.
+                if self.update.is_complete(component) {
+                    self.finish_object(now, component);
+                } else if let Some(by) = offered_by {
+                    self.handle_offer_of_object(now, component, by);
+                }
+            }
+            // The delegation may have been lost on the way.
+            Err(Refusal::UnknownKey(key)) => self.want_record(now, RecordType::Delegation, key_tag(key)),
+            Err(refusal) => self.refuse_manifest(now, tag, refusal),
+        }
+    }
+
+    /// A queued object begins, unless one that is more urgent is on its way; a less urgent one is set aside.
+    fn take_turn(&mut self, now: Instant, component: usize) -> Result<(), BundleRefusal> {
+        let kind_of = |agent: &Self, component| agent.update.kind(component).map_or(u8::MAX, rank);
+        if let Some(other) = (0..self.update.components()).find(|other| self.update.is_receiving(*other))
+            && other != component
+        {
+            if kind_of(self, other) <= kind_of(self, component) {
+                return Ok(());
+            }
+            self.update.set_aside(other);
+            self.objects.all[other].queued = true;
+            self.objects.all[other].client = None;
+        }
+        self.begin_object(now, component)
+    }
+
+    fn begin_object(&mut self, now: Instant, component: usize) -> Result<(), BundleRefusal> {
+        let verified = verify(&self.objects.all[component].manifest.bytes, &self.config.trust)
+            .map_err(BundleRefusal::Manifest)?;
+        self.update.begin(component, &self.config, &verified)?;
+        let wait = self.objects.jitter(super::client::FIRST_ASK);
+        let object = &mut self.objects.all[component];
+        object.queued = false;
+        object.client = Some(Client::new(now, wait));
+        Ok(())
+    }
+
+    /// Nothing is being received: the most urgent of those that wait begins.
+    pub(crate) fn next_object(&mut self, now: Instant) {
+        let receiving = (0..self.update.components()).any(|component| self.update.is_receiving(component));
+        if receiving {
+            return;
+        }
+        let next = (0..self.update.components())
+            .filter(|component| self.objects.all[*component].queued)
+            .min_by_key(|component| self.update.kind(*component).map_or(u8::MAX, rank));
+        let Some(component) = next else { return };
+        match self.begin_object(now, component) {
+            Ok(()) if self.update.is_complete(component) => self.finish_object(now, component),
+            Ok(()) => {}
+            Err(refusal) => self.set_back(now, component, refusal),
+        }
+    }
+
+    fn refuse_manifest(&mut self, now: Instant, tag: u32, refusal: Refusal) {
+        self.objects.incoming.clear();
+        self.objects.refuse(now, tag);
+        self.push_event(AgentEvent::BundleRefused(BundleRefusal::Manifest(refusal)));
+    }
+
+    /// Flash or the content was not good: what is in use is what this node holds and tells of. What flash refused is tried again
+    /// later, content that is no good is not.
+    pub(crate) fn set_back(&mut self, now: Instant, component: usize, refusal: BundleRefusal) {
+        let failed = core::mem::take(&mut self.objects.all[component]);
+        self.update.forget(component);
+        if refusal == BundleRefusal::Storage {
+            self.objects.incoming = failed.manifest;
+            self.objects.storage_again = Some(now + STORAGE_AGAIN);
+        } else {
+            self.objects.refuse(now, failed.manifest.tag);
+        }
+        self.hold_active(component);
+        self.push_event(AgentEvent::BundleRefused(refusal));
+    }
+
+    /// What is in force can be passed on.
+    pub(crate) fn hold_active(&mut self, component: usize) {
+        if let Some(active) = self.update.active_manifest(component) {
+            let mut object = Object::default();
+            object.manifest.fill(active.claims().tag().0, &active.to_packed());
+            self.objects.all[component] = object;
+        }
+    }
+
+    /// Somebody asks for a record.
+    pub(crate) fn handle_record_request(
+        &mut self,
+        now: Instant,
+        incoming: &InFrame<'_>,
+        request: &RecordRequest,
+    ) {
+        self.governor.spend(incoming.airtime);
+        let wait = self.objects.jitter(RECORD_SERVE_JITTER);
+        if self.objects.held(request.record_type, request.tag).is_some() {
+            // As a broadcast: whoever missed it before may hear it now. As far as the question came.
+            let hop_limit = incoming.hops_away.unwrap_or(0).min(self.config.hop_limit);
+            self.objects.queue_record(request.record_type, request.tag, hop_limit, now + wait);
+        } else if let Some(wanted) = &mut self.objects.wanted_record
+            && (wanted.kind, wanted.tag) == (request.record_type, request.tag)
+        {
+            // What he is given will be heard here too.
+            wanted.at = wanted.at.max(now + RECORD_AGAIN + wait);
+        }
+    }
+
+    pub(crate) fn poll_record(&mut self, now: Instant) -> Option<OutFrame> {
+        let index = self.objects.outgoing.iter().position(|out| now >= out.not_before)?;
+        let out = self.objects.outgoing[index];
+        let held = self.objects.held(out.kind, out.tag).filter(|held| out.next_part < held.parts());
+        let Some(held) = held else {
+            self.objects.outgoing.swap_remove(index);
+            return None;
+        };
+        let (part, parts) = (out.next_part, held.parts());
+        let bytes: heapless::Vec<u8, { RECORD_PART }> = heapless::Vec::from_slice(held.part(part)).ok()?;
+        let frame =
+            Frame::Record(Record { record_type: out.kind, part, parts, tag: held.tag, bytes: &bytes });
+        if part + 1 == parts {
+            self.objects.outgoing.swap_remove(index);
+        } else {
+            self.objects.outgoing[index].next_part += 1;
+        }
+        self.seal(&frame, NodeNum::BROADCAST, out.hop_limit, false, Gate::Bulk, QueuePriority::Background)
+    }
+
+    pub(crate) fn poll_record_request(&mut self, now: Instant) -> Option<OutFrame> {
+        let mut wanted = self.objects.wanted_record.filter(|wanted| now >= wanted.at)?;
+        let wait = Duration::from_micros(RECORD_AGAIN.as_micros() << wanted.asked.min(6));
+        wanted.at = now + wait + self.objects.jitter(RECORD_JITTER);
+        wanted.asked += 1;
+        self.objects.wanted_record = (wanted.asked < RECORD_REQUESTS).then_some(wanted);
+        if self.objects.wanted_record.is_none() && wanted.kind == RecordType::Delegation {
+            // Nobody knows its signer: perhaps it is forged, and the right one can still be had.
+            self.objects.incoming.clear();
+        }
+        let hop_limit = if wanted.asked > RECORD_FLOODED_FROM { self.config.hop_limit } else { 0 };
+        let frame = Frame::RecordRequest(RecordRequest { record_type: wanted.kind, tag: wanted.tag });
+        self.seal(&frame, NodeNum::BROADCAST, hop_limit, false, Gate::Bulk, QueuePriority::Background)
+    }
+}
