@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.cmac import CMAC
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PORT, VERSION, EVERYBODY = 448, 1, 0xFFFFFFFF
+MAX_PAYLOAD, MAX_NEIGHBOURS = 222, 24
 
 
 class Wrong(Exception):
@@ -85,6 +86,10 @@ def beacon(b, _broadcast):
     yield "model_version", b.number(2)
     yield "object_tag", b.number(4)
     yield "object_progress", b.number(1)
+    near = b.rest()
+    require(len(near) <= MAX_NEIGHBOURS, "too many neighbours")
+    require(all(low < high for low, high in zip(near, near[1:])), "neighbours do not rise")
+    yield "neighbours", near or None
 
 
 def request(b, _broadcast):
@@ -129,6 +134,7 @@ def symbol(b, _broadcast):
     yield "object_tag", b.number(4)
     yield "generation", b.number(1)
     yield "symbol", b.number(2)
+    yield "more", b.number(1)
     yield "data", b.rest()
 
 
@@ -136,7 +142,10 @@ def symbol_request(b, _broadcast):
     yield "object_tag", b.number(4)
     yield "generation", b.number(1)
     yield "needed", b.number(1)
-    yield "uncoded", b.rest() if b.number(1) & 1 else None
+    flags = b.number(1)
+    yield "server", b.number(2)
+    yield "lacking", b.number(2)
+    yield "uncoded", b.rest() if flags & 1 else None
 
 
 def record(b, _broadcast):
@@ -174,7 +183,24 @@ def report(b, _broadcast):
     require(index > 0, "empty report")
 
 
-CLASSES = [beacon, request, offer, award, result, symbol, symbol_request, record, record_request, report]
+def advert(b, _broadcast):
+    yield "object_tag", b.number(4)
+    yield "complete", b.number(2)
+
+
+CLASSES = [
+    beacon,
+    request,
+    offer,
+    award,
+    result,
+    symbol,
+    symbol_request,
+    record,
+    record_request,
+    report,
+    advert,
+]
 SYMBOL = CLASSES.index(symbol)
 
 
@@ -195,7 +221,7 @@ def check_frame(name, lines):
     require(list(head) == ["key", "epoch", "from", "to", "id", "payload"], f"{name}: lines of the block")
     sender, to, packet = (int(head[key], 0) for key in ("from", "to", "id"))
     payload = bytes.fromhex(head["payload"])
-    require(2 < len(payload) <= 200, f"{name}: length")
+    require(2 < len(payload) <= MAX_PAYLOAD, f"{name}: length")
     require(payload[0] >> 5 == VERSION, f"{name}: version")
     number = payload[0] & 31
     require(number < len(CLASSES), f"{name}: class")
@@ -210,6 +236,15 @@ def check_frame(name, lines):
     require(not body.data, f"{name}: bytes left over")
     check_fields(name, decoded, lines[6:])
     return number
+
+
+def check_short(node, said):
+    """The byte that stands for a node in a list of neighbours."""
+    low, second, third, high = node.to_bytes(4, "little")
+    turn = lambda byte, bits: (byte << bits | byte >> 8 - bits) & 255
+    short = low ^ turn(second, 3) ^ turn(third, 5) ^ high
+    require(short == said, f"node {node:#010x} is {short:#04x}, the page says {said:#04x}")
+    return short
 
 
 def check_fields(name, decoded, on_page):
@@ -339,6 +374,8 @@ def main(path):
     frames = blocks(page, "vector")
     classes = {check_frame(name, lines) for name, lines in frames}
     require(classes == set(range(len(CLASSES))), "a class has no vector")
+    shorts = re.findall(r"^\| (0x[0-9a-f]{8}) \| (0x[0-9a-f]{2}) \|$", page, re.M)
+    require(len({check_short(int(node, 0), int(short, 0)) for node, short in shorts}) > 3, "too few bytes of nodes")
     records = {check_record(name, lines) for name, lines in blocks(page, "record")}
     require(records == {"CapabilityRecord", "EnrolmentRecord"}, "a record has no vector")
     print(f"{len(frames)} frames of {len(classes)} classes and {len(records)} records are as the page says")

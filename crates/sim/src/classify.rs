@@ -246,7 +246,8 @@ mod tests {
     use super::*;
     use compotastic_mesh::packet::PacketId;
     use compotastic_wire::{
-        Address, Beacon, KeyRing, Report, ReportEntry, ReportWriter, Request, SwarmKey, Symbol, seal,
+        Address, Advert, Beacon, KeyRing, MAX_PAYLOAD, Neighbours, Report, ReportEntry, ReportWriter,
+        Request, SwarmKey, Symbol, SymbolRequest, seal,
     };
 
     fn channels() -> Vec<Channel> {
@@ -274,7 +275,7 @@ mod tests {
 
     fn ours(frame_body: &Frame<'_>) -> Sorted {
         let address = Address { from: 9, to: NodeNum::BROADCAST.0, id: 77 };
-        let mut out = [0; 200];
+        let mut out = [0; MAX_PAYLOAD];
         let length = seal(frame_body, &KeyRing::new(1, SwarmKey([3; 16])), &address, &mut out).unwrap();
         sort(&channels(), &frame(&channels()[1], PORT, &out[..length]))
     }
@@ -294,8 +295,21 @@ mod tests {
         };
         assert_eq!(ours(&Frame::Request(request)).category, Category::Request);
         assert_eq!(ours(&Frame::Beacon(Beacon::default())).category, Category::Beacon);
-        let symbol = Symbol { object_tag: 1, generation: 0, symbol: 3, data: &[5; 100] };
+        let neighbours = Neighbours::from_bytes(&[3, 9]).unwrap();
+        assert_eq!(
+            ours(&Frame::Beacon(Beacon { neighbours, ..Beacon::default() })).category,
+            Category::Beacon
+        );
+        let symbol = Symbol { object_tag: 1, generation: 0, symbol: 3, more: 2, data: &[5; 208] };
         assert_eq!(ours(&Frame::Symbol(symbol)).category, Category::Symbol);
+        for uncoded in [None, Some(&[6][..])] {
+            let request =
+                SymbolRequest { object_tag: 1, generation: 0, needed: 2, server: 9, lacking: 1, uncoded };
+            assert_eq!(ours(&Frame::SymbolRequest(request)).category, Category::SymbolRequest);
+        }
+        let advert = ours(&Frame::Advert(Advert { object_tag: 1, complete: 1 })).category;
+        assert_eq!(advert, Category::Advert);
+        assert!(advert.is_bulk() && advert.traffic() == Traffic::SymbolRequest);
     }
 
     #[test]

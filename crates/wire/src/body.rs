@@ -1,8 +1,8 @@
 //! The body of each frame class: between the two head bytes and the MAC. Integers are little-endian.
 
 use crate::frame::{
-    Advert, Award, Beacon, Frame, FrameClass, JobResult, Malformed, Neighbours, Offer, Record, RecordRequest, RecordType, Report,
-    ReportEntry, ReportText, Request, ResultStatus, Symbol, SymbolRequest,
+    Advert, Award, Beacon, Frame, FrameClass, JobResult, Malformed, Neighbours, Offer, Record, RecordRequest,
+    RecordType, Report, ReportEntry, ReportText, Request, ResultStatus, Symbol, SymbolRequest,
 };
 
 /// Reads integers off the front.
@@ -132,7 +132,14 @@ impl<'a> Frame<'a> {
                 let (object_tag, generation, needed, flags) = (r.u32()?, r.u8()?, r.u8()?, r.u8()?);
                 let (server, lacking) = (r.u16()?, r.u16()?);
                 let uncoded = if flags & 1 != 0 { Some(r.rest()) } else { None };
-                Self::SymbolRequest(SymbolRequest { object_tag, generation, needed, server, lacking, uncoded })
+                Self::SymbolRequest(SymbolRequest {
+                    object_tag,
+                    generation,
+                    needed,
+                    server,
+                    lacking,
+                    uncoded,
+                })
             }
             FrameClass::Record => {
                 let (kind, part, tag) = (r.u8()?, r.u8()?, r.u32()?);

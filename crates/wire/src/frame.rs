@@ -401,3 +401,67 @@ pub enum Frame<'a> {
     /// See [`Advert`].
     Advert(Advert),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A list of the nodes whose bytes these are: numbers below 256 are their own bytes.
+    fn list(bytes: &[u8]) -> Neighbours {
+        let mut list = Neighbours::default();
+        for byte in bytes {
+            assert_eq!(Neighbours::short(u32::from(*byte)), *byte);
+            assert!(list.insert(u32::from(*byte)), "{byte}");
+        }
+        list
+    }
+
+    #[test]
+    fn neighbours_rise_whatever_order_they_came_in() {
+        for bytes in [[3, 9, 255, 0], [255, 9, 3, 0], [0, 3, 9, 255]] {
+            assert_eq!(list(&bytes).as_bytes(), [0, 3, 9, 255]);
+        }
+    }
+
+    #[test]
+    fn a_byte_is_named_once() {
+        let mut near = list(&[3, 9]);
+        // The same node, and another with the same byte.
+        let twin = u32::from_le_bytes([9 ^ 1, 0, 0, 1]);
+        assert_eq!(Neighbours::short(twin), 9);
+        assert!(!near.insert(9) && !near.insert(twin));
+        assert_eq!(near.as_bytes(), [3, 9]);
+        assert!(near.contains(9) && near.contains(twin) && !near.contains(4));
+        assert!(!Neighbours::default().contains(0));
+    }
+
+    #[test]
+    fn the_list_ends_at_its_bound() {
+        let full: [u8; Neighbours::MAX] = core::array::from_fn(|index| 10 * index as u8);
+        let mut near = list(&full);
+        for num in [0, 5, 255] {
+            assert!(!near.insert(num));
+        }
+        assert_eq!(near.as_bytes(), full);
+        assert_eq!(Neighbours::from_bytes(&full), Ok(near));
+    }
+
+    #[test]
+    fn lists_that_do_not_rise_or_are_too_long_are_malformed() {
+        let long: [u8; Neighbours::MAX + 1] = core::array::from_fn(|index| index as u8);
+        assert!(Neighbours::from_bytes(&long[1..]).is_ok());
+        for wrong in [&long[..], &[9, 3], &[3, 3], &[0, 1, 2, 2], &[1, 2, 0]] {
+            assert_eq!(Neighbours::from_bytes(wrong), Err(Malformed), "{wrong:?}");
+        }
+        assert_eq!(Neighbours::from_bytes(&[]), Ok(Neighbours::default()));
+        let back = Neighbours::from_bytes(&[0, 7, 255]).unwrap();
+        assert_eq!(back, list(&[7, 255, 0]));
+        assert!([0, 7, 255].iter().all(|num| back.contains(*num)));
+    }
+
+    #[test]
+    fn each_byte_of_a_number_counts() {
+        let all = [0x433D_0B21u32, 0x443D_0B21, 0x433E_0B21, 0x433D_0C21, 0x433D_0B22].map(Neighbours::short);
+        assert!(all[1..].iter().all(|short| *short != all[0]), "{all:?}");
+    }
+}

@@ -15,8 +15,8 @@ mod seal;
 
 pub use body::ReportWriter;
 pub use frame::{
-    Advert, Award, Beacon, Frame, FrameClass, JobResult, Malformed, Neighbours, Offer, Record, RecordRequest, RecordType, Report,
-    ReportEntry, ReportText, Request, ResultStatus, Symbol, SymbolRequest,
+    Advert, Award, Beacon, Frame, FrameClass, JobResult, Malformed, Neighbours, Offer, Record, RecordRequest,
+    RecordType, Report, ReportEntry, ReportText, Request, ResultStatus, Symbol, SymbolRequest,
 };
 pub use ids::IdBlocks;
 pub use replay::{ReplayTable, Verdict};

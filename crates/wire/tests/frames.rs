@@ -1,9 +1,10 @@
 //! Frames survive the air, and nothing else gets through.
 
 use compotastic_wire::{
-    Address, Award, Beacon, Frame, IdBlocks, JobResult, KeyRing, MAX_PAYLOAD, Offer, OpenError, Record,
-    RecordRequest, RecordType, ReplayTable, Report, ReportEntry, ReportText, ReportWriter, Request,
-    ResultStatus, SwarmKey, Symbol, SymbolRequest, Verdict, deadline_code, deadline_seconds, open, seal,
+    Address, Advert, Award, Beacon, Frame, FrameClass, IdBlocks, JobResult, KeyRing, MAX_PAYLOAD, Malformed,
+    Neighbours, Offer, OpenError, Record, RecordRequest, RecordType, ReplayTable, Report, ReportEntry,
+    ReportText, ReportWriter, Request, ResultStatus, SealError, SwarmKey, Symbol, SymbolRequest, Verdict,
+    deadline_code, deadline_seconds, open, seal,
 };
 use proptest::prelude::*;
 
@@ -41,8 +42,19 @@ fn examples() -> Vec<Frame<'static>> {
     let text = Some(ReportText { codec: 1, bytes: b"help" });
     writer.push(&ReportEntry { priority: 3, form: 2, origin: 6, text, ..code }).unwrap();
     let entries: &'static [u8] = writer.finish().to_vec().leak();
+    let needs = SymbolRequest {
+        object_tag: 9,
+        generation: 0,
+        needed: 20,
+        server: 0x3344,
+        lacking: 0x8001,
+        uncoded: None,
+    };
+    let beacon = Beacon { flags: 9, load: 2, battery: 14, object_tag: 9, ..Beacon::default() };
+    let neighbours = Neighbours::from_bytes(&[0, 3, 4, 255]).unwrap();
     vec![
-        Frame::Beacon(Beacon { flags: 9, load: 2, battery: 14, object_tag: 9, ..Beacon::default() }),
+        Frame::Beacon(beacon),
+        Frame::Beacon(Beacon { neighbours, ..beacon }),
         Frame::Request(request),
         Frame::Request(Request { back: Some(7), wants_offers: true, ..request }),
         Frame::Offer(Offer { job: 77, suitability: 240, wait_s: 1 }),
@@ -56,14 +68,9 @@ fn examples() -> Vec<Frame<'static>> {
             model_version: 1,
             text: None,
         }),
-        Frame::Symbol(Symbol { object_tag: 9, generation: 0, symbol: 300, data: &[7; 176] }),
-        Frame::SymbolRequest(SymbolRequest { object_tag: 9, generation: 0, needed: 20, uncoded: None }),
-        Frame::SymbolRequest(SymbolRequest {
-            object_tag: 9,
-            generation: 0,
-            needed: 2,
-            uncoded: Some(&[3, 0]),
-        }),
+        Frame::Symbol(Symbol { object_tag: 9, generation: 0, symbol: 300, more: 255, data: &[7; 208] }),
+        Frame::SymbolRequest(needs),
+        Frame::SymbolRequest(SymbolRequest { needed: 2, uncoded: Some(&[3, 0]), ..needs }),
         Frame::Record(Record {
             record_type: RecordType::Manifest,
             part: 0,
@@ -73,6 +80,7 @@ fn examples() -> Vec<Frame<'static>> {
         }),
         Frame::RecordRequest(RecordRequest { record_type: RecordType::Delegation, tag: 9 }),
         Frame::Report(Report::from_entries(entries)),
+        Frame::Advert(Advert { object_tag: 9, complete: 0x4001 }),
     ]
 }
 
@@ -92,6 +100,31 @@ fn each_class_comes_back_and_each_flipped_bit_is_refused() {
         {
             assert_eq!(open(&buffer[..length], &keys(), &other), Err(OpenError::BadMac));
         }
+    }
+}
+
+#[test]
+fn a_symbol_of_208_bytes_is_the_longest() {
+    let data = [7; 209];
+    let symbol = |length: usize| {
+        Frame::Symbol(Symbol { object_tag: 9, generation: 0, symbol: 300, more: 0, data: &data[..length] })
+    };
+    assert_eq!(seal(&symbol(208), &keys(), &ADDRESS, &mut [0; 300]), Ok(MAX_PAYLOAD));
+    assert_eq!(seal(&symbol(209), &keys(), &ADDRESS, &mut [0; 300]), Err(SealError));
+}
+
+#[test]
+fn a_beacon_with_a_wrong_list_of_neighbours_is_malformed() {
+    let beacon = |neighbours: &[u8]| {
+        let body = [&[0; 16], neighbours].concat();
+        Frame::parse(FrameClass::Beacon, &body, true)
+            .map(|frame| seal(&frame, &keys(), &ADDRESS, &mut [0; 60]))
+    };
+    let rising: Vec<u8> = (1..=25).collect();
+    assert_eq!(beacon(&[]), Ok(Ok(26)));
+    assert_eq!(beacon(&rising[..24]), Ok(Ok(50)));
+    for wrong in [&rising[..], &[2, 1], &[2, 2], &[1, 3, 3, 4]] {
+        assert_eq!(beacon(wrong), Err(Malformed), "{wrong:?}");
     }
 }
 
@@ -154,7 +187,7 @@ proptest! {
     fn bytes_from_anywhere_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..260), to in any::<u32>()) {
         let _ = open(&bytes, &keys(), &Address { to, ..ADDRESS });
         // Past the MAC too: every body of every class.
-        for class in compotastic_wire::FrameClass::ALL {
+        for class in FrameClass::ALL {
             let _ = Frame::parse(class, &bytes, to & 1 == 0);
         }
     }

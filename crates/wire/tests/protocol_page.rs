@@ -17,9 +17,9 @@ use compotastic_wire::records::{
     enrolment::{MAX_ENROLMENT, MAX_ENROLMENT_TEXT},
 };
 use compotastic_wire::{
-    Address, Beacon, Frame, FrameClass, IdBlocks, JobResult, KeyRing, MAC_LEN, MAX_PAYLOAD, PROFILE_VERSION,
-    RecordType, ReplayTable, ReportEntry, ReportText, ReportWriter, Request, ResultStatus, SYMBOL_MAC_LEN,
-    SwarmKey, Symbol, SymbolRequest, Verdict, deadline_code, deadline_seconds, open, seal,
+    Address, Beacon, Frame, FrameClass, IdBlocks, JobResult, KeyRing, MAC_LEN, MAX_PAYLOAD, Neighbours,
+    PROFILE_VERSION, RecordType, ReplayTable, ReportEntry, ReportText, ReportWriter, Request, ResultStatus,
+    SYMBOL_MAC_LEN, SwarmKey, Symbol, SymbolRequest, Verdict, deadline_code, deadline_seconds, open, seal,
 };
 
 /// Where a field lies in some bytes.
@@ -91,7 +91,9 @@ fn compare(places: &BTreeMap<String, Place>, known: &BTreeMap<String, String>, w
             "has_uncoded" => there("uncoded"),
             "text_length" => (known["text"].len() / 2) as u64,
             "unused" => 0,
-            _ if place.bytes.len() > 4 || matches!(name.as_str(), "text" | "data" | "uncoded" | "bytes") => {
+            _ if place.bytes.len() > 4
+                || matches!(name.as_str(), "text" | "data" | "uncoded" | "bytes" | "neighbours") =>
+            {
                 assert_eq!(common::hex(&place.bytes), known[name], "{what}: {name}");
                 continue;
             }
@@ -253,7 +255,7 @@ fn extremes(frame: &Frame<'_>) -> [usize; 2] {
         ],
         Frame::Symbol(s) => [
             len(Frame::Symbol(Symbol { data: &[], ..s })),
-            longest(&|data| Frame::Symbol(Symbol { object_tag: 0, generation: 0, symbol: 0, data })),
+            longest(&|data| Frame::Symbol(Symbol { data, ..static_symbol() })),
         ],
         // A generation has 256 pieces at most.
         Frame::SymbolRequest(s) => [
@@ -276,7 +278,11 @@ fn extremes(frame: &Frame<'_>) -> [usize; 2] {
             let text = (0..=MAX_PAYLOAD).rev().find(|length| fits(*length)).unwrap();
             [len(common::report(&[code])), len(common::report(&[full(text)]))]
         }
-        Frame::Beacon(_) | Frame::Offer(_) | Frame::Award(_) | Frame::RecordRequest(_) => {
+        Frame::Beacon(b) => [
+            len(Frame::Beacon(Beacon { neighbours: Neighbours::default(), ..b })),
+            len(Frame::Beacon(Beacon { neighbours: common::all_neighbours(), ..b })),
+        ],
+        Frame::Offer(_) | Frame::Award(_) | Frame::RecordRequest(_) | Frame::Advert(_) => {
             [len(*frame), len(*frame)]
         }
     }
@@ -294,6 +300,10 @@ fn static_request() -> Request<'static> {
         codec: 0,
         text: &[],
     }
+}
+
+fn static_symbol() -> Symbol<'static> {
+    Symbol { object_tag: 0, generation: 0, symbol: 0, more: 0, data: &[] }
 }
 
 fn static_result() -> JobResult<'static> {
@@ -389,6 +399,7 @@ fn limits_and_numbers_are_the_codes() {
         ("symbol_mac_len", SYMBOL_MAC_LEN as u64),
         ("replay_window", window as u64),
         ("id_block", u64::from(IdBlocks::BLOCK)),
+        ("max_neighbours", Neighbours::MAX as u64),
     ];
     assert_eq!(limits, expected.map(|(name, value)| (name.to_string(), value)).into());
 
@@ -425,6 +436,12 @@ fn limits_and_numbers_are_the_codes() {
         (Beacon::STUDENT, "STUDENT"),
     ];
     assert_eq!(numbered("Class 0: Beacon", "flag"), flags.map(|(flag, name)| (flag, name.to_string())));
+    let shorts = &table(&tables, "Class 0: Beacon", "node").rows;
+    assert!(shorts.len() > 3);
+    for row in shorts {
+        let (node, byte) = (number(&row[0]).unwrap(), number(&row[1]).unwrap());
+        assert_eq!(u64::from(Neighbours::short(node as u32)), byte, "{}", row[0]);
+    }
     let codecs = [compotastic_text::CODEC_RAW, compotastic_text::CODEC_TEXT];
     let on_page: Vec<u8> = numbered("Text codecs", "codec").into_iter().map(|(codec, _)| codec).collect();
     assert_eq!(on_page, codecs);

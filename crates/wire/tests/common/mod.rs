@@ -12,9 +12,9 @@ use compotastic_wire::records::{
     enrolment::{EnrolmentRecord, MAX_ENROLMENT},
 };
 use compotastic_wire::{
-    Address, Award, Beacon, Frame, JobResult, KeyRing, MAX_PAYLOAD, Offer, Record, RecordRequest, RecordType,
-    Report, ReportEntry, ReportText, ReportWriter, Request, ResultStatus, SwarmKey, Symbol, SymbolRequest,
-    seal,
+    Address, Advert, Award, Beacon, Frame, JobResult, KeyRing, MAX_PAYLOAD, Neighbours, Offer, Record,
+    RecordRequest, RecordType, Report, ReportEntry, ReportText, ReportWriter, Request, ResultStatus,
+    SwarmKey, Symbol, SymbolRequest, seal,
 };
 
 pub const EVERYBODY: u32 = u32::MAX;
@@ -112,6 +112,20 @@ pub fn report_entries() -> [ReportEntry<'static>; 3] {
     ]
 }
 
+/// The list of these nodes.
+pub fn neighbours(nums: &[u32]) -> Neighbours {
+    let mut list = Neighbours::default();
+    for num in nums {
+        assert!(list.insert(*num), "{num:#010x}");
+    }
+    list
+}
+
+/// As many neighbours as a beacon names.
+pub fn all_neighbours() -> Neighbours {
+    neighbours(&std::array::from_fn::<u32, { Neighbours::MAX }, _>(|index| index as u32))
+}
+
 pub fn report(entries: &[ReportEntry<'_>]) -> Frame<'static> {
     let mut buffer = [0; MAX_PAYLOAD];
     let mut writer = ReportWriter::new(&mut buffer);
@@ -135,6 +149,7 @@ pub fn examples() -> Vec<Example> {
         model_version: 3,
         object_tag,
         object_progress: 255,
+        neighbours: neighbours(&[FIELD, NEIGHBOUR, 0x433D_10C4, 0x433D_5E08]),
     };
     let request = Request {
         kind: 0,
@@ -156,7 +171,8 @@ pub fn examples() -> Vec<Example> {
         model_version: 3,
         text: None,
     };
-    let needs = SymbolRequest { object_tag, generation: 0, needed: 3, uncoded: None };
+    let needs =
+        SymbolRequest { object_tag, generation: 0, needed: 3, server: 0, lacking: 0b1101, uncoded: None };
     let (manifest, symbol) =
         (bundle_vector("model_packed").leak(), bundle_vector("small_symbol_1000").leak());
     let frames: Vec<(&'static str, u32, u32, Frame<'static>)> = vec![
@@ -199,14 +215,18 @@ pub fn examples() -> Vec<Example> {
             "symbol",
             EDGE,
             EVERYBODY,
-            Frame::Symbol(Symbol { object_tag, generation: 0, symbol: 1000, data: symbol }),
+            Frame::Symbol(Symbol { object_tag, generation: 0, symbol: 1000, more: 4, data: symbol }),
         ),
         ("symbol-request", FIELD, EVERYBODY, Frame::SymbolRequest(needs)),
         (
             "symbol-request-uncoded",
             NEIGHBOUR,
             EVERYBODY,
-            Frame::SymbolRequest(SymbolRequest { uncoded: Some(&[0b0010_0110]), ..needs }),
+            Frame::SymbolRequest(SymbolRequest {
+                server: EDGE as u16,
+                uncoded: Some(&[0b0010_0110]),
+                ..needs
+            }),
         ),
         (
             "record",
@@ -228,6 +248,13 @@ pub fn examples() -> Vec<Example> {
         ),
         ("report", FIELD, EDGE, report(&report_entries())),
         ("award-next-epoch", FIELD, EDGE, Frame::Award(Award { job: 0xFFFE })),
+        (
+            "beacon-alone",
+            FIELD,
+            EVERYBODY,
+            Frame::Beacon(Beacon { battery: 9, neighbours: Neighbours::default(), ..beacon }),
+        ),
+        ("advert", NEIGHBOUR, EVERYBODY, Frame::Advert(Advert { object_tag, complete: 0b0010 })),
     ];
     frames
         .into_iter()
@@ -261,6 +288,8 @@ pub fn fields(frame: &Frame<'_>) -> Vec<(String, String)> {
             put("model_version", b.model_version.to_string());
             put("object_tag", tag(b.object_tag));
             put("object_progress", b.object_progress.to_string());
+            let there = Some(b.neighbours.as_bytes()).filter(|bytes| !bytes.is_empty());
+            put("neighbours", or_absent(there, hex));
         }
         Frame::Request(q) => {
             put("kind", q.kind.to_string());
@@ -293,12 +322,15 @@ pub fn fields(frame: &Frame<'_>) -> Vec<(String, String)> {
             put("object_tag", tag(s.object_tag));
             put("generation", s.generation.to_string());
             put("symbol", s.symbol.to_string());
+            put("more", s.more.to_string());
             put("data", hex(s.data));
         }
         Frame::SymbolRequest(s) => {
             put("object_tag", tag(s.object_tag));
             put("generation", s.generation.to_string());
             put("needed", s.needed.to_string());
+            put("server", s.server.to_string());
+            put("lacking", s.lacking.to_string());
             put("uncoded", or_absent(s.uncoded, hex));
         }
         Frame::Record(r) => {
@@ -330,6 +362,10 @@ pub fn fields(frame: &Frame<'_>) -> Vec<(String, String)> {
                     put(&format!("entry{index}.{name}"), value);
                 }
             }
+        }
+        Frame::Advert(a) => {
+            put("object_tag", tag(a.object_tag));
+            put("complete", a.complete.to_string());
         }
     }
     out
