@@ -15,7 +15,7 @@ use crate::policy::Priority;
 
 /// Jobs that a node keeps at a time. One more is refused, and the person is told so.
 pub const CAPACITY: usize = 24;
-/// Longest coded text in a request: [`compotastic_wire::MAX_PAYLOAD`] bytes of payload less head, request fields, codec byte and MAC.
+/// Longest coded text in a request: a frame holds it with head, request fields, codec byte and MAC.
 pub const TEXT_MAX: usize = 180;
 /// Executors of one job that are remembered. A late answer of one that was asked before them is not taken any more.
 const ASKED: usize = 4;

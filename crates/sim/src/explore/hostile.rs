@@ -9,7 +9,7 @@ use compotastic_mesh::{
     time::{Duration, Instant},
 };
 use compotastic_wire::{
-    self as wire, Address, Award, Beacon, Frame, JobResult, KeyRing, MAX_PAYLOAD, Offer, PORT, Record,
+    self as wire, Address, Advert, Award, Beacon, Frame, JobResult, KeyRing, MAX_PAYLOAD, Offer, PORT, Record,
     RecordRequest, RecordType, ResultStatus, Symbol, SymbolRequest,
 };
 
@@ -147,7 +147,7 @@ impl Liar {
             known => self.tags[self.rng.below(known as u32) as usize],
         };
         let number = self.rng.next_u32();
-        match self.rng.below(7) {
+        match self.rng.below(8) {
             0 => {
                 let beacon = Beacon {
                     flags: Beacon::EXECUTES | Beacon::FOUNDATION_MODEL,
@@ -178,6 +178,7 @@ impl Liar {
                     object_tag: tag,
                     generation: 0,
                     symbol: id,
+                    more: number as u8,
                     data: &data[..length],
                 });
                 self.say(now, &frame, NodeNum::BROADCAST, 0);
@@ -187,6 +188,8 @@ impl Liar {
                     object_tag: tag,
                     generation: 0,
                     needed: 255,
+                    server: if number & 1 == 0 { 0 } else { self.somebody().0 as u16 },
+                    lacking: u16::MAX,
                     uncoded: None,
                 });
                 self.say(now, &frame, NodeNum::BROADCAST, 0);
@@ -199,6 +202,12 @@ impl Liar {
                     NodeNum::BROADCAST,
                     0,
                 );
+            }
+            5 => {
+                // It serves what it does not have.
+                let object_tag = if number & 1 == 0 { tag } else { number };
+                let frame = Frame::Advert(Advert { object_tag, complete: u16::MAX });
+                self.say(now, &frame, NodeNum::BROADCAST, 0);
             }
             _ if self.forged.is_empty() => {}
             _ => {
@@ -223,7 +232,7 @@ impl Liar {
             }
         }
         for (symbol, data) in (0..).zip(&bundle.pieces()) {
-            let frame = Frame::Symbol(Symbol { object_tag: bundle.tag, generation: 0, symbol, data });
+            let frame = Frame::Symbol(Symbol { object_tag: bundle.tag, generation: 0, symbol, more: 0, data });
             self.say(now, &frame, NodeNum::BROADCAST, 0);
         }
     }

@@ -8,8 +8,10 @@ use std::sync::{
 use compotastic_bundle::ramflash::{Cut, RamFlash, RamFlashError};
 use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash};
 
-/// Bytes of one part of the flash: slots, or state.
-const SIZE: usize = 32 * 1024;
+/// Bytes of one part of the flash: slots of the model, or state.
+const SMALL: usize = 32 * 1024;
+/// Bytes of the part that holds large objects.
+const LARGE: usize = 192 * 1024;
 /// No cut is planned.
 const NEVER: u64 = u64::MAX;
 
@@ -76,38 +78,59 @@ impl FlashControl {
     }
 }
 
+#[derive(Debug)]
+enum Ram {
+    Small(Box<RamFlash<SMALL>>),
+    Large(Box<RamFlash<LARGE>>),
+}
+
+/// Calls a method of whichever flash it is.
+macro_rules! either {
+    ($ram:expr, $flash:ident => $call:expr) => {
+        match &mut *$ram {
+            Ram::Small($flash) => $call,
+            Ram::Large($flash) => $call,
+        }
+    };
+}
+
 /// One part of a node's flash. Clones are the same flash: what is in it outlives the node that uses it.
 #[derive(Clone, Debug)]
 pub struct Flash {
-    ram: Arc<Mutex<RamFlash<SIZE>>>,
+    ram: Arc<Mutex<Ram>>,
     control: Arc<FlashControl>,
 }
 
 impl Flash {
     /// Blank flash.
     pub fn new(control: Arc<FlashControl>) -> Self {
-        Self { ram: Arc::new(Mutex::new(RamFlash::new())), control }
+        Self { ram: Arc::new(Mutex::new(Ram::Small(Box::new(RamFlash::new())))), control }
     }
 
-    fn ram(&self) -> MutexGuard<'_, RamFlash<SIZE>> {
+    /// Blank flash for large objects.
+    pub fn large(control: Arc<FlashControl>) -> Self {
+        Self { ram: Arc::new(Mutex::new(Ram::Large(Box::new(RamFlash::new())))), control }
+    }
+
+    fn ram(&self) -> MutexGuard<'_, Ram> {
         // A node that panicked meanwhile has left the bytes as they are.
         self.ram.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Switches power on again.
     pub fn power_on(&self) {
-        self.ram().power_on();
+        either!(self.ram(), flash => flash.power_on());
         self.control.power_on();
     }
 
     /// All that is in it, to look at.
     pub fn to_vec(&self) -> Vec<u8> {
-        self.ram().bytes().to_vec()
+        either!(self.ram(), flash => flash.bytes().to_vec())
     }
 
     /// Damages or replaces what is in it.
     pub fn damage(&self, act: impl FnOnce(&mut [u8])) {
-        act(self.ram().bytes_mut());
+        either!(self.ram(), flash => act(flash.bytes_mut()));
     }
 
     /// Before a write or erasure.
@@ -128,7 +151,7 @@ impl Flash {
                     256 => Cut::After,
                     share => Cut::Inside(share as u8),
                 };
-                self.ram().cut_after(0, cut);
+                either!(self.ram(), flash => flash.cut_after(0, cut));
                 self.control.dead.store(true, Relaxed);
             }
             left => self.control.until_cut.store(left - 1, Relaxed),
@@ -148,11 +171,11 @@ impl ReadNorFlash for Flash {
         if self.control.dead.load(Relaxed) {
             return Err(RamFlashError::NoPower);
         }
-        self.ram().read(offset, bytes)
+        either!(self.ram(), flash => flash.read(offset, bytes))
     }
 
     fn capacity(&self) -> usize {
-        SIZE
+        either!(self.ram(), flash => flash.capacity())
     }
 }
 
@@ -162,12 +185,12 @@ impl NorFlash for Flash {
 
     fn erase(&mut self, from: u32, to: u32) -> Result<(), RamFlashError> {
         self.begin()?;
-        self.ram().erase(from, to)
+        either!(self.ram(), flash => flash.erase(from, to))
     }
 
     fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), RamFlashError> {
         self.begin()?;
-        self.ram().write(offset, bytes)
+        either!(self.ram(), flash => flash.write(offset, bytes))
     }
 }
 
@@ -178,6 +201,8 @@ pub struct NodeFlash {
     pub slots: Flash,
     /// State.
     pub state: Flash,
+    /// Large objects: firmware and its deltas; not every node has it.
+    pub store: Option<Flash>,
     /// What the outside does to both.
     pub control: Arc<FlashControl>,
 }
@@ -185,15 +210,23 @@ pub struct NodeFlash {
 impl Default for NodeFlash {
     fn default() -> Self {
         let control = Arc::new(FlashControl::default());
-        Self { slots: Flash::new(control.clone()), state: Flash::new(control.clone()), control }
+        Self { slots: Flash::new(control.clone()), state: Flash::new(control.clone()), store: None, control }
     }
 }
 
 impl NodeFlash {
+    /// With a part for large objects.
+    pub fn with_store() -> Self {
+        let mut flash = Self::default();
+        flash.store = Some(Flash::large(flash.control.clone()));
+        flash
+    }
+
     /// Switches power on again.
     pub fn power_on(&self) {
         self.slots.power_on();
         self.state.power_on();
+        self.store.iter().for_each(Flash::power_on);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a swarm has in common, and how one of its nodes is put together, the first time or after a restart.
 
-use compotastic_bundle::{Geometry, Slots, TrustStore};
+use compotastic_bundle::{ComponentKind, Geometry, Slots, TrustStore};
 use compotastic_mesh::{
     crypto::Channel,
     lora::{Preset, Region},
@@ -23,6 +23,13 @@ use super::{
 };
 
 use crate::hosted::{RadioHabits, StockRadio, SwarmNode};
+
+/// Content of a large object, bytes.
+const STORE_LEN: u32 = 64 * 1024;
+/// Its pieces, bytes: 200 of content and the hash that speaks for them.
+const STORE_PIECE: u16 = 208;
+/// Symbols that wait for decoding: those of one generation.
+const STORE_SPARE: u16 = 112;
 
 /// One of our own nodes, whichever way it is on the mesh.
 pub type Node = SwarmNode<'static, Flash>;
@@ -177,6 +184,12 @@ impl Kit {
             job_lifetime: self.job_lifetime,
             hop_limit: 7,
         };
-        Agent::new(config, slots, state, seed, now)
+        let mut agent = Agent::new(config, slots, state, seed, now)?;
+        if let Some(store) = &flash.store {
+            let geometry = Geometry::packed::<Flash>(0, STORE_LEN, STORE_PIECE, STORE_SPARE)?;
+            let slots = Slots::open(store.clone(), geometry).ok()?;
+            agent.add_component(ComponentKind::Firmware, 0, slots);
+        }
+        Some(agent)
     }
 }
