@@ -1,0 +1,3 @@
+//! Spread.
+pub mod cds;
+pub mod topology;
