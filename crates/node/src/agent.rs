@@ -659,6 +659,11 @@ impl<'a, F: NorFlash> Agent<'a, F> {
         self.update.part()
     }
 
+    /// Symbols of objects that this node sent since its start.
+    pub fn symbols_sent(&self) -> u32 {
+        self.objects.symbols_sent
+    }
+
     /// Frames that were refused since the start.
     pub fn refused_frames(&self) -> u32 {
         self.refused_frames

@@ -183,7 +183,7 @@ impl<'a> Frame<'a> {
                 w.put(&b.model_version.to_le_bytes())?;
                 w.put(&b.object_tag.to_le_bytes())?;
                 w.put(&[b.object_progress])?;
-                w.put(b.neighbours.as_bytes())
+                b.neighbours.names().iter().try_for_each(|name| w.put(&name.to_le_bytes()))
             }
             Self::Request(q) => {
                 let flags = u8::from(q.wants_offers) | u8::from(q.back.is_some()) << 1;

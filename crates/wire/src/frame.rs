@@ -91,11 +91,11 @@ pub struct Beacon {
     pub neighbours: Neighbours,
 }
 
-/// Direct neighbours by one byte each ([`Neighbours::short`]), in rising order. Two nodes may share a byte: then one of them may be
+/// Direct neighbours by two bytes each ([`Neighbours::short`]), in rising order. Two nodes may share a name: then one of them may be
 /// thought to be reached where it is not, and has to ask.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Neighbours {
-    bytes: [u8; Self::MAX],
+    names: [u16; Self::MAX],
     length: u8,
 }
 
@@ -103,43 +103,48 @@ impl Neighbours {
     /// Most that a beacon names.
     pub const MAX: usize = 24;
 
-    /// The byte of a node.
-    pub const fn short(num: u32) -> u8 {
-        // Numbers of one maker differ in their low bytes; all four are folded all the same.
-        let bytes = num.to_le_bytes();
-        bytes[0] ^ bytes[1].rotate_left(3) ^ bytes[2].rotate_left(5) ^ bytes[3]
+    /// The short name of a node; never 0, which stands for nobody.
+    pub const fn short(num: u32) -> u16 {
+        let folded = (num ^ num >> 16) as u16;
+        if folded == 0 { u16::MAX } else { folded }
     }
 
-    /// Adds a node; false if there is no room, or its byte is there.
+    /// Adds a node; false if there is no room, or its name is there.
     pub fn insert(&mut self, num: u32) -> bool {
         let short = Self::short(num);
-        let at = self.as_bytes().partition_point(|byte| *byte < short);
-        if self.as_bytes().get(at) == Some(&short) || usize::from(self.length) == Self::MAX {
+        let at = self.names().partition_point(|name| *name < short);
+        if self.names().get(at) == Some(&short) || usize::from(self.length) == Self::MAX {
             return false;
         }
-        self.bytes.copy_within(at..usize::from(self.length), at + 1);
-        self.bytes[at] = short;
+        self.names.copy_within(at..usize::from(self.length), at + 1);
+        self.names[at] = short;
         self.length += 1;
         true
     }
 
     /// Whether a node is named.
     pub fn contains(&self, num: u32) -> bool {
-        self.as_bytes().binary_search(&Self::short(num)).is_ok()
+        self.names().binary_search(&Self::short(num)).is_ok()
     }
 
-    /// The bytes.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.length)]
+    /// The short names.
+    pub fn names(&self) -> &[u16] {
+        &self.names[..usize::from(self.length)]
     }
 
-    /// From bytes on the air: rising, each once, no more than [`Self::MAX`].
+    /// From bytes on the air: names rising, each once, no more than [`Self::MAX`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
-        if bytes.len() > Self::MAX || !bytes.is_sorted_by(|a, b| a < b) {
+        let (pairs, rest) = bytes.as_chunks::<2>();
+        if !rest.is_empty() || pairs.len() > Self::MAX {
             return Err(Malformed);
         }
-        let mut list = Self { length: bytes.len() as u8, ..Self::default() };
-        list.bytes[..bytes.len()].copy_from_slice(bytes);
+        let mut list = Self { length: pairs.len() as u8, ..Self::default() };
+        for (name, pair) in list.names.iter_mut().zip(pairs) {
+            *name = u16::from_le_bytes(*pair);
+        }
+        if !list.names().is_sorted_by(|a, b| a < b) || list.names().first() == Some(&0) {
+            return Err(Malformed);
+        }
         Ok(list)
     }
 }
@@ -272,7 +277,7 @@ pub struct SymbolRequest<'a> {
     pub generation: u8,
     /// Independent symbols that are still needed.
     pub needed: u8,
-    /// Low bits of the number of the node that is asked; 0 = whoever can.
+    /// Short name of the node that is asked ([`Neighbours::short`]); 0 = whoever can.
     pub server: u16,
     /// Generations that are not complete here, bit n for generation n.
     pub lacking: u16,

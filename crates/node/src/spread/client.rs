@@ -14,19 +14,25 @@ use crate::{
     update::MODEL,
 };
 
-/// Whoever was offered nothing asks after this time, and a random part of it more.
+/// Time for what others may say, and a random part of it more, before whoever can is asked.
 pub(crate) const FIRST_ASK: Duration = Duration::from_secs(30);
+/// Without a sign that a neighbour has it, an object is asked for after this time; doubles.
+const NO_SIGN: Duration = Duration::from_secs(1800);
+const NO_SIGN_MAX: Duration = Duration::from_secs(7200);
 /// Those who were offered the same ask within this time of one another; the first speaks for all who hear it.
 const OFFER_JITTER: Duration = Duration::from_secs(8);
 /// Symbols that came within this time are reason enough to leave another's offer alone.
 const FED: Duration = Duration::from_secs(90);
 /// What a request waits for its effect; doubles up to [`ASK_AGAIN_MAX`].
-const ASK_AGAIN: Duration = Duration::from_secs(90);
+const ASK_AGAIN: Duration = Duration::from_secs(240);
 const ASK_AGAIN_MAX: Duration = Duration::from_secs(1800);
 /// After so many requests without effect, whoever can is asked.
 const ASK_ANYONE_FROM: u8 = 3;
-/// After so many, the request is flooded: only stock nodes may be around.
-const ASK_FLOODED_FROM: u8 = 6;
+/// After so many, there is no sign any more that a neighbour has it.
+const ASKS: u8 = 6;
+/// From the third request without a sign on, requests are flooded: only stock nodes may be around. Where no node of ours is heard
+/// at all, from the first on.
+const FLOODED_FROM: u8 = 2;
 /// Who has nobody to serve waits this long after the last symbol of whatever server before it asks for the rest.
 const LAZY: Duration = Duration::from_secs(45);
 /// But no longer than this in all.
@@ -54,15 +60,19 @@ pub(crate) struct Client {
     repair: Option<Repair>,
     /// Requests without effect.
     asked: u8,
+    /// Requests without a sign that a neighbour has it.
+    unsigned: u8,
     server: Option<NodeNum>,
+    /// A request went out, here or overheard: until then other offers are left alone.
+    committed_until: Instant,
     last_symbol: Option<Instant>,
     gap: Duration,
 }
 
 impl Client {
     pub(crate) fn new(now: Instant, wait: Duration) -> Self {
-        let at = now + FIRST_ASK + wait;
-        Self { at, quiet_at: at, repair: None, asked: 0, server: None, last_symbol: None, gap: GAP }
+        let at = now + NO_SIGN + wait;
+        Self { at, quiet_at: at, repair: None, asked: ASKS, unsigned: 0, server: None, committed_until: now, last_symbol: None, gap: GAP }
     }
 
     fn is_fed(&self, now: Instant) -> bool {
@@ -84,6 +94,7 @@ impl<F: NorFlash> Agent<'_, F> {
         let wait = self.objects.jitter(ASK_AGAIN);
         if let Some(client) = &mut self.objects.all[component].client {
             client.asked = client.asked.min(ASK_ANYONE_FROM);
+            client.unsigned = 0;
             if !client.is_fed(now) {
                 client.quiet_at = client.quiet_at.min(now + FIRST_ASK + wait);
                 client.settle();
@@ -99,9 +110,10 @@ impl<F: NorFlash> Agent<'_, F> {
         object.coverage.covered(from);
         if let Some(client) = &mut object.client
             && !client.is_fed(now)
+            && now >= client.committed_until
         {
             client.server = Some(from);
-            client.asked = 0;
+            (client.asked, client.unsigned) = (0, 0);
             client.quiet_at = now + wait;
             client.settle();
         }
@@ -116,7 +128,7 @@ impl<F: NorFlash> Agent<'_, F> {
         }
         match self.objects.by_tag(advert.object_tag) {
             Some(component) => self.handle_offer_of_object(now, component, incoming.from),
-            None => self.want_manifest(now, advert.object_tag),
+            None => self.want_manifest(now, advert.object_tag, Duration::from_secs(0)),
         }
     }
 
@@ -145,7 +157,8 @@ impl<F: NorFlash> Agent<'_, F> {
         if client.repair.is_some_and(|repair| repair.generation == request.generation) {
             client.repair = None;
         }
-        client.quiet_at = client.quiet_at.max(now + FED + wait);
+        client.quiet_at = client.quiet_at.max(now + ASK_AGAIN + wait);
+        client.committed_until = now + ASK_AGAIN;
         client.settle();
     }
 
@@ -154,7 +167,7 @@ impl<F: NorFlash> Agent<'_, F> {
         self.governor.spend(incoming.airtime);
         let near = incoming.hops_away == Some(0);
         let Some(component) = self.objects.by_tag(symbol.object_tag) else {
-            self.want_manifest(now, symbol.object_tag);
+            self.want_manifest(now, symbol.object_tag, Duration::from_secs(0));
             return;
         };
         if near {
@@ -205,7 +218,7 @@ impl<F: NorFlash> Agent<'_, F> {
         }
         client.server = Some(from);
         client.last_symbol = Some(now);
-        client.asked = 0;
+        (client.asked, client.unsigned) = (0, 0);
         if waiting_repair_needed == Some(0) {
             client.repair = None;
         }
@@ -260,20 +273,30 @@ impl<F: NorFlash> Agent<'_, F> {
             let needed = self.update.needed(component, repair.generation);
             (needed > 0).then_some((repair.generation, needed))
         });
-        let (asked, named) = (client.asked, client.server);
+        let (asked, unsigned, named) = (client.asked, client.unsigned, client.server);
         let wait = self.objects.jitter(FIRST_ASK);
-        let again = (ASK_AGAIN.as_micros() << asked.min(8)).min(ASK_AGAIN_MAX.as_micros());
+        let again = if asked < ASKS {
+            (ASK_AGAIN.as_micros() << asked).min(ASK_AGAIN_MAX.as_micros())
+        } else {
+            (NO_SIGN.as_micros() << unsigned.min(8)).min(NO_SIGN_MAX.as_micros())
+        };
         if let Some(client) = &mut self.objects.all[component].client {
-            client.asked = client.asked.saturating_add(1);
+            if asked < ASKS {
+                client.asked += 1;
+            } else {
+                client.unsigned = unsigned.saturating_add(1);
+            }
             client.repair = None;
             client.quiet_at = now + Duration::from_micros(again) + wait;
+            client.committed_until = now + ASK_AGAIN;
             client.settle();
         }
         let (generation, needed) = repair.or(lacks)?;
         let mut bitmap = [0; 32];
         let uncoded = self.update.missing_bitmap(component, generation, &mut bitmap);
         let server = named.filter(|_| asked < ASK_ANYONE_FROM).map_or(0, short);
-        let hop_limit = if asked >= ASK_FLOODED_FROM { self.config.hop_limit } else { 0 };
+        let flooded = asked >= ASKS && (unsigned >= FLOODED_FROM || !self.has_neighbours(now));
+        let hop_limit = if flooded { self.config.hop_limit } else { 0 };
         let frame = Frame::SymbolRequest(SymbolRequest {
             object_tag: self.objects.all[component].manifest.tag,
             generation,

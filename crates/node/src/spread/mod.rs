@@ -53,13 +53,17 @@ pub(crate) const MAX_SYMBOL: usize = 208;
 /// Content, its hash entries, and room for alignment.
 const STREAM_MAX: usize = PART_MAX + 512;
 /// Between two requests for a record that stay without effect; doubles.
-pub(crate) const RECORD_AGAIN: Duration = Duration::from_secs(30);
+pub(crate) const RECORD_AGAIN: Duration = Duration::from_secs(120);
 /// A first request for a record waits up to this long, so that the neighbours of one sender do not all ask at once.
 pub(crate) const RECORD_JITTER: Duration = Duration::from_secs(20);
+/// An object that a neighbour's beacon tells of as whole is asked for after this time: it may be offered first.
+pub(crate) const HOLDER_WAIT: Duration = Duration::from_secs(600);
+/// One that is somewhere on its way, after this time: it comes by itself where the mesh is at it.
+pub(crate) const RUMOUR_WAIT: Duration = Duration::from_secs(7200);
 /// A record that nobody gave after so many requests is given up until something names it again.
 pub(crate) const RECORD_REQUESTS: u8 = 8;
 /// From this request for a record on, it is flooded: no neighbour seems to have it.
-pub(crate) const RECORD_FLOODED_FROM: u8 = 4;
+pub(crate) const RECORD_FLOODED_FROM: u8 = 6;
 /// Answers to a record request wait a random part of this time for one another.
 pub(crate) const RECORD_SERVE_JITTER: Duration = Duration::from_secs(15);
 /// Manifests that were refused and are not asked for again for a while.
@@ -126,6 +130,7 @@ pub(crate) struct Objects {
     pub(crate) storage_again: Option<Instant>,
     /// Who offered what is in `incoming`.
     pub(crate) offered_by: Option<NodeNum>,
+    pub(crate) symbols_sent: u32,
     pub(crate) rng: Rng,
 }
 
@@ -142,6 +147,7 @@ impl Objects {
             refused: Vec::new(),
             storage_again: None,
             offered_by: None,
+            symbols_sent: 0,
             rng,
         }
     }
@@ -360,10 +366,11 @@ impl<F: NorFlash> Agent<'_, F> {
         let control = self
             .poll_record_request(now)
             .or_else(|| self.poll_symbol_request(now))
-            .or_else(|| self.poll_offer_of_object(now));
+            .or_else(|| self.poll_offer_of_object(now))
+            .or_else(|| self.poll_record(now, true));
         let out = match control {
             Some(out) => out,
-            None if self.governor.allows() => self.poll_record(now).or_else(|| self.poll_symbol(now))?,
+            None if self.governor.allows() => self.poll_record(now, false).or_else(|| self.poll_symbol(now))?,
             None => return None,
         };
         // A flood is paid for by all who repeat it.

@@ -10,10 +10,13 @@ use compotastic_wire::{Beacon, Frame, Record, RecordRequest, RecordType};
 use embedded_storage::nor_flash::NorFlash;
 
 use super::{
-    Object, RECORD_AGAIN, RECORD_FLOODED_FROM, RECORD_JITTER, RECORD_PART, RECORD_REQUESTS,
-    RECORD_SERVE_JITTER, STORAGE_AGAIN, Wanted, client::Client, key_tag, rank,
+    HOLDER_WAIT, Object, Outgoing, RECORD_AGAIN, RECORD_FLOODED_FROM, RECORD_JITTER, RECORD_PART, RECORD_REQUESTS,
+    RECORD_SERVE_JITTER, RUMOUR_WAIT, STORAGE_AGAIN, Wanted, client::Client, key_tag, rank,
 };
-use crate::agent::{Agent, AgentEvent, BundleRefusal, InFrame, OutFrame};
+use crate::{
+    agent::{Agent, AgentEvent, BundleRefusal, InFrame, OutFrame},
+    registry::EXPIRY,
+};
 
 impl<F: NorFlash> Agent<'_, F> {
     /// A beacon tells what a node holds: one that has what we lack can be asked, one that lacks what we have
@@ -23,8 +26,9 @@ impl<F: NorFlash> Agent<'_, F> {
             return;
         }
         let Some(component) = self.objects.by_tag(beacon.object_tag) else {
-            // From afar only what a node with a model floods: there may be stock nodes alone between.
-            self.want_manifest(now, beacon.object_tag);
+            // It is on its way here, most likely. From afar only what a node with a model floods: there may be stock nodes alone between.
+            let wait = if hops == 0 && beacon.object_progress == 255 { HOLDER_WAIT } else { RUMOUR_WAIT };
+            self.want_manifest(now, beacon.object_tag, wait);
             return;
         };
         if hops != 0 {
@@ -38,22 +42,28 @@ impl<F: NorFlash> Agent<'_, F> {
 
     /// An object that we do not know is about. Its manifest may be here and wait for the delegation of its signer, for
     /// which nobody was heard to answer.
-    pub(crate) fn want_manifest(&mut self, now: Instant, tag: u32) {
+    pub(crate) fn want_manifest(&mut self, now: Instant, tag: u32, wait: Duration) {
         if self.objects.incoming.complete && self.objects.incoming.tag == tag {
             if self.objects.storage_again.is_none() {
                 self.consider_manifest(now);
             }
         } else {
-            self.want_record(now, RecordType::Manifest, tag);
+            self.want_record(now, RecordType::Manifest, tag, wait);
         }
     }
 
     /// Neighbours are asked for a record, after a moment.
-    fn want_record(&mut self, now: Instant, kind: RecordType, tag: u32) {
-        if self.objects.is_refused(now, tag) || self.objects.wanted_record.is_some() {
+    fn want_record(&mut self, now: Instant, kind: RecordType, tag: u32, wait: Duration) {
+        if self.objects.is_refused(now, tag) {
             return;
         }
-        let wait = self.objects.jitter(RECORD_JITTER);
+        let wait = wait + self.objects.jitter(RECORD_JITTER);
+        if let Some(wanted) = &mut self.objects.wanted_record {
+            if (wanted.kind, wanted.tag) == (kind, tag) && wanted.asked == 0 {
+                wanted.at = wanted.at.min(now + wait);
+            }
+            return;
+        }
         self.objects.wanted_record = Some(Wanted { kind, tag, at: now + wait, asked: 0 });
     }
 
@@ -156,7 +166,7 @@ impl<F: NorFlash> Agent<'_, F> {
                 }
             }
             // The delegation may have been lost on the way.
-            Err(Refusal::UnknownKey(key)) => self.want_record(now, RecordType::Delegation, key_tag(key)),
+            Err(Refusal::UnknownKey(key)) => self.want_record(now, RecordType::Delegation, key_tag(key), Duration::from_secs(0)),
             Err(refusal) => self.refuse_manifest(now, tag, refusal),
         }
     }
@@ -244,7 +254,19 @@ impl<F: NorFlash> Agent<'_, F> {
     ) {
         self.governor.spend(incoming.airtime);
         let wait = self.objects.jitter(RECORD_SERVE_JITTER);
-        if self.objects.held(request.record_type, request.tag).is_some() {
+        let near = incoming.hops_away == Some(0);
+        if request.record_type == RecordType::Manifest
+            && near
+            && let Some(component) = self.objects.by_tag(request.tag)
+        {
+            // A manifest is an offer: it comes from one of those who can serve.
+            if self.objects.all[component].server.is_serving() {
+                self.objects.queue_record(RecordType::Manifest, request.tag, 0, now);
+            } else if self.update.complete_generations(component) != 0 {
+                self.objects.all[component].coverage.lost(incoming.from, false);
+                self.restart_offer(now, component);
+            }
+        } else if self.objects.held(request.record_type, request.tag).is_some() {
             // As a broadcast: whoever missed it before may hear it now. As far as the question came.
             let hop_limit = incoming.hops_away.unwrap_or(0).min(self.config.hop_limit);
             self.objects.queue_record(request.record_type, request.tag, hop_limit, now + wait);
@@ -256,8 +278,15 @@ impl<F: NorFlash> Agent<'_, F> {
         }
     }
 
-    pub(crate) fn poll_record(&mut self, now: Instant) -> Option<OutFrame> {
-        let index = self.objects.outgoing.iter().position(|out| now >= out.not_before)?;
+    /// The next part of a record. Manifests for neighbours go first, and alone if the governor holds bulk back: without them the
+    /// symbols on the air are lost on those who miss them.
+    pub(crate) fn poll_record(&mut self, now: Instant, manifests_only: bool) -> Option<OutFrame> {
+        let pressing =
+            |out: &Outgoing| now >= out.not_before && out.kind == RecordType::Manifest && out.hop_limit == 0;
+        let outgoing = &self.objects.outgoing;
+        let index = outgoing.iter().position(pressing).or_else(|| {
+            outgoing.iter().position(|out| now >= out.not_before).filter(|_| !manifests_only)
+        })?;
         let out = self.objects.outgoing[index];
         let held = self.objects.held(out.kind, out.tag).filter(|held| out.next_part < held.parts());
         let Some(held) = held else {
@@ -276,6 +305,13 @@ impl<F: NorFlash> Agent<'_, F> {
         self.seal(&frame, NodeNum::BROADCAST, out.hop_limit, false, Gate::Bulk, QueuePriority::Background)
     }
 
+    /// Nodes of ours are heard directly.
+    pub(crate) fn has_neighbours(&self, now: Instant) -> bool {
+        self.registry
+            .iter()
+            .any(|entry| entry.hops_away == 0 && now.saturating_duration_since(entry.heard_at) < EXPIRY)
+    }
+
     pub(crate) fn poll_record_request(&mut self, now: Instant) -> Option<OutFrame> {
         let mut wanted = self.objects.wanted_record.filter(|wanted| now >= wanted.at)?;
         let wait = Duration::from_micros(RECORD_AGAIN.as_micros() << wanted.asked.min(6));
@@ -286,7 +322,8 @@ impl<F: NorFlash> Agent<'_, F> {
             // Nobody knows its signer: perhaps it is forged, and the right one can still be had.
             self.objects.incoming.clear();
         }
-        let hop_limit = if wanted.asked > RECORD_FLOODED_FROM { self.config.hop_limit } else { 0 };
+        let flooded_from = if self.has_neighbours(now) { RECORD_FLOODED_FROM } else { 1 };
+        let hop_limit = if wanted.asked > flooded_from { self.config.hop_limit } else { 0 };
         let frame = Frame::RecordRequest(RecordRequest { record_type: wanted.kind, tag: wanted.tag });
         self.seal(&frame, NodeNum::BROADCAST, hop_limit, false, Gate::Bulk, QueuePriority::Background)
     }

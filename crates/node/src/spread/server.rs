@@ -5,10 +5,10 @@ use compotastic_mesh::{
     router::{Gate, Priority as QueuePriority},
     time::{Duration, Instant},
 };
-use compotastic_wire::{Advert, Beacon, Frame, RecordType, Symbol, SymbolRequest};
+use compotastic_wire::{Advert, Beacon, Frame, Neighbours, RecordType, Symbol, SymbolRequest};
 use embedded_storage::nor_flash::NorFlash;
 
-use super::{MAX_SYMBOL, jitter, rank};
+use super::{MAX_SYMBOL, coverage::Standing, jitter, rank};
 use crate::{
     agent::{Agent, InFrame, OutFrame},
     registry::is_spared,
@@ -18,8 +18,10 @@ use crate::{
 const GENERATIONS: usize = 16;
 /// Symbol ids from here on are coded.
 const CODED_FROM: u16 = 256;
-/// A node with one neighbour to serve waits this long with its offer, one with n the n-th part.
-const OFFER_WAIT: Duration = Duration::from_secs(60);
+/// For each neighbour that would do better, an offer waits this long: time to repair what that one may lack, and to be heard.
+const OFFER_TURN: Duration = Duration::from_secs(40);
+/// But for no more than so many.
+const OFFER_TURNS: u16 = 6;
 /// Before any offer: repairs of those who are before us come first.
 const OFFER_SETTLE: Duration = Duration::from_secs(10);
 /// Drawn on top, so that two with the same number of neighbours do not speak at once.
@@ -31,8 +33,8 @@ const OFFER_AGAIN: Duration = Duration::from_secs(60);
 const OFFERS: u8 = 6;
 /// After so long, a neighbour that still lacks the object is reason for new offers.
 const OFFER_ANEW: Duration = Duration::from_secs(1200);
-/// Servers that whoever can is asked for wait a random part of this time for one another.
-const SERVE_JITTER: Duration = Duration::from_secs(15);
+/// Far servers that whoever can is asked for wait a random part of this time for one another.
+const SERVE_JITTER: Duration = Duration::from_secs(60);
 /// A server that stayed silent in favour of another remembers the requester for this long.
 const YIELD_MEMORY: Duration = Duration::from_secs(1200);
 /// What a flooded frame counts for in the governor: about so many nodes send it on.
@@ -40,10 +42,9 @@ pub(crate) const FLOOD_COST: u64 = 8;
 /// A server believes in no higher loss than this, permille: beyond, its clients had better ask twice.
 const LOSS_MAX_PERMILLE: u32 = 600;
 
-/// The low bits of a number, by which requests name a server; never 0, which means anyone.
+/// The short name of a node, by which requests name a server.
 pub(crate) const fn short(num: NodeNum) -> u16 {
-    let low = num.0 as u16;
-    if low == 0 { 1 } else { low }
+    Neighbours::short(num.0)
 }
 
 /// When to offer.
@@ -94,7 +95,7 @@ impl Server {
         self.offer.at
     }
 
-    fn is_serving(&self) -> bool {
+    pub(crate) fn is_serving(&self) -> bool {
         self.owed.iter().any(|owed| *owed > 0)
     }
 
@@ -109,10 +110,13 @@ impl Server {
     /// A whole generation for those who have nothing of it.
     fn owe_all(&mut self, generation: u8, pieces: u16) {
         let g = usize::from(generation);
+        if self.owed[g] == 0 && self.served >> generation & 1 == 0 {
+            self.plain_left[g] = pieces;
+        }
+        // Who comes later gets combinations, which help those too who lack a few of what went before.
         self.served |= 1 << generation;
         if self.owed[g] < pieces {
             self.owed[g] = pieces;
-            self.plain_left[g] = pieces;
             self.sent[g] = 0;
         }
     }
@@ -159,13 +163,13 @@ impl<F: NorFlash> Agent<'_, F> {
         if !able || server.is_serving() || server.offer.tries >= OFFERS {
             return;
         }
-        let left = coverage.uncovered(now, &self.registry);
+        let Standing { left, before } = coverage.standing(now, &self.registry, self.config.num);
         if left == 0 {
             // Whoever only offered may not have been heard by those who lack it.
             server.offer.at = coverage.doubtful_until(now).map(|until| until + server.offer.jitter);
             return;
         }
-        let wait = Duration::from_micros(OFFER_WAIT.as_micros() / u64::from(left));
+        let wait = Duration::from_micros(OFFER_TURN.as_micros() * u64::from(before.min(OFFER_TURNS)));
         let again = match server.offer.tries {
             0 => Duration::from_micros(0),
             tries => Duration::from_micros(OFFER_AGAIN.as_micros() << (2 * (tries - 1))),
@@ -195,7 +199,7 @@ impl<F: NorFlash> Agent<'_, F> {
             self.reconsider_offer(now, component);
             if !known {
                 self.objects.queue_record(RecordType::Manifest, tag, 0, now);
-                return self.poll_record(now);
+                return self.poll_record(now, true);
             }
             let complete = self.update.complete_generations(component);
             let frame = Frame::Advert(Advert { object_tag: tag, complete });
@@ -220,6 +224,7 @@ impl<F: NorFlash> Agent<'_, F> {
             object.coverage.lacks(from);
             let offer = &object.server.offer;
             if now.saturating_duration_since(offer.base) > OFFER_ANEW {
+                object.coverage.lost(from, true);
                 self.restart_offer(now, component);
                 return;
             }
@@ -237,9 +242,6 @@ impl<F: NorFlash> Agent<'_, F> {
         self.governor.spend(incoming.airtime);
         let near = incoming.hops_away == Some(0);
         let Some(component) = self.objects.by_tag(request.object_tag) else {
-            if near {
-                self.want_manifest(now, request.object_tag);
-            }
             return;
         };
         let for_us = request.server == short(self.config.num);
@@ -249,7 +251,13 @@ impl<F: NorFlash> Agent<'_, F> {
             self.objects.all[component].coverage.asked_us(incoming.from);
             self.serve(now, component, incoming, request);
         } else if anyone && able && !is_spared(self.beacons.battery(), self.config.mains_power) {
-            self.serve(now, component, incoming, request);
+            if near {
+                // Those who can agree by offers who does.
+                self.objects.all[component].coverage.lost(incoming.from, true);
+                self.restart_offer(now, component);
+            } else {
+                self.serve(now, component, incoming, request);
+            }
         } else if near && !anyone && !for_us {
             self.objects.all[component].coverage.covered(incoming.from);
             self.touch_offer(now, component);
@@ -286,6 +294,8 @@ impl<F: NorFlash> Agent<'_, F> {
             server.begin_at = server.begin_at.min(now);
         }
         server.wanted |= request.lacking;
+        self.objects.all[component].coverage.we_serve();
+        let server = &mut self.objects.all[component].server;
         let g = usize::from(request.generation);
         if g < GENERATIONS && complete >> g & 1 == 1 {
             if let Some(bitmap) = request.uncoded {
@@ -386,6 +396,8 @@ impl<F: NorFlash> Agent<'_, F> {
         };
         server.owed[g] -= 1;
         server.sent[g] = server.sent[g].saturating_add(1);
+        self.objects.symbols_sent = self.objects.symbols_sent.saturating_add(1);
+        let server = &mut self.objects.all[component].server;
         let more = server.owed[g].min(255) as u8;
         let hop_limit = server.hop_limit;
         if !server.is_serving() {

@@ -61,6 +61,45 @@ impl Bundle {
     }
 }
 
+/// A large object, signed by the operator: what a firmware image or its delta is to the nodes that pass it on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Large {
+    /// Signed manifest.
+    pub manifest: Vec<u8>,
+    /// Content and piece hashes.
+    pub stream: Vec<u8>,
+    /// SHA-256 of the content.
+    pub digest: [u8; 32],
+    /// Tag of the object.
+    pub tag: u32,
+}
+
+impl Large {
+    /// Packs content in pieces of `piece_size` bytes and signs it; none if an object cannot be that large.
+    pub fn pack(content: &[u8], version: u32, piece_size: u16, root: &SigningKey) -> Option<Self> {
+        let size = u32::try_from(content.len()).ok()?;
+        let mut stream = vec![0; Layout::new(size, piece_size)?.stream_len() as usize];
+        let identity = build_stream(content, piece_size, &mut stream)?;
+        let manifest = Manifest {
+            sequence: version,
+            kind: ComponentKind::Firmware,
+            task: 0,
+            classes: ClassMask::of(DEVICE_CLASS),
+            base_id: [0; 8],
+            replaces: None,
+            size,
+            digest: identity.digest,
+            piece_size,
+            list_root: identity.list_root,
+            flash: size,
+            ram: 4096,
+        };
+        let tag = manifest.tag().0;
+        let manifest = ClaimedManifest::sign(manifest, root).ok()?.to_packed().to_vec();
+        Some(Self { manifest, stream, digest: identity.digest, tag })
+    }
+}
+
 /// Makes bundles.
 #[derive(Clone, Debug)]
 pub struct Bundles {

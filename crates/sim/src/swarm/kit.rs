@@ -19,7 +19,7 @@ use ed25519_dalek::SigningKey;
 
 use super::{
     Bundles, Flash, NodeFlash,
-    bundles::{DEVICE_CLASS, STRANGER, TASK},
+    bundles::{DEVICE_CLASS, Large, STRANGER, TASK},
 };
 
 use crate::hosted::{RadioHabits, StockRadio, SwarmNode};
@@ -103,6 +103,12 @@ impl Kit {
     /// What edge nodes publish; `None` without a base encoder.
     pub fn bundles(&self) -> Option<Bundles> {
         self.base.as_ref().map(|base| Bundles::new(base, self.root.clone(), self.edge.clone()))
+    }
+
+    /// A large object of this operator; none if it does not fit a node's store.
+    pub fn large(&self, content: &[u8], version: u32) -> Option<Large> {
+        let fits = content.len() as u32 <= STORE_LEN;
+        fits.then(|| Large::pack(content, version, STORE_PIECE, &self.root)).flatten()
     }
 
     /// Settings of a router in this mesh.

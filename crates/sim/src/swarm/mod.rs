@@ -4,6 +4,6 @@ pub mod bundles;
 pub mod flash;
 pub mod kit;
 
-pub use bundles::{Bundle, Bundles};
+pub use bundles::{Bundle, Bundles, Large};
 pub use flash::{Flash, FlashControl, NodeFlash};
 pub use kit::{Kit, Node, Post};
