@@ -57,6 +57,11 @@ impl Governor {
         self.bucket_us = (self.bucket_us - airtime.as_micros() as i64).max(-BUCKET_US);
     }
 
+    /// Time in which the share of the air comes together that so much air time needs.
+    pub fn interval(&self, airtime: Duration) -> Duration {
+        Duration::from_micros(airtime.as_micros() * 1000 / u64::from(self.share_permille.max(5)))
+    }
+
     /// May one bulk frame go now?
     pub fn allows(&self) -> bool {
         self.bucket_us > 0

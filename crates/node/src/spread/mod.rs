@@ -370,7 +370,7 @@ impl<F: NorFlash> Agent<'_, F> {
             .or_else(|| self.poll_record(now, true));
         let out = match control {
             Some(out) => out,
-            None if self.governor.allows() => self.poll_record(now, false).or_else(|| self.poll_symbol(now))?,
+            None if self.governor.allows() => self.poll_record(now, false).or_else(|| self.poll_symbol(now, link))?,
             None => return None,
         };
         // A flood is paid for by all who repeat it.

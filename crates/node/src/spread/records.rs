@@ -83,7 +83,7 @@ impl<F: NorFlash> Agent<'_, F> {
         // Somebody else answers those who asked here too.
         if record.part + 1 == record.parts {
             self.objects.outgoing.retain(|out| {
-                (out.kind, out.tag) != (record.record_type, record.tag) || out.hop_limit > 0 || out.next_part > 0
+                (out.kind, out.tag) != (record.record_type, record.tag) || out.next_part > 0
             });
         }
         match record.record_type {
@@ -269,6 +269,7 @@ impl<F: NorFlash> Agent<'_, F> {
         } else if self.objects.held(request.record_type, request.tag).is_some() {
             // As a broadcast: whoever missed it before may hear it now. As far as the question came.
             let hop_limit = incoming.hops_away.unwrap_or(0).min(self.config.hop_limit);
+            let wait = if near { wait } else { Duration::from_micros(wait.as_micros() * 8) };
             self.objects.queue_record(request.record_type, request.tag, hop_limit, now + wait);
         } else if let Some(wanted) = &mut self.objects.wanted_record
             && (wanted.kind, wanted.tag) == (request.record_type, request.tag)

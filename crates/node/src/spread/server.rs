@@ -10,7 +10,7 @@ use embedded_storage::nor_flash::NorFlash;
 
 use super::{MAX_SYMBOL, coverage::Standing, jitter, rank};
 use crate::{
-    agent::{Agent, InFrame, OutFrame},
+    agent::{Agent, InFrame, LinkState, OutFrame},
     registry::is_spared,
 };
 
@@ -30,7 +30,7 @@ const OFFER_JITTER: Duration = Duration::from_secs(6);
 const OFFER_LATEST: Duration = Duration::from_secs(1200);
 /// An offer that nobody took is repeated after this time, then after four times as long and so on.
 const OFFER_AGAIN: Duration = Duration::from_secs(60);
-const OFFERS: u8 = 6;
+const OFFERS: u8 = 4;
 /// After so long, a neighbour that still lacks the object is reason for new offers.
 const OFFER_ANEW: Duration = Duration::from_secs(1200);
 /// Far servers that whoever can is asked for wait a random part of this time for one another.
@@ -362,7 +362,7 @@ impl<F: NorFlash> Agent<'_, F> {
         }
     }
 
-    pub(crate) fn poll_symbol(&mut self, now: Instant) -> Option<OutFrame> {
+    pub(crate) fn poll_symbol(&mut self, now: Instant, link: &LinkState) -> Option<OutFrame> {
         let component = (0..self.update.components())
             .filter(|component| {
                 self.objects.all[*component].server.due().is_some_and(|due| now >= due)
@@ -395,6 +395,9 @@ impl<F: NorFlash> Agent<'_, F> {
             CODED_FROM + self.objects.rng.below(u32::from(u16::MAX - CODED_FROM)) as u16
         };
         server.owed[g] -= 1;
+        // Two servers that do not hear each other keep the same pace: without chance, whose symbols meet once would meet always.
+        let interval = self.governor.interval(link.bulk_airtime);
+        server.begin_at = now + jitter(&mut self.objects.rng, interval);
         server.sent[g] = server.sent[g].saturating_add(1);
         self.objects.symbols_sent = self.objects.symbols_sent.saturating_add(1);
         let server = &mut self.objects.all[component].server;
