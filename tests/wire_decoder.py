@@ -87,8 +87,11 @@ def beacon(b, _broadcast):
     yield "object_tag", b.number(4)
     yield "object_progress", b.number(1)
     near = b.rest()
-    require(len(near) <= MAX_NEIGHBOURS, "too many neighbours")
-    require(all(low < high for low, high in zip(near, near[1:])), "neighbours do not rise")
+    require(len(near) % 2 == 0, "half a neighbour")
+    names = [name for name, in struct.iter_unpack("<H", near)]
+    require(len(names) <= MAX_NEIGHBOURS, "too many neighbours")
+    # From 0 on, which names nobody.
+    require(all(low < high for low, high in zip([0, *names], names)), "neighbours do not rise")
     yield "neighbours", near or None
 
 
@@ -239,11 +242,10 @@ def check_frame(name, lines):
 
 
 def check_short(node, said):
-    """The byte that stands for a node in a list of neighbours."""
-    low, second, third, high = node.to_bytes(4, "little")
-    turn = lambda byte, bits: (byte << bits | byte >> 8 - bits) & 255
-    short = low ^ turn(second, 3) ^ turn(third, 5) ^ high
-    require(short == said, f"node {node:#010x} is {short:#04x}, the page says {said:#04x}")
+    """The two bytes that name a node in a list of neighbours and in a request for symbols."""
+    low, high = struct.unpack("<HH", node.to_bytes(4, "little"))
+    short = low ^ high or 0xFFFF
+    require(short == said, f"node {node:#010x} is {short:#06x}, the page says {said:#06x}")
     return short
 
 
@@ -374,8 +376,8 @@ def main(path):
     frames = blocks(page, "vector")
     classes = {check_frame(name, lines) for name, lines in frames}
     require(classes == set(range(len(CLASSES))), "a class has no vector")
-    shorts = re.findall(r"^\| (0x[0-9a-f]{8}) \| (0x[0-9a-f]{2}) \|$", page, re.M)
-    require(len({check_short(int(node, 0), int(short, 0)) for node, short in shorts}) > 3, "too few bytes of nodes")
+    shorts = re.findall(r"^\| (0x[0-9a-f]{8}) \| (0x[0-9a-f]{4}) \|$", page, re.M)
+    require(len({check_short(int(node, 0), int(short, 0)) for node, short in shorts}) > 3, "too few names of nodes")
     records = {check_record(name, lines) for name, lines in blocks(page, "record")}
     require(records == {"CapabilityRecord", "EnrolmentRecord"}, "a record has no vector")
     print(f"{len(frames)} frames of {len(classes)} classes and {len(records)} records are as the page says")

@@ -411,62 +411,91 @@ pub enum Frame<'a> {
 mod tests {
     use super::*;
 
-    /// A list of the nodes whose bytes these are: numbers below 256 are their own bytes.
-    fn list(bytes: &[u8]) -> Neighbours {
+    /// A list of the nodes that have these names: numbers from 1 to 0xFFFF are their own.
+    fn list(names: &[u16]) -> Neighbours {
         let mut list = Neighbours::default();
-        for byte in bytes {
-            assert_eq!(Neighbours::short(u32::from(*byte)), *byte);
-            assert!(list.insert(u32::from(*byte)), "{byte}");
+        for name in names {
+            assert_eq!(Neighbours::short(u32::from(*name)), *name);
+            assert!(list.insert(u32::from(*name)), "{name}");
         }
         list
     }
 
+    /// The list that names are on the air.
+    fn read(names: &[u16]) -> Result<Neighbours, Malformed> {
+        let mut bytes = [0; 2 * Neighbours::MAX + 2];
+        for (pair, name) in bytes.as_chunks_mut().0.iter_mut().zip(names) {
+            *pair = name.to_le_bytes();
+        }
+        Neighbours::from_bytes(&bytes[..2 * names.len()])
+    }
+
     #[test]
     fn neighbours_rise_whatever_order_they_came_in() {
-        for bytes in [[3, 9, 255, 0], [255, 9, 3, 0], [0, 3, 9, 255]] {
-            assert_eq!(list(&bytes).as_bytes(), [0, 3, 9, 255]);
+        // Numbers, not bytes: 0x0100 is after 0x00FF.
+        let rising = [3, 0xFF, 0x0100, 0xFFFF];
+        for names in [[0x0100, 3, 0xFFFF, 0xFF], [0xFFFF, 0x0100, 0xFF, 3], rising] {
+            assert_eq!(list(&names).names(), rising);
         }
     }
 
     #[test]
-    fn a_byte_is_named_once() {
+    fn a_name_is_there_once() {
         let mut near = list(&[3, 9]);
-        // The same node, and another with the same byte.
-        let twin = u32::from_le_bytes([9 ^ 1, 0, 0, 1]);
+        // The same node, and another with the same name.
+        let twin = 0x0001_0008;
         assert_eq!(Neighbours::short(twin), 9);
         assert!(!near.insert(9) && !near.insert(twin));
-        assert_eq!(near.as_bytes(), [3, 9]);
+        assert_eq!(near.names(), [3, 9]);
         assert!(near.contains(9) && near.contains(twin) && !near.contains(4));
         assert!(!Neighbours::default().contains(0));
     }
 
     #[test]
     fn the_list_ends_at_its_bound() {
-        let full: [u8; Neighbours::MAX] = core::array::from_fn(|index| 10 * index as u8);
+        let full: [u16; Neighbours::MAX] = core::array::from_fn(|index| 1000 * (index as u16 + 1));
         let mut near = list(&full);
-        for num in [0, 5, 255] {
+        for num in [1, 5000, 5001, 0xFFFF] {
             assert!(!near.insert(num));
         }
-        assert_eq!(near.as_bytes(), full);
-        assert_eq!(Neighbours::from_bytes(&full), Ok(near));
+        assert_eq!(near.names(), full);
+        assert_eq!(read(&full), Ok(near));
     }
 
     #[test]
-    fn lists_that_do_not_rise_or_are_too_long_are_malformed() {
-        let long: [u8; Neighbours::MAX + 1] = core::array::from_fn(|index| index as u8);
-        assert!(Neighbours::from_bytes(&long[1..]).is_ok());
-        for wrong in [&long[..], &[9, 3], &[3, 3], &[0, 1, 2, 2], &[1, 2, 0]] {
-            assert_eq!(Neighbours::from_bytes(wrong), Err(Malformed), "{wrong:?}");
+    fn lists_that_do_not_rise_or_are_too_long_or_name_nobody_are_malformed() {
+        let long: [u16; Neighbours::MAX + 1] = core::array::from_fn(|index| index as u16 + 1);
+        assert!(read(&long[1..]).is_ok());
+        for wrong in [&long[..], &[9, 3], &[3, 3], &[1, 2, 3, 3], &[0x0100, 0x00FF], &[0], &[0, 7]] {
+            assert_eq!(read(wrong), Err(Malformed), "{wrong:?}");
         }
         assert_eq!(Neighbours::from_bytes(&[]), Ok(Neighbours::default()));
-        let back = Neighbours::from_bytes(&[0, 7, 255]).unwrap();
-        assert_eq!(back, list(&[7, 255, 0]));
-        assert!([0, 7, 255].iter().all(|num| back.contains(*num)));
+        for odd in [&[1][..], &[1, 0, 2]] {
+            assert_eq!(Neighbours::from_bytes(odd), Err(Malformed), "{odd:?}");
+        }
+        let back = Neighbours::from_bytes(&[7, 0, 0, 1, 255, 255]).unwrap();
+        assert_eq!(back, list(&[0xFFFF, 0x0100, 7]));
+        assert!([7, 0x0100, 0xFFFF].iter().all(|num| back.contains(*num)));
     }
 
     #[test]
     fn each_byte_of_a_number_counts() {
         let all = [0x433D_0B21u32, 0x443D_0B21, 0x433E_0B21, 0x433D_0C21, 0x433D_0B22].map(Neighbours::short);
         assert!(all[1..].iter().all(|short| *short != all[0]), "{all:?}");
+    }
+
+    #[test]
+    fn no_node_has_the_name_of_nobody() {
+        for halves_equal in [0, 0x1234_1234, u32::MAX] {
+            assert_eq!(Neighbours::short(halves_equal), 0xFFFF);
+        }
+        // Within one upper half only the two that would be 0 and 0xFFFF share a name.
+        let mut seen = [false; 1 << 16];
+        let mut shared = 0;
+        for num in 0x433D_0000..=0x433D_FFFF {
+            let name = usize::from(Neighbours::short(num));
+            shared += u32::from(core::mem::replace(&mut seen[name], true));
+        }
+        assert_eq!((shared, seen[0]), (1, false));
     }
 }

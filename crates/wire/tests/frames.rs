@@ -51,7 +51,7 @@ fn examples() -> Vec<Frame<'static>> {
         uncoded: None,
     };
     let beacon = Beacon { flags: 9, load: 2, battery: 14, object_tag: 9, ..Beacon::default() };
-    let neighbours = Neighbours::from_bytes(&[0, 3, 4, 255]).unwrap();
+    let neighbours = Neighbours::from_bytes(&[3, 0, 4, 0, 0, 1, 255, 255]).unwrap();
     vec![
         Frame::Beacon(beacon),
         Frame::Beacon(Beacon { neighbours, ..beacon }),
@@ -118,12 +118,13 @@ fn a_beacon_with_a_wrong_list_of_neighbours_is_malformed() {
     let beacon = |neighbours: &[u8]| {
         let body = [&[0; 16], neighbours].concat();
         Frame::parse(FrameClass::Beacon, &body, true)
-            .map(|frame| seal(&frame, &keys(), &ADDRESS, &mut [0; 60]))
+            .map(|frame| seal(&frame, &keys(), &ADDRESS, &mut [0; 80]))
     };
-    let rising: Vec<u8> = (1..=25).collect();
+    let rising: Vec<u8> = (1..=25).flat_map(u16::to_le_bytes).collect();
     assert_eq!(beacon(&[]), Ok(Ok(26)));
-    assert_eq!(beacon(&rising[..24]), Ok(Ok(50)));
-    for wrong in [&rising[..], &[2, 1], &[2, 2], &[1, 3, 3, 4]] {
+    assert_eq!(beacon(&rising[..48]), Ok(Ok(74)));
+    // Too long, half a name, falling, twice, nobody; and rising as bytes but not as numbers.
+    for wrong in [&rising[..], &[1], &[1, 0, 2], &[2, 0, 1, 0], &[2, 0, 2, 0], &[0, 0, 1, 0], &[1, 2, 3, 1]] {
         assert_eq!(beacon(wrong), Err(Malformed), "{wrong:?}");
     }
 }

@@ -439,8 +439,8 @@ fn limits_and_numbers_are_the_codes() {
     let shorts = &table(&tables, "Class 0: Beacon", "node").rows;
     assert!(shorts.len() > 3);
     for row in shorts {
-        let (node, byte) = (number(&row[0]).unwrap(), number(&row[1]).unwrap());
-        assert_eq!(u64::from(Neighbours::short(node as u32)), byte, "{}", row[0]);
+        let (node, name) = (number(&row[0]).unwrap(), number(&row[1]).unwrap());
+        assert_eq!(u64::from(Neighbours::short(node as u32)), name, "{}", row[0]);
     }
     let codecs = [compotastic_text::CODEC_RAW, compotastic_text::CODEC_TEXT];
     let on_page: Vec<u8> = numbered("Text codecs", "codec").into_iter().map(|(codec, _)| codec).collect();

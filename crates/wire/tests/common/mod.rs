@@ -223,7 +223,7 @@ pub fn examples() -> Vec<Example> {
             NEIGHBOUR,
             EVERYBODY,
             Frame::SymbolRequest(SymbolRequest {
-                server: EDGE as u16,
+                server: Neighbours::short(EDGE),
                 uncoded: Some(&[0b0010_0110]),
                 ..needs
             }),
@@ -288,8 +288,8 @@ pub fn fields(frame: &Frame<'_>) -> Vec<(String, String)> {
             put("model_version", b.model_version.to_string());
             put("object_tag", tag(b.object_tag));
             put("object_progress", b.object_progress.to_string());
-            let there = Some(b.neighbours.as_bytes()).filter(|bytes| !bytes.is_empty());
-            put("neighbours", or_absent(there, hex));
+            let bytes: Vec<u8> = b.neighbours.names().iter().flat_map(|name| name.to_le_bytes()).collect();
+            put("neighbours", or_absent(Some(bytes).filter(|bytes| !bytes.is_empty()), |bytes| hex(&bytes)));
         }
         Frame::Request(q) => {
             put("kind", q.kind.to_string());
