@@ -16,6 +16,10 @@ const POLITE_PERMILLE: u32 = 250;
 const IDLE_PERMILLE: u32 = 80;
 /// The bucket holds at most this much air: one burst of a few symbols after a long silence.
 const BUCKET_US: i64 = 6_000_000;
+/// Debt by own bulk that is remembered: longer than the longest flood of one frame is paid for.
+const DEBT_US: i64 = 20_000_000;
+/// Debt that bulk of others can make.
+const OVERHEARD_DEBT_US: i64 = 1_000_000;
 
 /// Paces bulk by measured air time.
 #[derive(Clone, Debug)]
@@ -51,10 +55,16 @@ impl Governor {
         self.bucket_us = (self.bucket_us + gained).min(BUCKET_US);
     }
 
-    /// Bulk went on the air here or was heard.
+    /// Bulk of this node went on the air.
     pub fn spend(&mut self, airtime: Duration) {
-        // A debt of more than a bucket is forgiven: overheard bulk must not starve a node for hours.
-        self.bucket_us = (self.bucket_us - airtime.as_micros() as i64).max(-BUCKET_US);
+        self.bucket_us = (self.bucket_us - airtime.as_micros() as i64).max(-DEBT_US);
+    }
+
+    /// Bulk of another was heard: the air is one. But who stands amid several that do not hear each other must have its turn too, so
+    /// that this makes no more than a small debt; how busy the channel is shows in the share.
+    pub fn overhear(&mut self, airtime: Duration) {
+        let left_us = self.bucket_us - airtime.as_micros() as i64;
+        self.bucket_us = self.bucket_us.min(left_us.max(-OVERHEARD_DEBT_US));
     }
 
     /// Time in which the share of the air comes together that so much air time needs.

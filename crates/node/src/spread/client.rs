@@ -20,7 +20,7 @@ pub(crate) const FIRST_ASK: Duration = Duration::from_secs(30);
 const NO_SIGN: Duration = Duration::from_secs(1800);
 const NO_SIGN_MAX: Duration = Duration::from_secs(7200);
 /// Those who were offered the same ask within this time of one another; the first speaks for all who hear it.
-const OFFER_JITTER: Duration = Duration::from_secs(8);
+const OFFER_JITTER: Duration = Duration::from_secs(20);
 /// Symbols that came within this time are reason enough to leave another's offer alone.
 const FED: Duration = Duration::from_secs(90);
 /// What a request waits for its effect; doubles up to [`ASK_AGAIN_MAX`].
@@ -106,7 +106,7 @@ impl<F: NorFlash> Agent<'_, F> {
     pub(crate) fn handle_offer_of_object(&mut self, now: Instant, component: usize, from: NodeNum) {
         let wait = Duration::from_secs(1) + self.objects.jitter(OFFER_JITTER);
         let object = &mut self.objects.all[component];
-        object.coverage.offered(now, from);
+        object.coverage.offered(now, &self.registry, from);
         object.coverage.covered(from);
         if let Some(client) = &mut object.client
             && !client.is_fed(now)
@@ -122,13 +122,13 @@ impl<F: NorFlash> Agent<'_, F> {
 
     /// A neighbour tells what it can serve.
     pub(crate) fn handle_advert(&mut self, now: Instant, incoming: &InFrame<'_>, advert: &Advert) {
-        self.governor.spend(incoming.airtime);
+        self.governor.overhear(incoming.airtime);
         if incoming.hops_away != Some(0) {
             return;
         }
         match self.objects.by_tag(advert.object_tag) {
             Some(component) => self.handle_offer_of_object(now, component, incoming.from),
-            None => self.want_manifest(now, advert.object_tag, Duration::from_secs(0)),
+            None => self.want_manifest(now, advert.object_tag, Duration::from_secs(0), false),
         }
     }
 
@@ -164,23 +164,34 @@ impl<F: NorFlash> Agent<'_, F> {
 
     /// A symbol: for us if we lack it.
     pub(crate) fn handle_symbol(&mut self, now: Instant, incoming: &InFrame<'_>, symbol: &Symbol<'_>) {
-        self.governor.spend(incoming.airtime);
+        self.governor.overhear(incoming.airtime);
         let near = incoming.hops_away == Some(0);
         let Some(component) = self.objects.by_tag(symbol.object_tag) else {
-            self.want_manifest(now, symbol.object_tag, Duration::from_secs(0));
+            if near && !self.objects.is_refused(now, symbol.object_tag) {
+                self.objects.early.keep(symbol);
+            }
+            self.want_manifest(now, symbol.object_tag, Duration::from_secs(0), !near);
             return;
         };
         if near {
+            self.objects.loss.handle(incoming.from, symbol.generation, symbol.more);
             let coverage = &mut self.objects.all[component].coverage;
-            coverage.served(now, incoming.from);
+            coverage.served(now, &self.registry, incoming.from);
             coverage.covered(incoming.from);
         }
         self.server_overhears(now, component, incoming.from, symbol.generation);
         if !self.update.is_receiving(component) {
             return;
         }
+        if self.take_symbol(now, component, symbol.generation, symbol.symbol, symbol.data) {
+            self.wait_for_more(now, component, incoming.from, symbol);
+        }
+    }
+
+    /// Takes a symbol in; true if more are needed.
+    fn take_symbol(&mut self, now: Instant, component: usize, generation: u8, id: u16, data: &[u8]) -> bool {
         let before = self.update.complete_generations(component);
-        match self.update.handle_symbol(component, symbol.generation, symbol.symbol, symbol.data) {
+        match self.update.handle_symbol(component, generation, id, data) {
             Ok(complete) => {
                 let fresh = self.update.complete_generations(component) & !before;
                 for generation in (0..16u8).filter(|generation| fresh >> generation & 1 == 1) {
@@ -188,11 +199,28 @@ impl<F: NorFlash> Agent<'_, F> {
                 }
                 if complete {
                     self.finish_object(now, component);
-                } else {
-                    self.wait_for_more(now, component, incoming.from, symbol);
                 }
+                !complete
             }
-            Err(refusal) => self.set_back(now, component, refusal),
+            Err(refusal) => {
+                self.set_back(now, component, refusal);
+                false
+            }
+        }
+    }
+
+    /// What came of an object before its manifest is of use now.
+    pub(crate) fn take_early(&mut self, now: Instant, component: usize) {
+        let early = core::mem::take(&mut self.objects.early);
+        if early.tag != self.objects.all[component].manifest.tag {
+            return;
+        }
+        for symbol in &early.symbols {
+            if !self.update.is_receiving(component)
+                || !self.take_symbol(now, component, symbol.generation, symbol.id, &symbol.data)
+            {
+                return;
+            }
         }
     }
 

@@ -49,6 +49,8 @@ pub(crate) struct Standing {
     pub left: u16,
     /// Neighbours that could serve some of those too, and reach more.
     pub before: u16,
+    /// Some of those are reached by nobody else who has, or will have, the object.
+    pub needed: bool,
 }
 
 /// A set of nodes by 12 bits of their short names: with 80 nodes in it, one in fifty that is not in it seems to be.
@@ -86,13 +88,21 @@ pub(crate) struct Coverage {
 
 impl Coverage {
     /// A node offers the object.
-    pub fn offered(&mut self, now: Instant, num: NodeNum) {
+    pub fn offered(&mut self, now: Instant, registry: &Registry, num: NodeNum) {
         self.server_until(num, now + OFFER_HOLDS);
+        self.found(registry, num);
     }
 
     /// A node sent a symbol of the object.
-    pub fn served(&mut self, now: Instant, num: NodeNum) {
+    pub fn served(&mut self, now: Instant, registry: &Registry, num: NodeNum) {
         self.server_until(num, now + SERVICE_HOLDS);
+        self.found(registry, num);
+    }
+
+    /// Those who asked whoever can have one to ask now.
+    fn found(&mut self, registry: &Registry, server: NodeNum) {
+        let listed = registry.get(server).map(|entry| entry.beacon.neighbours).unwrap_or_default();
+        self.cares.retain(|(num, care)| !(matches!(care, Care::Lost { .. }) && listed.contains(num.0)));
     }
 
     fn server_until(&mut self, num: NodeNum, until: Instant) {
@@ -159,12 +169,14 @@ impl Coverage {
         let own_short = Neighbours::short(own.0);
         let neighbours = || registry.iter().filter(|entry| is_neighbour(now, entry));
         let mut ours = Shorts::default();
-        let mut left = 0;
+        let (mut left, mut needed) = (0, false);
         for entry in neighbours() {
             let short = Neighbours::short(entry.num.0);
             if !reached.has(short) {
                 ours.add(short);
                 left += 1;
+                let names = entry.beacon.neighbours;
+                needed |= !names.names().iter().any(|name| *name != own_short && reached.has(*name));
             }
         }
         let is_server = |num| self.servers.iter().any(|server| server.num == num && server.until > now);
@@ -183,7 +195,7 @@ impl Coverage {
             let count = theirs().count() as u16;
             (count, entry.num) > (left, own) && theirs().any(|short| ours.has(*short))
         });
-        Standing { left, before: rivals.count() as u16 }
+        Standing { left, before: rivals.count() as u16, needed }
     }
 
     /// All that are known to be served, by short name: servers, their neighbours, and those of whom it was heard.
@@ -259,7 +271,7 @@ mod tests {
         let registry = star();
         let mut coverage = Coverage::default();
         assert_eq!(coverage.uncovered(at(1), &registry), 4);
-        coverage.served(at(1), NodeNum(2));
+        coverage.served(at(1), &registry, NodeNum(2));
         assert_eq!(coverage.uncovered(at(1), &registry), 2, "4 and 5 are left");
         coverage.covered(NodeNum(4));
         assert_eq!(coverage.uncovered(at(1), &registry), 1);
@@ -281,7 +293,7 @@ mod tests {
     fn an_offer_that_nothing_follows_is_forgotten() {
         let registry = star();
         let mut coverage = Coverage::default();
-        coverage.offered(at(1), NodeNum(2));
+        coverage.offered(at(1), &registry, NodeNum(2));
         assert_eq!(coverage.uncovered(at(2), &registry), 2);
         assert_eq!(coverage.uncovered(at(300), &registry), 4);
     }
@@ -291,10 +303,10 @@ mod tests {
         let registry = star();
         let mut coverage = Coverage::default();
         for num in 100..300 {
-            coverage.served(at(u64::from(num)), NodeNum(num));
+            coverage.served(at(u64::from(num)), &registry, NodeNum(num));
             coverage.covered(NodeNum(num));
         }
-        coverage.served(at(400), NodeNum(2));
+        coverage.served(at(400), &registry, NodeNum(2));
         assert_eq!(coverage.uncovered(at(401), &registry), 2);
     }
 }

@@ -31,7 +31,7 @@ use compotastic_mesh::{
     rng::Rng,
     time::{Duration, Instant},
 };
-use compotastic_wire::{Record, RecordType};
+use compotastic_wire::{Record, RecordType, Symbol};
 use embedded_storage::nor_flash::NorFlash;
 use heapless::Vec;
 
@@ -55,17 +55,19 @@ const STREAM_MAX: usize = PART_MAX + 512;
 /// Between two requests for a record that stay without effect; doubles.
 pub(crate) const RECORD_AGAIN: Duration = Duration::from_secs(120);
 /// A first request for a record waits up to this long, so that the neighbours of one sender do not all ask at once.
-pub(crate) const RECORD_JITTER: Duration = Duration::from_secs(20);
+pub(crate) const RECORD_JITTER: Duration = Duration::from_secs(30);
 /// An object that a neighbour's beacon tells of as whole is asked for after this time: it may be offered first.
 pub(crate) const HOLDER_WAIT: Duration = Duration::from_secs(600);
 /// One that is somewhere on its way, after this time: it comes by itself where the mesh is at it.
 pub(crate) const RUMOUR_WAIT: Duration = Duration::from_secs(7200);
 /// A record that nobody gave after so many requests is given up until something names it again.
 pub(crate) const RECORD_REQUESTS: u8 = 8;
-/// From this request for a record on, it is flooded: no neighbour seems to have it.
-pub(crate) const RECORD_FLOODED_FROM: u8 = 6;
+/// From this request on, a record of which only far nodes tell is asked for by a flood.
+pub(crate) const RECORD_FLOODED_FROM: u8 = 1;
 /// Answers to a record request wait a random part of this time for one another.
 pub(crate) const RECORD_SERVE_JITTER: Duration = Duration::from_secs(15);
+/// Symbols kept until their manifest comes: those of two or three minutes.
+const EARLY: usize = 8;
 /// Manifests that were refused and are not asked for again for a while.
 const REFUSED: usize = 8;
 /// That while. A refusal hits a tag, and a tag is only what somebody says: a lie must not outlive its liar.
@@ -99,6 +101,37 @@ pub(crate) struct Wanted {
     pub(crate) tag: u32,
     pub(crate) at: Instant,
     pub(crate) asked: u8,
+    /// Only far nodes told of it.
+    pub(crate) far: bool,
+}
+
+/// Symbols of an object whose manifest has not come yet: they would have to be sent again.
+#[derive(Debug, Default)]
+pub(crate) struct Early {
+    tag: u32,
+    symbols: Vec<EarlySymbol, EARLY>,
+}
+
+#[derive(Debug)]
+struct EarlySymbol {
+    generation: u8,
+    id: u16,
+    data: Vec<u8, MAX_SYMBOL>,
+}
+
+impl Early {
+    /// Keeps a symbol; the oldest makes room, and another object's make room for this one's.
+    pub(crate) fn keep(&mut self, symbol: &Symbol<'_>) {
+        if self.tag != symbol.object_tag {
+            (self.tag, self.symbols) = (symbol.object_tag, Vec::new());
+        }
+        let Ok(data) = Vec::from_slice(symbol.data) else { return };
+        if self.symbols.is_full() {
+            self.symbols.remove(0);
+        }
+        let kept = EarlySymbol { generation: symbol.generation, id: symbol.symbol, data };
+        let _ = self.symbols.push(kept);
+    }
 }
 
 /// The object of one component: in force, or on its way.
@@ -131,6 +164,8 @@ pub(crate) struct Objects {
     /// Who offered what is in `incoming`.
     pub(crate) offered_by: Option<NodeNum>,
     pub(crate) symbols_sent: u32,
+    pub(crate) loss: Loss,
+    pub(crate) early: Early,
     pub(crate) rng: Rng,
 }
 
@@ -148,6 +183,8 @@ impl Objects {
             storage_again: None,
             offered_by: None,
             symbols_sent: 0,
+            loss: Loss::default(),
+            early: Early::default(),
             rng,
         }
     }
@@ -195,6 +232,43 @@ impl Objects {
                 let _ = self.outgoing.push(Outgoing { kind, tag, hop_limit, next_part: 0, not_before });
             }
         }
+    }
+}
+
+/// How many symbols are lost on the way here: what a server's count-down skips. Those whom this node serves will lose about as many.
+#[derive(Debug, Default)]
+pub(crate) struct Loss {
+    heard: u16,
+    missed: u16,
+    /// Server, generation and count of the last symbol.
+    last: Option<(NodeNum, u8, u8)>,
+}
+
+impl Loss {
+    /// The memory: older counts fade by halves.
+    const WINDOW: u16 = 128;
+    /// Before so many symbols, nothing is said.
+    const ENOUGH: u16 = 12;
+
+    pub(crate) fn handle(&mut self, from: NodeNum, generation: u8, more: u8) {
+        if let Some((last_from, last_generation, last_more)) = self.last
+            && (last_from, last_generation) == (from, generation)
+            && last_more > more
+        {
+            self.heard += 1;
+            self.missed += u16::from(last_more - more - 1);
+            if self.heard + self.missed > Self::WINDOW {
+                self.heard /= 2;
+                self.missed /= 2;
+            }
+        }
+        self.last = Some((from, generation, more));
+    }
+
+    /// Permille.
+    pub(crate) fn permille(&self) -> u32 {
+        let all = self.heard + self.missed;
+        if all < Self::ENOUGH { 0 } else { u32::from(self.missed) * 1000 / u32::from(all) }
     }
 }
 

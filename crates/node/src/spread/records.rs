@@ -28,7 +28,7 @@ impl<F: NorFlash> Agent<'_, F> {
         let Some(component) = self.objects.by_tag(beacon.object_tag) else {
             // It is on its way here, most likely. From afar only what a node with a model floods: there may be stock nodes alone between.
             let wait = if hops == 0 && beacon.object_progress == 255 { HOLDER_WAIT } else { RUMOUR_WAIT };
-            self.want_manifest(now, beacon.object_tag, wait);
+            self.want_manifest(now, beacon.object_tag, wait, hops != 0);
             return;
         };
         if hops != 0 {
@@ -42,36 +42,39 @@ impl<F: NorFlash> Agent<'_, F> {
 
     /// An object that we do not know is about. Its manifest may be here and wait for the delegation of its signer, for
     /// which nobody was heard to answer.
-    pub(crate) fn want_manifest(&mut self, now: Instant, tag: u32, wait: Duration) {
+    pub(crate) fn want_manifest(&mut self, now: Instant, tag: u32, wait: Duration, far: bool) {
         if self.objects.incoming.complete && self.objects.incoming.tag == tag {
             if self.objects.storage_again.is_none() {
                 self.consider_manifest(now);
             }
         } else {
-            self.want_record(now, RecordType::Manifest, tag, wait);
+            self.want_record(now, RecordType::Manifest, tag, wait, far);
         }
     }
 
     /// Neighbours are asked for a record, after a moment.
-    fn want_record(&mut self, now: Instant, kind: RecordType, tag: u32, wait: Duration) {
+    fn want_record(&mut self, now: Instant, kind: RecordType, tag: u32, wait: Duration, far: bool) {
         if self.objects.is_refused(now, tag) {
             return;
         }
         let wait = wait + self.objects.jitter(RECORD_JITTER);
         if let Some(wanted) = &mut self.objects.wanted_record {
-            if (wanted.kind, wanted.tag) == (kind, tag) && wanted.asked == 0 {
-                wanted.at = wanted.at.min(now + wait);
+            if (wanted.kind, wanted.tag) == (kind, tag) {
+                wanted.far &= far;
+                if wanted.asked == 0 {
+                    wanted.at = wanted.at.min(now + wait);
+                }
             }
             return;
         }
-        self.objects.wanted_record = Some(Wanted { kind, tag, at: now + wait, asked: 0 });
+        self.objects.wanted_record = Some(Wanted { kind, tag, at: now + wait, asked: 0, far });
     }
 
     /// A part of a record. Forged ones do not come this far, and unverified ones are only kept.
     pub(crate) fn handle_record(&mut self, now: Instant, incoming: &InFrame<'_>, record: &Record<'_>) {
         let near = incoming.hops_away == Some(0);
         if near {
-            self.governor.spend(incoming.airtime);
+            self.governor.overhear(incoming.airtime);
         }
         if self
             .objects
@@ -161,12 +164,15 @@ impl<F: NorFlash> Agent<'_, F> {
                 // A restart may have come between the last piece and the switch.
                 if self.update.is_complete(component) {
                     self.finish_object(now, component);
-                } else if let Some(by) = offered_by {
+                    return;
+                }
+                self.take_early(now, component);
+                if let Some(by) = offered_by {
                     self.handle_offer_of_object(now, component, by);
                 }
             }
             // The delegation may have been lost on the way.
-            Err(Refusal::UnknownKey(key)) => self.want_record(now, RecordType::Delegation, key_tag(key), Duration::from_secs(0)),
+            Err(Refusal::UnknownKey(key)) => self.want_record(now, RecordType::Delegation, key_tag(key), Duration::from_secs(0), false),
             Err(refusal) => self.refuse_manifest(now, tag, refusal),
         }
     }
@@ -252,7 +258,7 @@ impl<F: NorFlash> Agent<'_, F> {
         incoming: &InFrame<'_>,
         request: &RecordRequest,
     ) {
-        self.governor.spend(incoming.airtime);
+        self.governor.overhear(incoming.airtime);
         let wait = self.objects.jitter(RECORD_SERVE_JITTER);
         let near = incoming.hops_away == Some(0);
         if request.record_type == RecordType::Manifest
@@ -323,8 +329,8 @@ impl<F: NorFlash> Agent<'_, F> {
             // Nobody knows its signer: perhaps it is forged, and the right one can still be had.
             self.objects.incoming.clear();
         }
-        let flooded_from = if self.has_neighbours(now) { RECORD_FLOODED_FROM } else { 1 };
-        let hop_limit = if wanted.asked > flooded_from { self.config.hop_limit } else { 0 };
+        let flooded = wanted.asked > RECORD_FLOODED_FROM && (wanted.far || !self.has_neighbours(now));
+        let hop_limit = if flooded { self.config.hop_limit } else { 0 };
         let frame = Frame::RecordRequest(RecordRequest { record_type: wanted.kind, tag: wanted.tag });
         self.seal(&frame, NodeNum::BROADCAST, hop_limit, false, Gate::Bulk, QueuePriority::Background)
     }

@@ -7,6 +7,7 @@ use compotastic_mesh::{
 };
 use compotastic_wire::{Advert, Beacon, Frame, Neighbours, RecordType, Symbol, SymbolRequest};
 use embedded_storage::nor_flash::NorFlash;
+use heapless::Vec;
 
 use super::{MAX_SYMBOL, coverage::Standing, jitter, rank};
 use crate::{
@@ -16,21 +17,26 @@ use crate::{
 
 /// Generations of one object at most, as bits of 16 in frames.
 const GENERATIONS: usize = 16;
+/// Nodes that asked and are remembered; those who hear them and wait for the same are not counted.
+const CLIENTS: usize = 16;
+/// From this loss on the manifest is sent once more before the symbols, which those who missed it cannot use.
+const MANIFEST_TWICE_PERMILLE: u32 = 150;
 /// Symbol ids from here on are coded.
 const CODED_FROM: u16 = 256;
 /// For each neighbour that would do better, an offer waits this long: time to repair what that one may lack, and to be heard.
-const OFFER_TURN: Duration = Duration::from_secs(40);
+const OFFER_TURN: Duration = Duration::from_secs(150);
 /// But for no more than so many.
-const OFFER_TURNS: u16 = 6;
+const OFFER_TURNS: u16 = 4;
+/// Who is not needed, since others could serve each of those that it could, waits for them: some of them may be needed.
+const OFFER_NOT_NEEDED: Duration = Duration::from_secs(60);
 /// Before any offer: repairs of those who are before us come first.
 const OFFER_SETTLE: Duration = Duration::from_secs(10);
 /// Drawn on top, so that two with the same number of neighbours do not speak at once.
 const OFFER_JITTER: Duration = Duration::from_secs(6);
 /// What is heard of others holds an offer back, but no longer than this after the first piece of news.
 const OFFER_LATEST: Duration = Duration::from_secs(1200);
-/// An offer that nobody took is repeated after this time, then after four times as long and so on.
-const OFFER_AGAIN: Duration = Duration::from_secs(60);
-const OFFERS: u8 = 4;
+/// An offer that nobody took is repeated after this time, then after eight times as long and so on.
+const OFFER_AGAIN: Duration = Duration::from_secs(90);
 /// After so long, a neighbour that still lacks the object is reason for new offers.
 const OFFER_ANEW: Duration = Duration::from_secs(1200);
 /// Far servers that whoever can is asked for wait a random part of this time for one another.
@@ -45,6 +51,25 @@ const LOSS_MAX_PERMILLE: u32 = 600;
 /// The short name of a node, by which requests name a server.
 pub(crate) const fn short(num: NodeNum) -> u16 {
     Neighbours::short(num.0)
+}
+
+/// How often an object is offered to those who say nothing. One offer and its answer both arrive in (1 - loss)^2 of all cases; whoever is
+/// left after these is told by the next beacon.
+const fn offers(loss_permille: u32) -> u8 {
+    match loss_permille {
+        0..150 => 2,
+        _ => 3,
+    }
+}
+
+/// Symbols beyond `needed` that a server sends at once, so that about two of three clients need not ask: the mean number of losses, and half a
+/// standard deviation (negative binomial distribution).
+fn extra(needed: u16, loss_permille: u32) -> u16 {
+    let loss = loss_permille.min(LOSS_MAX_PERMILLE);
+    let (needed, arriving) = (u32::from(needed), 1000 - loss);
+    let mean = needed * loss / arriving;
+    let half_deviation = (needed * loss * 1000).isqrt() / arriving / 2;
+    (mean + half_deviation) as u16
 }
 
 /// When to offer.
@@ -74,6 +99,8 @@ pub(crate) struct Server {
     served: u16,
     /// Generations that clients lack: they get them when they are here.
     wanted: u16,
+    /// Who asked this node; when all of them have turned to others, nothing is owed any more.
+    clients: Vec<NodeNum, CLIENTS>,
     /// Loss on the way to the neediest client, permille.
     loss_permille: u32,
     begin_at: Instant,
@@ -99,6 +126,14 @@ impl Server {
         self.owed.iter().any(|owed| *owed > 0)
     }
 
+    fn client_left(&mut self, num: NodeNum) {
+        let before = self.clients.len();
+        self.clients.retain(|client| *client != num);
+        if self.clients.is_empty() && before > 0 && self.is_serving() {
+            self.stop();
+        }
+    }
+
     fn stop(&mut self) {
         self.owed = [0; GENERATIONS];
         self.plain_left = [0; GENERATIONS];
@@ -107,16 +142,18 @@ impl Server {
         self.anyone_for = None;
     }
 
-    /// A whole generation for those who have nothing of it.
-    fn owe_all(&mut self, generation: u8, pieces: u16) {
+    /// A whole generation for those who have nothing of it, and what will be lost of it.
+    fn owe_all(&mut self, generation: u8, pieces: u16, heard_loss_permille: u32) {
         let g = usize::from(generation);
         if self.owed[g] == 0 && self.served >> generation & 1 == 0 {
             self.plain_left[g] = pieces;
         }
         // Who comes later gets combinations, which help those too who lack a few of what went before.
         self.served |= 1 << generation;
-        if self.owed[g] < pieces {
-            self.owed[g] = pieces;
+        let loss = self.loss_permille.max(heard_loss_permille);
+        let owed = pieces + extra(pieces, loss);
+        if self.owed[g] < owed {
+            self.owed[g] = owed;
             self.sent[g] = 0;
         }
     }
@@ -130,9 +167,7 @@ impl Server {
             self.loss_permille = if self.loss_permille == 0 { loss } else { (self.loss_permille + loss) / 2 };
             self.sent[g] = 0;
         }
-        let arriving = 1000 - self.loss_permille.min(LOSS_MAX_PERMILLE);
-        let owed = (u32::from(needed) * 1000).div_ceil(arriving) as u16;
-        self.owed[g] = self.owed[g].max(owed);
+        self.owed[g] = self.owed[g].max(needed + extra(needed, self.loss_permille));
     }
 }
 
@@ -157,22 +192,24 @@ impl<F: NorFlash> Agent<'_, F> {
     /// When to offer, by who is left to be served.
     pub(crate) fn reconsider_offer(&mut self, now: Instant, component: usize) {
         let able = self.update.complete_generations(component) != 0;
+        let offers = offers(self.objects.loss.permille());
         let object = &mut self.objects.all[component];
         let (server, coverage) = (&mut object.server, &object.coverage);
         server.offer.at = None;
-        if !able || server.is_serving() || server.offer.tries >= OFFERS {
+        if !able || server.is_serving() || server.offer.tries >= offers {
             return;
         }
-        let Standing { left, before } = coverage.standing(now, &self.registry, self.config.num);
+        let Standing { left, before, needed } = coverage.standing(now, &self.registry, self.config.num);
         if left == 0 {
             // Whoever only offered may not have been heard by those who lack it.
             server.offer.at = coverage.doubtful_until(now).map(|until| until + server.offer.jitter);
             return;
         }
-        let wait = Duration::from_micros(OFFER_TURN.as_micros() * u64::from(before.min(OFFER_TURNS)));
+        let turns = Duration::from_micros(OFFER_TURN.as_micros() * u64::from(before.min(OFFER_TURNS)));
+        let wait = if needed { turns } else { turns + OFFER_NOT_NEEDED };
         let again = match server.offer.tries {
             0 => Duration::from_micros(0),
-            tries => Duration::from_micros(OFFER_AGAIN.as_micros() << (2 * (tries - 1))),
+            tries => Duration::from_micros(OFFER_AGAIN.as_micros() << (3 * (tries - 1))),
         };
         server.offer.at = Some(server.offer.base + OFFER_SETTLE + wait + again + server.offer.jitter);
     }
@@ -239,7 +276,7 @@ impl<F: NorFlash> Agent<'_, F> {
         incoming: &InFrame<'_>,
         request: &SymbolRequest<'_>,
     ) {
-        self.governor.spend(incoming.airtime);
+        self.governor.overhear(incoming.airtime);
         let near = incoming.hops_away == Some(0);
         let Some(component) = self.objects.by_tag(request.object_tag) else {
             return;
@@ -260,6 +297,7 @@ impl<F: NorFlash> Agent<'_, F> {
             }
         } else if near && !anyone && !for_us {
             self.objects.all[component].coverage.covered(incoming.from);
+            self.objects.all[component].server.client_left(incoming.from);
             self.touch_offer(now, component);
         }
         if !for_us {
@@ -276,6 +314,7 @@ impl<F: NorFlash> Agent<'_, F> {
     ) {
         let complete = self.update.complete_generations(component);
         let wait = self.objects.jitter(SERVE_JITTER);
+        let heard_loss = self.objects.loss.permille();
         let pieces: [u16; GENERATIONS] =
             core::array::from_fn(|generation| self.update.pieces(component, generation as u8));
         let server = &mut self.objects.all[component].server;
@@ -294,6 +333,12 @@ impl<F: NorFlash> Agent<'_, F> {
             server.begin_at = server.begin_at.min(now);
         }
         server.wanted |= request.lacking;
+        if !server.clients.contains(&incoming.from) {
+            if server.clients.is_full() {
+                server.clients.remove(0);
+            }
+            let _ = server.clients.push(incoming.from);
+        }
         self.objects.all[component].coverage.we_serve();
         let server = &mut self.objects.all[component].server;
         let g = usize::from(request.generation);
@@ -307,7 +352,7 @@ impl<F: NorFlash> Agent<'_, F> {
                     server.owed[g] = server.owed[g].max(count);
                 }
             } else if u16::from(request.needed) >= pieces[g].min(255) {
-                server.owe_all(request.generation, pieces[g]);
+                server.owe_all(request.generation, pieces[g], heard_loss);
             } else {
                 server.owe_rest(request.generation, u16::from(request.needed));
             }
@@ -315,16 +360,21 @@ impl<F: NorFlash> Agent<'_, F> {
         for generation in 0..GENERATIONS as u8 {
             let bit = 1 << generation;
             if complete & request.lacking & !server.served & bit != 0 {
-                server.owe_all(generation, pieces[usize::from(generation)]);
+                server.owe_all(generation, pieces[usize::from(generation)], heard_loss);
             }
         }
         self.objects.all[component].server.offer.at = None;
+        let begins = self.objects.all[component].server.sent == [0; GENERATIONS];
+        if begins && heard_loss >= MANIFEST_TWICE_PERMILLE && incoming.hops_away == Some(0) {
+            self.objects.queue_record(RecordType::Manifest, request.object_tag, 0, now);
+        }
     }
 
     /// A generation has become whole here: those who are waiting for it get it, and others are offered it.
     pub(crate) fn generation_complete(&mut self, now: Instant, component: usize, generation: u8) {
         let pieces = self.update.pieces(component, generation);
         let first = self.update.complete_generations(component).count_ones() == 1;
+        let heard_loss = self.objects.loss.permille();
         let server = &mut self.objects.all[component].server;
         if server.wanted & !server.served & 1 << generation != 0 {
             if !server.is_serving() {
@@ -332,7 +382,7 @@ impl<F: NorFlash> Agent<'_, F> {
                 server.begin_at = now;
                 server.anyone_for = None;
             }
-            server.owe_all(generation, pieces);
+            server.owe_all(generation, pieces, heard_loss);
         }
         if first {
             self.restart_offer(now, component);
