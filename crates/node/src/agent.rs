@@ -482,6 +482,9 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             return;
         }
         let for_us = incoming.to == self.config.num || incoming.to == NodeNum::BROADCAST;
+        if incoming.hops_away == Some(0) && !matches!(frame, Frame::Beacon(_)) {
+            self.registry.handle_near(now, incoming.from);
+        }
         match frame {
             Frame::Beacon(beacon) => self.handle_beacon(now, incoming, &beacon),
             Frame::Request(request) if for_us => self.handle_request(now, incoming, &request),

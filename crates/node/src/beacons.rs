@@ -14,7 +14,7 @@ use embedded_storage::nor_flash::NorFlash;
 
 use crate::{
     agent::{Agent, InFrame, OutFrame, beacon_flags},
-    registry::EXPIRY,
+    registry::NEIGHBOUR_EXPIRY,
     trickle::Trickle,
 };
 
@@ -22,8 +22,10 @@ use crate::{
 const FIELD_MIN: Duration = Duration::from_secs(120);
 /// Shortest interval of a flooded beacon.
 const EDGE_MIN: Duration = Duration::from_secs(90);
-/// Longest interval of both.
-const INTERVAL_MAX: Duration = Duration::from_secs(5760);
+/// Longest interval of a flooded beacon: executors are believed in by it.
+const EDGE_MAX: Duration = Duration::from_secs(5760);
+/// Longest interval of a field node's beacon: neighbours of a node that stands where it stood tell little news.
+const FIELD_MAX: Duration = Duration::from_secs(11_520);
 
 /// State of this node's beacon.
 #[derive(Debug)]
@@ -37,9 +39,9 @@ pub(crate) struct Beacons {
 
 impl Beacons {
     pub(crate) fn new(now: Instant, flooded: bool, record_hash: u32, rng: &mut Rng) -> Self {
-        let min = if flooded { EDGE_MIN } else { FIELD_MIN };
+        let (min, max) = if flooded { (EDGE_MIN, EDGE_MAX) } else { (FIELD_MIN, FIELD_MAX) };
         // Redundancy 0: each beacon says something that no other node can say.
-        Self { timer: Trickle::new(min, INTERVAL_MAX, 0, now, rng), battery: 15, record_hash, told: 0 }
+        Self { timer: Trickle::new(min, max, 0, now, rng), battery: 15, record_hash, told: 0 }
     }
 
     pub(crate) fn battery(&self) -> u8 {
@@ -117,7 +119,7 @@ impl<F: NorFlash> Agent<'_, F> {
                 .registry
                 .iter()
                 .filter(|entry| {
-                    entry.hops_away == 0 && now.saturating_duration_since(entry.heard_at) < EXPIRY
+                    entry.hops_away == 0 && now.saturating_duration_since(entry.heard_at) < NEIGHBOUR_EXPIRY
                 })
                 .map(|entry| (entry.heard_at, entry.num.0))
                 .filter(|key| before.is_none_or(|before| *key < before))

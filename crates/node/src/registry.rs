@@ -12,9 +12,11 @@ use heapless::Vec;
 
 /// Most nodes that a node remembers.
 pub const CAPACITY: usize = 64;
-/// An executor that was not heard for this long is not asked by name any more. Beacons of executors come at least
-/// every hour; two may be lost.
-pub const EXPIRY: Duration = Duration::from_secs(3 * 3600 + 600);
+/// A node that was not heard for this long is not counted with any more. Beacons come at least every 3.2 hours; one may be lost, and
+/// whoever is silent when it is asked is passed over long before.
+pub const EXPIRY: Duration = Duration::from_secs(7 * 3600);
+/// A neighbour that was not heard for this long is one no more: three beacons may be lost.
+pub const NEIGHBOUR_EXPIRY: Duration = Duration::from_secs(10 * 3600);
 /// How long an executor that did not answer is passed over; doubles with each further silence.
 const SILENCE: Duration = Duration::from_secs(600);
 /// Longest time that an executor is passed over for: avoidance of a bad peer is local and expires.
@@ -111,6 +113,14 @@ impl Registry {
             Entry { num, beacon, heard_at: now, hops_away, avoided_until: Instant::ZERO, silences: 0 };
         // There is room: an entry was removed above if there was none.
         let _ = self.entries.push(entry);
+    }
+
+    /// A frame came directly from a node: it is a neighbour, whatever became of its beacons.
+    pub fn handle_near(&mut self, now: Instant, num: NodeNum) {
+        match self.entries.iter_mut().find(|entry| entry.num == num) {
+            Some(entry) => (entry.heard_at, entry.hops_away) = (now, 0),
+            None => self.insert(now, num, 0, Beacon::default()),
+        }
     }
 
     /// The node answered: it is trusted again at once.

@@ -11,7 +11,7 @@ use compotastic_mesh::{
 use compotastic_wire::Neighbours;
 use heapless::Vec;
 
-use crate::registry::{EXPIRY, Entry, Registry};
+use crate::registry::{NEIGHBOUR_EXPIRY, Entry, Registry};
 
 /// Servers of one object that are remembered; the one not heard for longest makes room.
 const SERVERS: usize = 16;
@@ -237,7 +237,7 @@ impl Coverage {
 
 /// Heard directly, and not too long ago.
 fn is_neighbour(now: Instant, entry: &Entry) -> bool {
-    entry.hops_away == 0 && now.saturating_duration_since(entry.heard_at) < EXPIRY
+    entry.hops_away == 0 && now.saturating_duration_since(entry.heard_at) < NEIGHBOUR_EXPIRY
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     agent::{Agent, AgentEvent, BundleRefusal, InFrame, OutFrame},
-    registry::EXPIRY,
+    registry::NEIGHBOUR_EXPIRY,
 };
 
 impl<F: NorFlash> Agent<'_, F> {
@@ -316,7 +316,7 @@ impl<F: NorFlash> Agent<'_, F> {
     pub(crate) fn has_neighbours(&self, now: Instant) -> bool {
         self.registry
             .iter()
-            .any(|entry| entry.hops_away == 0 && now.saturating_duration_since(entry.heard_at) < EXPIRY)
+            .any(|entry| entry.hops_away == 0 && now.saturating_duration_since(entry.heard_at) < NEIGHBOUR_EXPIRY)
     }
 
     pub(crate) fn poll_record_request(&mut self, now: Instant) -> Option<OutFrame> {

@@ -35,7 +35,7 @@ const OFFER_SETTLE: Duration = Duration::from_secs(10);
 const OFFER_JITTER: Duration = Duration::from_secs(6);
 /// What is heard of others holds an offer back, but no longer than this after the first piece of news.
 const OFFER_LATEST: Duration = Duration::from_secs(1200);
-/// An offer that nobody took is repeated after this time, then after eight times as long and so on.
+/// An offer that nobody took is repeated after this time, then after three times as long and so on.
 const OFFER_AGAIN: Duration = Duration::from_secs(90);
 /// After so long, a neighbour that still lacks the object is reason for new offers.
 const OFFER_ANEW: Duration = Duration::from_secs(1200);
@@ -53,12 +53,13 @@ pub(crate) const fn short(num: NodeNum) -> u16 {
     Neighbours::short(num.0)
 }
 
-/// How often an object is offered to those who say nothing. One offer and its answer both arrive in (1 - loss)^2 of all cases; whoever is
-/// left after these is told by the next beacon.
-const fn offers(loss_permille: u32) -> u8 {
-    match loss_permille {
-        0..150 => 2,
-        _ => 3,
+/// How often an object is offered to so many who say nothing. One offer and the answer of one of them both arrive in (1 - loss)^2 of all
+/// cases; whoever is left after these is told by the next beacon.
+const fn offers(loss_permille: u32, left: u16) -> u8 {
+    match (loss_permille, left) {
+        (0..50, _) | (50..150, 3..) => 2,
+        (50..150, _) | (_, 3..) => 3,
+        _ => 5,
     }
 }
 
@@ -192,11 +193,11 @@ impl<F: NorFlash> Agent<'_, F> {
     /// When to offer, by who is left to be served.
     pub(crate) fn reconsider_offer(&mut self, now: Instant, component: usize) {
         let able = self.update.complete_generations(component) != 0;
-        let offers = offers(self.objects.loss.permille());
+        let loss = self.objects.loss.permille();
         let object = &mut self.objects.all[component];
         let (server, coverage) = (&mut object.server, &object.coverage);
         server.offer.at = None;
-        if !able || server.is_serving() || server.offer.tries >= offers {
+        if !able || server.is_serving() {
             return;
         }
         let Standing { left, before, needed } = coverage.standing(now, &self.registry, self.config.num);
@@ -205,11 +206,14 @@ impl<F: NorFlash> Agent<'_, F> {
             server.offer.at = coverage.doubtful_until(now).map(|until| until + server.offer.jitter);
             return;
         }
+        if server.offer.tries >= offers(loss, left) {
+            return;
+        }
         let turns = Duration::from_micros(OFFER_TURN.as_micros() * u64::from(before.min(OFFER_TURNS)));
         let wait = if needed { turns } else { turns + OFFER_NOT_NEEDED };
         let again = match server.offer.tries {
             0 => Duration::from_micros(0),
-            tries => Duration::from_micros(OFFER_AGAIN.as_micros() << (3 * (tries - 1))),
+            tries => Duration::from_micros(OFFER_AGAIN.as_micros() * 3u64.pow(u32::from(tries.min(8) - 1))),
         };
         server.offer.at = Some(server.offer.base + OFFER_SETTLE + wait + again + server.offer.jitter);
     }
