@@ -41,13 +41,6 @@ impl Bits {
         self.0.iter().map(|word| word.count_ones() as u16).sum()
     }
 
-    /// How many of its numbers are below `n`.
-    pub(crate) fn rank(&self, n: u16) -> u16 {
-        let (words, bits) = (usize::from(n / 64), n % 64);
-        let part = self.0.get(words).map_or(0, |word| (word & ((1 << bits) - 1)).count_ones());
-        (self.0.iter().take(words).map(|word| word.count_ones()).sum::<u32>() + part) as u16
-    }
-
     /// The numbers in rising order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = u16> + '_ {
         let words = self.0.iter().enumerate().filter(|(_, word)| **word != 0);
