@@ -112,15 +112,32 @@ impl Book {
         Code::new(self.object.tag(), generation, self.layout().generation_len(generation))
     }
 
-    /// The pieces of a generation, by id, that are not here and verified.
-    pub fn open(&self, generation: u8) -> Bits {
-        let mut open = Bits::default();
+    /// The pieces of a generation, by id, that are not here in any form.
+    pub fn absent(&self, generation: u8) -> Bits {
+        let mut absent = Bits::default();
         for (id, index) in (0..).zip(self.layout().generation(generation)) {
             if !self.has(index) {
-                open.insert(id);
+                absent.insert(id);
             }
         }
-        open
+        self.symbols(generation).for_each(|(_, id)| absent.remove(id));
+        absent
+    }
+
+    /// Coded symbols of a generation that are of use.
+    pub fn coded(&self, generation: u8) -> usize {
+        let k = self.layout().generation_len(generation);
+        self.symbols(generation).filter(|(_, id)| *id >= k).count()
+    }
+
+    /// Lets go of pieces that wait in a spare slot and are in their place besides, as after a restart.
+    pub fn drop_placed(&mut self) {
+        for slot in 0..self.spare.len() {
+            let Spare { generation, id, live } = self.spare[slot];
+            let range = self.layout().generation(generation);
+            let index = range.start + u32::from(id);
+            self.spare[slot].live = live && !(index < range.end && self.has(index));
+        }
     }
 
     /// The symbols of a generation that are of use: slot and id.
@@ -155,6 +172,7 @@ impl Book {
         }
         // A blank slot before a used one, left by an erasure that was cut, is not used: slots fill in order.
         self.spare.truncate(used);
+        self.drop_placed();
         Ok(())
     }
 
@@ -203,6 +221,10 @@ impl Book {
         if !spare.live || index >= range.end {
             return Ok(false);
         }
+        if self.has(index) {
+            self.spare[slot].live = false;
+            return Ok(true);
+        }
         let Some(hash) = self.expected(index, store)? else {
             return Ok(false);
         };
@@ -232,18 +254,38 @@ impl Book {
 
 /// A generation that is being solved.
 pub(crate) struct Solving<'a, S> {
-    pub book: &'a mut Book,
-    pub store: &'a mut S,
+    book: &'a mut Book,
+    store: &'a mut S,
+    generation: u8,
     range: Range<u32>,
-    /// Where the symbols are.
+    /// Where the coded symbols are.
     slots: Vec<u16, MAX_SYMBOLS>,
 }
 
 impl<'a, S: PieceStore> Solving<'a, S> {
     pub fn new(book: &'a mut Book, generation: u8, store: &'a mut S) -> Self {
         let range = book.layout().generation(generation);
-        let slots = book.symbols(generation).map(|(slot, _)| slot).take(MAX_SYMBOLS).collect();
-        Self { book, store, range, slots }
+        let coded = book.symbols(generation).filter(|(_, id)| usize::from(*id) >= range.len());
+        let slots = coded.map(|(slot, _)| slot).take(MAX_SYMBOLS).collect();
+        Self { book, store, generation, range, slots }
+    }
+
+    /// Moves the pieces from number `from` on that wait to their places, the last first, so that each hash is known.
+    pub fn place_waiting(&mut self, from: u16) -> Result<(), S::Error> {
+        for id in (from..self.range.len() as u16).rev() {
+            if !self.book.has(self.range.start + u32::from(id))
+                && let Some(slot) = self.waiting(id)
+            {
+                self.book.place_waiting(slot, self.store)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The slot in which a piece waits.
+    fn waiting(&self, piece: u16) -> Option<usize> {
+        let found = self.book.symbols(self.generation).find(|(_, id)| *id == piece);
+        found.map(|(slot, _)| usize::from(slot))
     }
 }
 
@@ -262,11 +304,16 @@ impl<S: PieceStore> Exchange for Solving<'_, S> {
     }
 
     fn piece(&mut self, piece: u16, out: &mut [u8]) -> Result<(), S::Error> {
-        self.store.read(self.book.offset(self.range.start + u32::from(piece)), out)
+        let index = self.range.start + u32::from(piece);
+        match self.waiting(piece) {
+            Some(slot) if !self.book.has(index) => self.store.read_spare(slot, out),
+            _ => self.store.read(self.book.offset(index), out),
+        }
     }
 
     fn solved(&mut self, piece: u16, data: &[u8]) -> Result<bool, S::Error> {
         let index = self.range.start + u32::from(piece);
+        self.place_waiting(piece + 1)?;
         if self.book.expected(index, self.store)? != Some(piece_hash(data)) {
             return Ok(false);
         }

@@ -1,7 +1,7 @@
 //! Arithmetic of GF(256) with the polynomial x^8 + x^4 + x^3 + x^2 + 1 (0x11D), generator 2.
 
-/// Bytes of the two tables.
-pub(crate) const TABLE_BYTES: usize = 512 + 256;
+/// Bytes of the two tables, which are the only ones of the code and its decoder.
+pub const TABLE_BYTES: usize = 512 + 256;
 
 const fn tables() -> ([u8; 512], [u8; 256]) {
     let (mut exp, mut log) = ([0; 512], [0; 256]);

@@ -44,6 +44,7 @@ pub use code::{Combinations, EncodeError, Encoder};
 pub use cose::KeyId;
 pub use delegation::{ALL_KEYS, Delegation, MAX_RECORD, Revocation};
 pub use flashstore::{FlashSource, FlashStore};
+pub use gf::TABLE_BYTES;
 pub use manifest::{
     Authority, ClaimedManifest, ClassMask, ComponentKind, DEFAULT_PIECE_SIZE, KindMask, MAX_ENVELOPE,
     MAX_PACKED, Manifest, ManifestError, VerifiedManifest,

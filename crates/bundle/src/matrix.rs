@@ -62,7 +62,7 @@ impl<const BYTES: usize> Matrix<BYTES> {
 
     /// Whether it can hold the symbols of so many missing pieces.
     pub const fn fits(missing: u16) -> bool {
-        missing <= MAX_CODED && memory_for(missing) <= BYTES
+        missing == 0 || missing <= MAX_CODED && memory_for(missing) <= BYTES
     }
 
     /// The most missing pieces that it can hold the symbols of.
@@ -168,7 +168,7 @@ impl<const BYTES: usize> Matrix<BYTES> {
     /// Reduces a symbol by those before it and keeps what is left. `open` are the missing pieces, as many as the matrix was
     /// emptied for, and the same for all symbols since.
     pub fn insert(&mut self, code: &Code, open: &Bits, id: u16) -> Inserted {
-        if self.width == 0 {
+        if self.width == 0 || open.count() != self.width {
             return Inserted::Nothing;
         }
         let row = code.row(id);

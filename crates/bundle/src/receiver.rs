@@ -7,6 +7,9 @@
 //! there are enough, the matrix is inverted and each missing piece is one pass over the symbols and the pieces, from the
 //! last piece to the first: so the hash of each is known before it is written ([`crate::solve`]).
 //!
+//! Pieces whose hash has not arrived wait in the spare area too; for the matrix they are not missing, and if one is false
+//! the decoding shows it.
+//!
 //! The matrix takes a bit for each missing piece and each symbol, and four bytes more for each symbol. A receiver whose
 //! memory is smaller than that of a whole generation's waits for pieces as they are while more are missing than fit, and
 //! says so ([`Refused::Memory`], [`ObjectReceiver::waits`]).
@@ -128,7 +131,7 @@ impl<const BYTES: usize> ObjectReceiver<BYTES> {
         }
         receiver.book.scan_spare(store)?;
         for generation in 0..receiver.layout().generations() {
-            receiver.load_matrix(generation);
+            receiver.refresh(generation);
         }
         receiver.settle(store)?;
         Ok(receiver)
@@ -185,7 +188,7 @@ impl<const BYTES: usize> ObjectReceiver<BYTES> {
     /// Whether more pieces of a generation are missing than the matrix has memory for, so that some must come as they are:
     /// ask for those that are [`ObjectReceiver::missing`]. Never so with the default memory.
     pub fn waits(&self, generation: u8) -> bool {
-        self.book.missing.get(usize::from(generation)).is_some_and(|missing| !Matrix::<BYTES>::fits(*missing))
+        !Matrix::<BYTES>::fits(self.book.absent(generation).count())
     }
 
     /// The most bytes of the matrix's memory that have been in use at a time.
@@ -196,9 +199,7 @@ impl<const BYTES: usize> ObjectReceiver<BYTES> {
     /// Pieces of a generation that are not here in any form: bit n (lowest bit of the first byte first) for id n.
     pub fn missing(&self, generation: u8) -> [u8; 32] {
         let mut bits = [0; 32];
-        let mut open = self.book.open(generation);
-        self.book.symbols(generation).for_each(|(_, id)| open.remove(id));
-        open.iter().for_each(|id| bits[usize::from(id / 8)] |= 1 << (id % 8));
+        self.book.absent(generation).iter().for_each(|id| bits[usize::from(id / 8)] |= 1 << (id % 8));
         bits
     }
 
@@ -267,7 +268,6 @@ impl<const BYTES: usize> ObjectReceiver<BYTES> {
         if !self.book.make_spare_room(store)? {
             return Ok(Outcome::Refused(Refused::NoSpare));
         }
-        self.load_matrix(generation);
         if let Some(outcome) = self.admit(generation, id, uncoded) {
             return Ok(outcome);
         }
@@ -277,25 +277,35 @@ impl<const BYTES: usize> ObjectReceiver<BYTES> {
         let matrix_of = self.matrix_of.take();
         store.write_spare(slot, generation, id, piece)?;
         self.book.spare[slot].live = true;
-        self.matrix_of = matrix_of;
-        self.rank(generation);
+        if uncoded {
+            // There is a column less now.
+            self.refresh(generation);
+        } else {
+            self.matrix_of = matrix_of;
+            self.rank(generation);
+        }
         Ok(Outcome::Stored)
     }
 
-    /// Whether a symbol is new, as far as that can be told; if not, what it is.
+    /// Whether a symbol that goes to the spare area is new, as far as that can be told; if not, what it is.
     fn admit(&mut self, generation: u8, id: u16, uncoded: bool) -> Option<Outcome> {
-        if !self.waits(generation) {
-            let (code, open) = (self.book.code(generation), self.book.open(generation));
-            let inserted = self.matrix.insert(&code, &open, id);
-            return (inserted == Inserted::Nothing).then_some(Outcome::Redundant);
+        let absent = self.book.absent(generation);
+        if self.waits(generation) {
+            let full = self.book.coded(generation) >= usize::from(Matrix::<BYTES>::capacity());
+            return if self.book.symbols(generation).any(|(_, other)| other == id) {
+                Some(Outcome::Redundant)
+            } else {
+                (full && !uncoded).then_some(Outcome::Refused(Refused::Memory))
+            };
         }
-        if self.book.symbols(generation).any(|(_, other)| other == id) {
-            return Some(Outcome::Redundant);
-        }
-        let k = self.layout().generation_len(generation);
-        let coded = self.book.symbols(generation).filter(|(_, id)| *id >= k).count();
-        let full = !uncoded && coded >= usize::from(Matrix::<BYTES>::capacity());
-        full.then_some(Outcome::Refused(Refused::Memory))
+        // Pieces alone need no matrix.
+        let new = if uncoded && self.book.coded(generation) == 0 {
+            absent.contains(id)
+        } else {
+            self.load_matrix(generation);
+            self.matrix.insert(&self.book.code(generation), &absent, id) != Inserted::Nothing
+        };
+        (!new).then_some(Outcome::Redundant)
     }
 
     /// Fills the matrix from the symbols of a generation. Symbols that say nothing new any more, because a piece has
@@ -308,12 +318,25 @@ impl<const BYTES: usize> ObjectReceiver<BYTES> {
         self.book.outdated[g] = false;
         self.matrix_of = None;
         if !self.waits(generation) {
-            let (code, open) = (self.book.code(generation), self.book.open(generation));
-            self.matrix.reset(self.book.missing[g]);
-            for spare in self.book.spare.iter_mut().filter(|s| s.live && s.generation == generation) {
-                spare.live = self.matrix.insert(&code, &open, spare.id) != Inserted::Nothing;
+            let (code, absent) = (self.book.code(generation), self.book.absent(generation));
+            self.matrix.reset(absent.count());
+            let coded = |s: &&mut Spare| s.live && s.generation == generation && s.id >= code.pieces();
+            for spare in self.book.spare.iter_mut().filter(coded) {
+                spare.live = self.matrix.insert(&code, &absent, spare.id) != Inserted::Nothing;
             }
             self.matrix_of = Some(generation);
+        }
+        self.rank(generation);
+    }
+
+    /// Brings the rank of a generation up to date. Without coded symbols that needs no matrix.
+    fn refresh(&mut self, generation: u8) {
+        if self.book.coded(generation) > 0 {
+            return self.load_matrix(generation);
+        }
+        self.book.outdated[usize::from(generation)] = false;
+        if self.matrix_of == Some(generation) {
+            self.matrix_of = None;
         }
         self.rank(generation);
     }
@@ -322,11 +345,14 @@ impl<const BYTES: usize> ObjectReceiver<BYTES> {
     fn rank(&mut self, generation: u8) {
         let g = usize::from(generation);
         let missing = self.book.missing[g];
+        let absent = self.book.absent(generation);
         self.book.rank[g] = if self.matrix_of == Some(generation) {
-            missing - self.matrix.lacking(&self.book.code(generation), &self.book.open(generation))
-        } else {
+            missing.saturating_sub(self.matrix.lacking(&self.book.code(generation), &absent))
+        } else if self.waits(generation) {
             // As good as can be told; at least one more piece is needed before the matrix can be used.
-            (self.book.symbols(generation).count() as u16).min(missing - 1)
+            (self.book.symbols(generation).count() as u16).min(missing.saturating_sub(1))
+        } else {
+            missing.saturating_sub(absent.count())
         };
     }
 
@@ -346,7 +372,7 @@ impl<const BYTES: usize> ObjectReceiver<BYTES> {
             for generation in (0..self.layout().generations()).rev() {
                 let g = usize::from(generation);
                 if self.book.outdated[g] && self.book.rank[g] > 0 {
-                    self.load_matrix(generation);
+                    self.refresh(generation);
                 }
                 if self.book.is_decodable(generation) {
                     moved = true;
@@ -369,16 +395,17 @@ impl<const BYTES: usize> ObjectReceiver<BYTES> {
         // Exactly the symbols that count stay live.
         self.load_matrix(generation);
         self.matrix_of = None;
-        let (code, open) = (self.book.code(generation), self.book.open(generation));
+        let (code, absent) = (self.book.code(generation), self.book.absent(generation));
         let mut solving = Solving::new(&mut self.book, generation, store);
         let sound = solve(
             &mut self.matrix,
             &code,
-            &open,
+            &absent,
             &mut solving,
             &mut sum[..piece_size],
             &mut data[..piece_size],
         )?;
+        solving.place_waiting(0)?;
         self.book.drop_symbols(generation);
         if !sound {
             self.book.mark_poisoned(generation, store)?;
