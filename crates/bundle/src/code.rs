@@ -80,6 +80,13 @@ impl Code {
         if id < self.k { id == piece } else { self.word(id, 1 + piece / 64) >> (piece % 64) & 1 == 1 }
     }
 
+    /// Adds what a piece is in coded symbol `id` to `sum`: once for each piece, that makes the symbol.
+    pub fn add_piece(&self, id: u16, piece: u16, data: &[u8], sum: &mut [u8]) {
+        let multiples = if id < self.k { 0 } else { self.word(id, 0) as u32 };
+        let factor = u8::from(self.has_piece(id, piece)) ^ gf::dot4(multiples, self.dense(piece));
+        gf::add_scaled(sum, data, factor);
+    }
+
     /// Byte j: coefficient of a piece in dense combination j.
     pub(crate) fn dense(&self, piece: u16) -> u32 {
         (self.word(NO_SYMBOL, piece / 2) >> (32 * (piece % 2))) as u32
@@ -155,11 +162,7 @@ impl Encoder {
             return self.uncoded(start + u32::from(id), source, out);
         }
         out.fill(0);
-        let row = code.row(id);
-        self.each_piece(&code, start, source, |piece, data| {
-            let factor = u8::from(row.bits.contains(piece)) ^ gf::dot4(row.dense, code.dense(piece));
-            gf::add_scaled(out, data, factor);
-        })?;
+        self.each_piece(&code, start, source, |piece, data| code.add_piece(id, piece, data, out))?;
         Ok(out.len())
     }
 

@@ -40,7 +40,7 @@ pub(crate) fn mul4(word: u32, factor: u8) -> u32 {
     let mut product = 0;
     for bit in (0..8).rev() {
         let carries = product >> 7 & 0x0101_0101;
-        product = (product & 0x7F7F_7F7F) << 1 ^ carries * 0x1D;
+        product = ((product & 0x7F7F_7F7F) << 1) ^ (carries * 0x1D);
         if factor >> bit & 1 == 1 {
             product ^= word;
         }
