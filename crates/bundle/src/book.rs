@@ -260,6 +260,8 @@ pub(crate) struct Solving<'a, S> {
     range: Range<u32>,
     /// Where the coded symbols are.
     slots: Vec<u16, MAX_SYMBOLS>,
+    /// The pieces that waited in spare slots at first.
+    waited: Bits,
 }
 
 impl<'a, S: PieceStore> Solving<'a, S> {
@@ -267,15 +269,17 @@ impl<'a, S: PieceStore> Solving<'a, S> {
         let range = book.layout().generation(generation);
         let coded = book.symbols(generation).filter(|(_, id)| usize::from(*id) >= range.len());
         let slots = coded.map(|(slot, _)| slot).take(MAX_SYMBOLS).collect();
-        Self { book, store, generation, range, slots }
+        let mut waited = Bits::default();
+        let uncoded = book.symbols(generation).filter(|(_, id)| usize::from(*id) < range.len());
+        uncoded.for_each(|(_, id)| waited.insert(id));
+        Self { book, store, generation, range, slots, waited }
     }
 
     /// Moves the pieces from number `from` on that wait to their places, the last first, so that each hash is known.
     pub fn place_waiting(&mut self, from: u16) -> Result<(), S::Error> {
-        for id in (from..self.range.len() as u16).rev() {
-            if !self.book.has(self.range.start + u32::from(id))
-                && let Some(slot) = self.waiting(id)
-            {
+        let waited = self.waited;
+        for id in waited.iter().rev().filter(|id| *id >= from) {
+            if let Some(slot) = self.waiting(id) {
                 self.book.place_waiting(slot, self.store)?;
             }
         }
@@ -284,6 +288,9 @@ impl<'a, S: PieceStore> Solving<'a, S> {
 
     /// The slot in which a piece waits.
     fn waiting(&self, piece: u16) -> Option<usize> {
+        if !self.waited.contains(piece) {
+            return None;
+        }
         let found = self.book.symbols(self.generation).find(|(_, id)| *id == piece);
         found.map(|(slot, _)| usize::from(slot))
     }
