@@ -12,10 +12,11 @@
 use crate::bits::Bits;
 use crate::code::{Code, DENSE, MAX_CODED};
 use crate::gf;
+use crate::object::MAX_AIR_PIECE;
 
-/// Memory that the matrix leaves for the solution: the dense combinations and as many pieces again, of 208 bytes. Longer
-/// pieces are solved in parts.
-pub const SOLUTION_BYTES: usize = 2 * DENSE * 208;
+/// Memory that the matrix leaves for the solution: the dense combinations and as many pieces again, of the longest that
+/// fit a packet. Longer ones are solved in parts.
+pub const SOLUTION_BYTES: usize = 2 * DENSE * MAX_AIR_PIECE as usize;
 /// Bytes of multipliers in a row.
 const MULTIPLIERS: usize = DENSE;
 const ROW_BYTES: usize = (MAX_CODED / 8) as usize + MULTIPLIERS;

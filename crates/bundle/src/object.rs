@@ -35,8 +35,8 @@ pub const MAX_GENERATIONS: u8 = (MAX_PIECES / MAX_GENERATION as u32) as u8;
 pub const MAX_PIECES: u32 = 4096;
 /// Largest piece size in bytes.
 pub const MAX_PIECE_SIZE: u16 = 1024;
-/// Largest piece size in bytes of which a symbol fits one packet: 237 bytes of a packet's payload less the fields of the
-/// symbol frame and of the packet's data field, rounded down to 16.
+/// Largest piece size in bytes of which a symbol fits one packet: 233 bytes of data in a Meshtastic packet less 13 of the
+/// symbol frame, rounded down to 16.
 pub const MAX_AIR_PIECE: u16 = 208;
 
 /// Pieces in one generation of an object at most: the one place where that is decided, for all objects alike, so that no
