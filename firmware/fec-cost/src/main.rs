@@ -7,8 +7,8 @@
 #![deny(unsafe_code)]
 
 use compotastic_bundle::{
-    Combinations, Encoder, MAX_SPARE, ObjectIdentity, ObjectReceiver, PieceSource, PieceStore, SliceSource,
-    SpareSlot, build_stream,
+    Combinations, Encoder, MAX_SPARE, ObjectIdentity, ObjectReceiver, PieceSource, PieceStore, Progress,
+    SliceSource, SpareSlot, build_stream,
 };
 use core::convert::Infallible;
 use cortex_m::peripheral::{SYST, syst::SystClkSource};
@@ -50,6 +50,37 @@ impl Timer {
         let ticks = before.wrapping_sub(SYST::get_current()) & LOADED;
         (u64::from(ticks) * TICK, result)
     }
+}
+
+/// Depth of the stack that is looked at.
+const DEPTH: usize = 16 * 1024;
+
+/// Bytes of stack that `work` takes below this frame, by the marks that it leaves whole.
+#[inline(never)]
+#[allow(unsafe_code, reason = "memory below the stack pointer is nobody's, and the emulator has 4 MB of it")]
+fn stack_of<T>(work: impl FnOnce() -> T) -> (usize, T) {
+    const MARK: u32 = 0xA55A_C33C;
+    let here = 0u32;
+    // Above this are the frame's own variables.
+    let top = (&raw const here as usize & !3) - 64;
+    for at in (top - DEPTH..top).step_by(4) {
+        // SAFETY: aligned, in RAM, and below all that is in use.
+        unsafe { core::ptr::write_volatile(at as *mut u32, MARK) };
+    }
+    let result = work();
+    let whole = |at: &usize| {
+        // SAFETY: as above.
+        unsafe { core::ptr::read_volatile(*at as *const u32) == MARK }
+    };
+    let lowest = (top - DEPTH..top).step_by(4).find(|at| !whole(at)).unwrap_or(top);
+    (top - lowest, result)
+}
+
+/// Takes a symbol in a frame of its own.
+#[inline(never)]
+fn take(receiver: &mut ObjectReceiver, id: u16, data: &[u8], store: &mut Store) -> Progress {
+    let Ok(progress) = receiver.handle_symbol(0, id, data, store);
+    progress
 }
 
 /// Flash as memory.
@@ -132,6 +163,7 @@ fn receiving(timer: &mut Timer, object: &ObjectIdentity, stream: &[u8], lost_of_
     let mut kept = Combinations::<{ 4 * PIECE }>::new();
     let mut store = Store { stream: [0; _], spare: [[0; PIECE]; _], heads: [None; _] };
     let mut receiver = ObjectReceiver::for_object(object);
+    let mut stack = 0;
     let (mut pieces, mut piece_cost, mut coded, mut coded_cost, mut missing) = (0, 0, 0, 0, 0);
     // Losses spread evenly, all if ten of ten; the last piece of all is lost only then.
     let kept_piece = |id: &u16| lost_of_ten == 0 || (id * 7 + 10 * (k - 1 - id) / k) % 10 >= lost_of_ten;
@@ -144,16 +176,19 @@ fn receiving(timer: &mut Timer, object: &ObjectIdentity, stream: &[u8], lost_of_
         let Ok(length) = encoder.symbol_with(0, id, &mut SliceSource(stream), &mut kept, &mut out) else {
             break;
         };
-        let (cost, Ok(progress)) = timer.count(|| receiver.handle_symbol(0, id, &out[..length], &mut store));
+        let (depth, (cost, progress)) =
+            stack_of(|| timer.count(|| take(&mut receiver, id, &out[..length], &mut store)));
+        stack = stack.max(depth);
         if progress.complete {
             hprintln!(
-                "K {:4}, {:3} missing  piece: {}; coded symbol: {}; solution: {}, for each missing piece {}",
+                "K {:4}, {:3} missing  piece: {}; coded symbol: {}; solution: {}, for each missing piece {}; stack {} bytes",
                 k,
                 missing,
                 piece_cost / pieces.max(1),
                 coded_cost / coded.max(1),
                 cost,
-                cost / missing.max(1)
+                cost / missing.max(1),
+                stack
             );
             break;
         }
@@ -171,6 +206,7 @@ fn receiving(timer: &mut Timer, object: &ObjectIdentity, stream: &[u8], lost_of_
 #[cortex_m_rt::entry]
 fn main() -> ! {
     let peripherals = cortex_m::Peripherals::take();
+    hprintln!("receiver: {} bytes", size_of::<ObjectReceiver>());
     let mut timer = Timer::new(peripherals.map(|p| p.SYST).expect("the first to take them"));
     // 2 instructions for each of 500,000 rounds.
     let (loops, ()) = timer.count(|| cortex_m::asm::delay(499_999));
