@@ -40,6 +40,12 @@ seeds = {
     ],
     "recording": [recording, recording[:-66]],
     "bundle_manifest": [bytes.fromhex(digits) for digits in bundles.values()],
+    # All missing, some missing, a lie; named symbols and those that follow.
+    "bundle_code": [
+        bytes([39, 0, 1, 1, 2, 3, 4]),
+        bytes([63, 1, 1, 1, 2, 3, 4]) + bytes([0xA5] * 8),
+        bytes([23, 1, 3, 9, 9, 9, 9]) + bytes([0xF0, 0x0F, 0x80]) + bytes(range(80)),
+    ],
     # True pieces and combinations; the same with a false one and a power cut between.
     "bundle_symbols": [
         bytes([99, 9, 10]) + b"".join(bytes([0xC0, 0, n, 0]) for n in range(9)),

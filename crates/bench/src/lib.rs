@@ -3,3 +3,4 @@
 #![forbid(unsafe_code)]
 
 pub mod spread;
+pub mod fec;

@@ -5,9 +5,9 @@
 //! bytes unused) and the data, written data first. The binding is a number of the object's own, so that symbols left over
 //! from another are never taken for its.
 
+use crate::book::MAX_SPARE;
 use crate::crc::crc32;
 use crate::object::{Layout, MAX_PIECE_SIZE, PieceSource, PieceStore, SpareSlot};
-use crate::receiver::MAX_SPARE;
 use core::ops::Range;
 use embedded_storage::nor_flash::{NorFlash, ReadNorFlash};
 

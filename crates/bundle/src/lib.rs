@@ -18,26 +18,33 @@
 #[cfg(test)]
 extern crate std;
 
-mod code;
+mod bits;
+mod book;
+pub mod code;
 mod cose;
 mod crc;
 mod delegation;
 mod flashstore;
 mod gf;
 mod manifest;
+pub mod matrix;
 pub mod object;
 #[cfg(feature = "ramflash")]
 pub mod ramflash;
 mod receiver;
 mod slotlog;
 mod slots;
+pub mod solve;
 mod suit;
 mod trust;
 
-pub use code::{EncodeError, Encoder, GF256_MAX};
+pub use bits::Bits;
+pub use book::MAX_SPARE;
+pub use code::{Combinations, EncodeError, Encoder};
 pub use cose::KeyId;
 pub use delegation::{ALL_KEYS, Delegation, MAX_RECORD, Revocation};
 pub use flashstore::{FlashSource, FlashStore};
+pub use gf::TABLE_BYTES;
 pub use manifest::{
     Authority, ClaimedManifest, ClassMask, ComponentKind, DEFAULT_PIECE_SIZE, KindMask, MAX_ENVELOPE,
     MAX_PACKED, Manifest, ManifestError, VerifiedManifest,
@@ -45,7 +52,7 @@ pub use manifest::{
 pub use object::{
     Layout, ObjectIdentity, ObjectTag, PieceSource, PieceStore, SliceSource, SpareSlot, build_stream,
 };
-pub use receiver::{FinishError, MAX_SPARE, ObjectReceiver, Outcome, Progress, Refused};
+pub use receiver::{FinishError, ObjectReceiver, Outcome, Progress, RECEIVER_BYTES, Refused};
 pub use slots::{
     Active, BeginError, Begun, Geometry, MAX_TRIAL_BOOTS, Recovery, SlotError, Slots, SwitchError,
 };

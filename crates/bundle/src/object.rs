@@ -8,7 +8,7 @@
 //! first. Truncation to 64 bits guards against waste of airtime, not against a forged bundle: the whole content is
 //! checked against the full SHA-256 in the manifest before anything is switched.
 //!
-//! Pieces are dealt evenly to as few generations of at most [`MAX_GENERATION`] pieces as possible.
+//! Pieces are dealt evenly to as few generations as possible, of at most [`DEFAULT_GENERATION`] pieces.
 
 use crate::cose::first8;
 use core::ops::Range;
@@ -29,10 +29,19 @@ impl ObjectTag {
 pub const HASH_LEN: u32 = 8;
 /// Pieces in one generation at most.
 pub const MAX_GENERATION: u16 = 256;
+/// Generations of one object at most.
+pub const MAX_GENERATIONS: u8 = (MAX_PIECES / MAX_GENERATION as u32) as u8;
 /// Pieces of one object at most: 720 KB of 176-byte pieces, more than any flash that we know to be a target.
 pub const MAX_PIECES: u32 = 4096;
 /// Largest piece size in bytes.
 pub const MAX_PIECE_SIZE: u16 = 1024;
+/// Largest piece size in bytes of which a symbol fits one packet: 233 bytes of data in a Meshtastic packet less 13 of the
+/// symbol frame, rounded down to 16.
+pub const MAX_AIR_PIECE: u16 = 208;
+
+/// Pieces in one generation of an object at most: the one place where that is decided, for all objects alike, so that no
+/// manifest need say it.
+pub const DEFAULT_GENERATION: u16 = 96;
 
 /// How an object is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +49,7 @@ pub struct Layout {
     size: u32,
     piece_size: u16,
     pieces: u32,
+    generations: u8,
 }
 
 impl Layout {
@@ -52,7 +62,17 @@ impl Layout {
         let list_offset = size.checked_next_multiple_of(HASH_LEN)?;
         // K pieces hold the content and K-1 entries: K is the least with K*p >= list_offset + 8*(K-1).
         let pieces = (list_offset - HASH_LEN).div_ceil(u32::from(piece_size) - HASH_LEN).max(1);
-        (pieces <= MAX_PIECES).then_some(Self { size, piece_size, pieces })
+        let layout = Self { size, piece_size, pieces, generations: 1 };
+        (pieces <= MAX_PIECES).then(|| layout.with_generations(DEFAULT_GENERATION))
+    }
+
+    /// The same pieces in generations of at most `limit`, which is raised where there would be more than
+    /// [`MAX_GENERATIONS`], and lowered to [`MAX_GENERATION`].
+    pub fn with_generations(self, limit: u16) -> Self {
+        let least = self.pieces.div_ceil(u32::from(MAX_GENERATIONS));
+        let limit = u32::from(limit).clamp(least, MAX_GENERATION.into());
+        // At most MAX_GENERATIONS.
+        Self { generations: self.pieces.div_ceil(limit) as u8, ..self }
     }
 
     /// Content size in bytes.
@@ -103,8 +123,7 @@ impl Layout {
 
     /// Number of generations, at least 1.
     pub fn generations(&self) -> u8 {
-        // At most 4096 / 256.
-        self.pieces.div_ceil(u32::from(MAX_GENERATION)) as u8
+        self.generations
     }
 
     /// The pieces of a generation; empty beyond the last one.
@@ -251,7 +270,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn layout_is_sound(size in 1u32..400_000, sixteenths in 1u16..=64) {
+        fn layout_is_sound(size in 1u32..400_000, sixteenths in 1u16..=64, limit in 0u16..300) {
             let p = sixteenths * 16;
             let Some(l) = Layout::new(size, p) else {
                 prop_assert!(size / (u32::from(p) - 8) >= MAX_PIECES - 2);
@@ -269,6 +288,11 @@ mod tests {
                     None => prop_assert_eq!(i, l.pieces() - 1),
                 }
             }
+            prop_assert_eq!(l, l.with_generations(DEFAULT_GENERATION));
+            let l = l.with_generations(limit);
+            prop_assert!(l.generations() <= MAX_GENERATIONS);
+            let longest = l.generation_len(0);
+            prop_assert!(longest <= limit.max(1) || l.pieces() > u32::from(limit) * u32::from(MAX_GENERATIONS));
             let mut next = 0;
             for g in 0..l.generations() {
                 let range = l.generation(g);

@@ -3,30 +3,29 @@
 //! Flash can be written once before it is erased, so data is never moved or reduced there. A piece goes to its final
 //! place only when it is verified, and never twice. A symbol that cannot be used yet (coded, or a piece whose hash has
 //! not arrived) goes to the *spare* area as it came, with its id; its coefficients follow from the id, so RAM holds
-//! nothing that a restart could lose ([`ObjectReceiver::resume`]) but an 8 KiB matrix that tells which symbols are
-//! new. When there are enough, the matrix is inverted and each missing piece is one pass over the symbols and the
-//! pieces, from the last piece to the first: so the hash of each is known before it is written.
+//! nothing that a restart could lose ([`ObjectReceiver::resume`]) but a matrix that tells which symbols are new. When
+//! there are enough, the matrix is inverted and each missing piece is one pass over the symbols and the pieces, from the
+//! last piece to the first: so the hash of each is known before it is written ([`crate::solve`]).
+//!
+//! Pieces whose hash has not arrived wait in the spare area too; for the matrix they are not missing, and if one is false
+//! the decoding shows it.
+//!
+//! The matrix takes a bit for each missing piece and each symbol, and four bytes more for each symbol. A receiver whose
+//! memory is smaller than that of a whole generation's waits for pieces as they are while more are missing than fit, and
+//! says so ([`Refused::Memory`], [`ObjectReceiver::waits`]).
 //!
 //! If a decoded piece does not match, some symbol was false. The generation then counts as *poisoned*: its symbols are
 //! dropped, and from then on only pieces are taken that can be verified when they come.
 
-use crate::code::{Matrix, Row, coefficients};
-use crate::gf;
+use crate::book::{Book, Piece, Solving, Spare};
+use crate::code::NO_SYMBOL;
 use crate::manifest::VerifiedManifest;
+use crate::matrix::{Inserted, Matrix, memory_for};
 use crate::object::{
-    HASH_LEN, Layout, MAX_GENERATION, MAX_PIECE_SIZE, MAX_PIECES, ObjectIdentity, ObjectTag, PieceSource,
-    PieceStore, SpareSlot, piece_hash,
+    Layout, MAX_GENERATION, MAX_PIECE_SIZE, ObjectIdentity, ObjectTag, PieceSource, PieceStore, piece_hash,
 };
-use heapless::Vec;
+use crate::solve::solve;
 use sha2::{Digest, Sha256};
-
-/// Spare slots that a receiver can use at most: a whole generation, and markers of poisoned ones.
-pub const MAX_SPARE: usize = 272;
-
-/// Symbol id that marks a poisoned generation in the spare area; never a symbol.
-const POISON_ID: u16 = u16::MAX;
-
-type Piece = [u8; MAX_PIECE_SIZE as usize];
 
 /// Why a symbol was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +40,9 @@ pub enum Refused {
     Poisoned,
     /// No spare slot is left: only pieces that can be verified now are taken.
     NoSpare,
+    /// More pieces are missing than the matrix has memory for, and as many coded symbols wait as it can hold: only pieces as
+    /// they are help until fewer are missing ([`ObjectReceiver::waits`]).
+    Memory,
 }
 
 /// What a symbol did.
@@ -81,31 +83,19 @@ pub enum FinishError<E> {
     Store(E),
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Spare {
-    generation: u8,
-    id: u16,
-    live: bool,
-}
+/// Memory of a receiver's matrix that takes any loss pattern of a generation.
+pub const RECEIVER_BYTES: usize = memory_for(MAX_GENERATION);
 
-/// Most generations of one object.
-const GENERATIONS: usize = (MAX_PIECES / MAX_GENERATION as u32) as usize;
-
-/// Receives one object. About 10 KiB; all of it can be rebuilt from the store.
+/// Receives one object. All of it can be rebuilt from the store. `BYTES` is the memory of the matrix: [`memory_for`] the most
+/// missing pieces of a generation that are to be decoded.
+///
+/// RAM: about 13 KiB by default, of which 1.8 KB do not depend on `BYTES`; [`crate::TABLE_BYTES`] of tables, which may lie in
+/// flash; on the stack two pieces while it decodes, one while it takes a symbol, and less than 2 KB of small arrays.
 #[derive(Clone)]
-pub struct ObjectReceiver {
-    object: ObjectIdentity,
-    have: [u8; MAX_PIECES as usize / 8],
-    missing: [u16; GENERATIONS],
-    /// Independent symbols in the spare area, per generation.
-    rank: [u16; GENERATIONS],
-    /// Whether the rank has to be computed again.
-    outdated: [bool; GENERATIONS],
-    poisoned: [bool; GENERATIONS],
-    /// Entry n tells what is in spare slot n.
-    spare: Vec<Spare, MAX_SPARE>,
-    matrix: Matrix,
-    /// The generation whose independent symbols the matrix holds.
+pub struct ObjectReceiver<const BYTES: usize = RECEIVER_BYTES> {
+    book: Book,
+    matrix: Matrix<BYTES>,
+    /// The generation whose symbols the matrix holds.
     matrix_of: Option<u8>,
 }
 
@@ -117,43 +107,47 @@ impl ObjectReceiver {
 
     /// A receiver for any object whose identity is known from a trusted place.
     pub fn for_object(object: &ObjectIdentity) -> Self {
-        let mut missing = [0; GENERATIONS];
-        for (g, count) in (0..object.layout.generations()).zip(&mut missing) {
-            *count = object.layout.generation_len(g);
-        }
-        Self {
-            object: *object,
-            have: [0; MAX_PIECES as usize / 8],
-            missing,
-            rank: [0; GENERATIONS],
-            outdated: [false; GENERATIONS],
-            poisoned: [false; GENERATIONS],
-            spare: Vec::new(),
-            matrix: Matrix::new(),
-            matrix_of: None,
-        }
+        Self::with_memory(object)
     }
 
     /// A receiver that goes on with what a store holds already; also right for an empty store. Pieces that were cut
     /// while being written are cleared.
     pub fn resume<S: PieceStore>(object: &ObjectIdentity, store: &mut S) -> Result<Self, S::Error> {
-        let mut receiver = Self::for_object(object);
+        Self::resume_with_memory(object, store)
+    }
+}
+
+impl<const BYTES: usize> ObjectReceiver<BYTES> {
+    /// As [`ObjectReceiver::for_object`], with memory of another size.
+    pub fn with_memory(object: &ObjectIdentity) -> Self {
+        Self { book: Book::new(object), matrix: Matrix::new(), matrix_of: None }
+    }
+
+    /// As [`ObjectReceiver::resume`], with memory of another size.
+    pub fn resume_with_memory<S: PieceStore>(
+        object: &ObjectIdentity,
+        store: &mut S,
+    ) -> Result<Self, S::Error> {
+        let mut receiver = Self::with_memory(object);
         while !receiver.scan_pieces(store)? {
-            receiver = Self::for_object(object);
+            receiver.book = Book::new(object);
         }
-        receiver.scan_spare(store)?;
+        receiver.book.scan_spare(store)?;
+        for generation in 0..receiver.layout().generations() {
+            receiver.refresh(generation);
+        }
         receiver.settle(store)?;
         Ok(receiver)
     }
 
     /// Marks what is verified, clears what is not; false if clearing may have cost pieces already marked.
     fn scan_pieces<S: PieceStore>(&mut self, store: &mut S) -> Result<bool, S::Error> {
-        let mut piece = [0; MAX_PIECE_SIZE as usize];
+        let mut piece: Piece = [0; MAX_PIECE_SIZE as usize];
+        let data = &mut piece[..self.book.piece_size()];
         for index in (0..self.layout().pieces()).rev() {
-            let data = &mut piece[..usize::from(self.layout().piece_size())];
-            store.read(self.offset(index), data)?;
-            if self.expected(index, store)?.is_some_and(|hash| hash == piece_hash(data)) {
-                self.mark(index);
+            store.read(self.book.offset(index), data)?;
+            if self.book.expected(index, store)?.is_some_and(|hash| hash == piece_hash(data)) {
+                self.book.mark(index);
             } else if !store.clear_piece(index, self.matrix.scratch())? {
                 return Ok(false);
             }
@@ -161,85 +155,59 @@ impl ObjectReceiver {
         Ok(true)
     }
 
-    fn scan_spare<S: PieceStore>(&mut self, store: &mut S) -> Result<(), S::Error> {
-        let mut used = 0;
-        for slot in 0..store.spare_slots().min(MAX_SPARE) {
-            let waste = Spare { generation: 0, id: POISON_ID, live: false };
-            let found = store.spare(slot)?;
-            let spare = match found {
-                SpareSlot::Blank | SpareSlot::Waste => waste,
-                SpareSlot::Symbol { generation, id } => {
-                    let known = generation < self.layout().generations();
-                    if known && id == POISON_ID {
-                        self.drop_symbols(generation);
-                        self.poisoned[usize::from(generation)] = true;
-                    }
-                    let live = known && id != POISON_ID && !self.is_poisoned(generation);
-                    Spare { generation, id, live }
-                }
-            };
-            // Cannot overflow: no more slots than entries are read.
-            let _ = self.spare.push(spare);
-            if found != SpareSlot::Blank {
-                used = slot + 1;
-            }
-        }
-        // A blank slot before a used one, left by an erasure that was cut, is not used: slots fill in order.
-        self.spare.truncate(used);
-        for generation in 0..self.layout().generations() {
-            self.load_matrix(generation);
-        }
-        Ok(())
-    }
-
     /// How the object is cut.
     pub fn layout(&self) -> &Layout {
-        &self.object.layout
+        self.book.layout()
     }
 
     /// The object's short name.
     pub fn tag(&self) -> ObjectTag {
-        self.object.tag()
+        self.book.object.tag()
     }
 
     /// Pieces that are there and verified.
     pub fn pieces_present(&self) -> u32 {
-        self.layout().pieces() - self.missing.iter().map(|m| u32::from(*m)).sum::<u32>()
+        self.layout().pieces() - self.book.missing.iter().map(|m| u32::from(*m)).sum::<u32>()
     }
 
     /// Whether all pieces are there and verified.
     pub fn is_complete(&self) -> bool {
-        self.missing.iter().all(|m| *m == 0)
+        self.book.missing.iter().all(|m| *m == 0)
     }
 
     /// How many more independent symbols a generation needs, at most 255. A generation can need none and yet be
     /// incomplete, while the pieces that hold its hashes are missing: ask for the last generation first.
     pub fn needed(&self, generation: u8) -> u8 {
         let g = usize::from(generation);
-        let (missing, rank) = (self.missing.get(g).unwrap_or(&0), self.rank.get(g).unwrap_or(&0));
+        let (missing, rank) = (self.book.missing.get(g).unwrap_or(&0), self.book.rank.get(g).unwrap_or(&0));
         missing.saturating_sub(*rank).min(255) as u8
     }
 
     /// Whether all pieces of a generation are there and verified.
     pub fn has_generation(&self, generation: u8) -> bool {
-        generation < self.layout().generations() && self.missing[usize::from(generation)] == 0
+        generation < self.layout().generations() && self.book.missing[usize::from(generation)] == 0
     }
 
     /// Whether a generation's decoding failed, so that only verifiable pieces are taken for it.
     pub fn is_poisoned(&self, generation: u8) -> bool {
-        self.poisoned.get(usize::from(generation)).is_some_and(|p| *p)
+        self.book.is_poisoned(generation)
+    }
+
+    /// Whether more pieces of a generation are missing than the matrix has memory for, so that some must come as they are:
+    /// ask for those that are [`ObjectReceiver::missing`]. Never so with the default memory.
+    pub fn waits(&self, generation: u8) -> bool {
+        !Matrix::<BYTES>::fits(self.book.absent(generation).count())
+    }
+
+    /// The most bytes of the matrix's memory that have been in use at a time.
+    pub fn peak_matrix_bytes(&self) -> usize {
+        self.matrix.peak()
     }
 
     /// Pieces of a generation that are not here in any form: bit n (lowest bit of the first byte first) for id n.
     pub fn missing(&self, generation: u8) -> [u8; 32] {
         let mut bits = [0; 32];
-        for (id, index) in self.layout().generation(generation).enumerate() {
-            let waiting =
-                self.spare.iter().any(|s| s.live && s.generation == generation && usize::from(s.id) == id);
-            if !self.has(index) && !waiting {
-                bits[id / 8] |= 1 << (id % 8);
-            }
-        }
+        self.book.absent(generation).iter().for_each(|id| bits[usize::from(id / 8)] |= 1 << (id % 8));
         bits
     }
 
@@ -252,7 +220,12 @@ impl ObjectReceiver {
         data: &[u8],
         store: &mut S,
     ) -> Result<Progress, S::Error> {
-        let outcome = self.take(generation, id, data, store)?;
+        let mut outcome = self.take(generation, id, data, store)?;
+        if outcome == Outcome::Stored
+            && let Some(generation) = self.settle(store)?
+        {
+            outcome = Outcome::Poisoned { generation };
+        }
         Ok(Progress { outcome, needed: self.needed(generation), complete: self.is_complete() })
     }
 
@@ -262,9 +235,10 @@ impl ObjectReceiver {
             return Err(FinishError::Incomplete);
         }
         let digest = content_digest(self.layout(), store).map_err(FinishError::Store)?;
-        if digest == self.object.digest { Ok(()) } else { Err(FinishError::Digest) }
+        if digest == self.book.object.digest { Ok(()) } else { Err(FinishError::Digest) }
     }
 
+    /// Puts a symbol where it belongs.
     fn take<S: PieceStore>(
         &mut self,
         generation: u8,
@@ -273,171 +247,121 @@ impl ObjectReceiver {
         store: &mut S,
     ) -> Result<Outcome, S::Error> {
         let range = self.layout().generation(generation);
-        if range.is_empty() || id == POISON_ID {
+        if range.is_empty() || id == NO_SYMBOL {
             return Ok(Outcome::Refused(Refused::NoSymbol));
         }
-        let piece_size = usize::from(self.layout().piece_size());
+        let piece_size = self.book.piece_size();
         let index = range.start + u32::from(id);
         let uncoded = index < range.end;
         let length = if uncoded { self.layout().piece_len(index) } else { piece_size };
         if data.len() != length {
             return Ok(Outcome::Refused(Refused::Length));
         }
-        if self.missing[usize::from(generation)] == 0 || uncoded && self.has(index) {
+        if self.book.missing[usize::from(generation)] == 0 || uncoded && self.book.has(index) {
             return Ok(Outcome::Redundant);
         }
         let mut piece: Piece = [0; MAX_PIECE_SIZE as usize];
         let piece = &mut piece[..piece_size];
         piece[..length].copy_from_slice(data);
-        if uncoded && let Some(hash) = self.expected(index, store)? {
+        if uncoded && let Some(hash) = self.book.expected(index, store)? {
             if hash != piece_hash(piece) {
                 return Ok(Outcome::Refused(Refused::BadPiece));
             }
-            self.keep(index, piece, store)?;
-            return Ok(self
-                .settle(store)?
-                .map_or(Outcome::Stored, |generation| Outcome::Poisoned { generation }));
+            self.book.keep(index, piece, store)?;
+            return Ok(Outcome::Stored);
         }
         if self.is_poisoned(generation) {
             return Ok(Outcome::Refused(Refused::Poisoned));
         }
-        if !self.make_spare_room(store)? {
+        if !self.book.make_spare_room(store)? {
             return Ok(Outcome::Refused(Refused::NoSpare));
         }
-        self.load_matrix(generation);
-        if !self.matrix.insert(&self.open_row(generation, id)) {
-            return Ok(Outcome::Redundant);
+        if let Some(outcome) = self.admit(generation, id, uncoded) {
+            return Ok(outcome);
         }
-        let slot = self.spare.len();
+        let slot = self.book.spare.len();
         // The slot counts as used and the matrix as stale before the write: one that fails may have begun.
-        let _ = self.spare.push(Spare { generation, id, live: false });
-        self.matrix_of = None;
+        let _ = self.book.spare.push(Spare { generation, id, live: false });
+        let matrix_of = self.matrix_of.take();
         store.write_spare(slot, generation, id, piece)?;
-        self.spare[slot].live = true;
-        self.matrix_of = Some(generation);
-        self.rank[usize::from(generation)] = self.matrix.rank();
-        self.settled(store)
-    }
-
-    fn settled<S: PieceStore>(&mut self, store: &mut S) -> Result<Outcome, S::Error> {
-        let poisoned = self.settle(store)?;
-        Ok(poisoned.map_or(Outcome::Stored, |generation| Outcome::Poisoned { generation }))
-    }
-
-    fn offset(&self, index: u32) -> u32 {
-        index * u32::from(self.layout().piece_size())
-    }
-
-    fn has(&self, index: u32) -> bool {
-        self.have[(index / 8) as usize] >> (index % 8) & 1 == 1
-    }
-
-    fn mark(&mut self, index: u32) {
-        let generation = self.layout().generation_of(index);
-        self.have[(index / 8) as usize] |= 1 << (index % 8);
-        self.missing[usize::from(generation)] -= 1;
-        self.outdate(generation);
-    }
-
-    /// A generation's rank and matrix have to be computed again.
-    fn outdate(&mut self, generation: u8) {
-        self.outdated[usize::from(generation)] = true;
-        if self.matrix_of == Some(generation) {
-            self.matrix_of = None;
+        self.book.spare[slot].live = true;
+        if uncoded {
+            // There is a column less now.
+            self.refresh(generation);
+        } else {
+            self.matrix_of = matrix_of;
+            self.rank(generation);
         }
+        Ok(Outcome::Stored)
     }
 
-    /// The hash that a piece must have, if that is known yet.
-    fn expected<S: PieceStore>(&self, index: u32, store: &mut S) -> Result<Option<[u8; 8]>, S::Error> {
-        let (Some(parent), Some(offset)) = (self.layout().parent(index), self.layout().entry_offset(index))
-        else {
-            return Ok(Some(self.object.list_root));
+    /// Whether a symbol that goes to the spare area is new, as far as that can be told; if not, what it is.
+    fn admit(&mut self, generation: u8, id: u16, uncoded: bool) -> Option<Outcome> {
+        let absent = self.book.absent(generation);
+        if self.waits(generation) {
+            let full = self.book.coded(generation) >= usize::from(Matrix::<BYTES>::capacity());
+            return if self.book.symbols(generation).any(|(_, other)| other == id) {
+                Some(Outcome::Redundant)
+            } else {
+                (full && !uncoded).then_some(Outcome::Refused(Refused::Memory))
+            };
+        }
+        // Pieces alone need no matrix.
+        let new = if uncoded && self.book.coded(generation) == 0 {
+            absent.contains(id)
+        } else {
+            self.load_matrix(generation);
+            self.matrix.insert(&self.book.code(generation), &absent, id) != Inserted::Nothing
         };
-        if !self.has(parent) {
-            return Ok(None);
-        }
-        let mut hash = [0; HASH_LEN as usize];
-        store.read(offset, &mut hash)?;
-        Ok(Some(hash))
-    }
-
-    /// Writes a verified piece.
-    fn keep<S: PieceStore>(&mut self, index: u32, piece: &[u8], store: &mut S) -> Result<(), S::Error> {
-        store.write_piece(index, piece)?;
-        self.mark(index);
-        Ok(())
-    }
-
-    /// The coefficients of a symbol in the pieces that are not here.
-    fn open_row(&self, generation: u8, id: u16) -> Row {
-        let range = self.layout().generation(generation);
-        let mut row = coefficients(self.tag(), generation, id, range.len() as u16);
-        for (index, coefficient) in range.zip(&mut row) {
-            if self.has(index) {
-                *coefficient = 0;
-            }
-        }
-        row
+        (!new).then_some(Outcome::Redundant)
     }
 
     /// Fills the matrix from the symbols of a generation. Symbols that say nothing new any more, because a piece has
     /// come since, are let go.
     fn load_matrix(&mut self, generation: u8) {
         let g = usize::from(generation);
-        let mine = |s: &Spare| s.live && s.generation == generation;
-        if self.matrix_of == Some(generation) {
+        if self.matrix_of == Some(generation) && !self.book.outdated[g] {
             return;
         }
-        self.outdated[g] = false;
-        let k = self.layout().generation_len(generation);
-        self.matrix.reset(k, k);
-        for slot in 0..self.spare.len() {
-            let spare = self.spare[slot];
-            if mine(&spare) && !self.matrix.insert(&self.open_row(generation, spare.id)) {
-                self.spare[slot].live = false;
-            }
-        }
-        self.rank[g] = self.matrix.rank();
-        self.matrix_of = Some(generation);
-    }
-
-    fn drop_symbols(&mut self, generation: u8) {
-        self.spare.iter_mut().filter(|s| s.generation == generation).for_each(|s| s.live = false);
-        self.rank[usize::from(generation)] = 0;
-        self.outdated[usize::from(generation)] = false;
+        self.book.outdated[g] = false;
         self.matrix_of = None;
-    }
-
-    /// Makes sure that a spare slot is free, by erasing all of them if none is of use any more.
-    fn make_spare_room<S: PieceStore>(&mut self, store: &mut S) -> Result<bool, S::Error> {
-        let slots = store.spare_slots().min(MAX_SPARE);
-        if self.spare.len() < slots {
-            return Ok(true);
-        }
-        if slots == 0 || self.spare.iter().any(|s| s.live) {
-            return Ok(false);
-        }
-        store.clear_spare()?;
-        self.spare.clear();
-        for generation in 0..self.layout().generations() {
-            if self.is_poisoned(generation) && self.missing[usize::from(generation)] > 0 {
-                self.mark_poisoned(generation, store)?;
+        if !self.waits(generation) {
+            let (code, absent) = (self.book.code(generation), self.book.absent(generation));
+            self.matrix.reset(absent.count());
+            let coded = |s: &&mut Spare| s.live && s.generation == generation && s.id >= code.pieces();
+            for spare in self.book.spare.iter_mut().filter(coded) {
+                spare.live = self.matrix.insert(&code, &absent, spare.id) != Inserted::Nothing;
             }
+            self.matrix_of = Some(generation);
         }
-        Ok(self.spare.len() < slots)
+        self.rank(generation);
     }
 
-    fn mark_poisoned<S: PieceStore>(&mut self, generation: u8, store: &mut S) -> Result<(), S::Error> {
-        self.poisoned[usize::from(generation)] = true;
-        let slot = self.spare.len();
-        // Without a free slot it is only known until the next restart.
-        if slot < store.spare_slots().min(MAX_SPARE) {
-            let _ = self.spare.push(Spare { generation, id: POISON_ID, live: false });
-            let blank: Piece = [0; MAX_PIECE_SIZE as usize];
-            let piece_size = usize::from(self.layout().piece_size());
-            store.write_spare(slot, generation, POISON_ID, &blank[..piece_size])?;
+    /// Brings the rank of a generation up to date. Without coded symbols that needs no matrix.
+    fn refresh(&mut self, generation: u8) {
+        if self.book.coded(generation) > 0 {
+            return self.load_matrix(generation);
         }
-        Ok(())
+        self.book.outdated[usize::from(generation)] = false;
+        if self.matrix_of == Some(generation) {
+            self.matrix_of = None;
+        }
+        self.rank(generation);
+    }
+
+    /// Notes how many of the missing pieces the symbols in hand stand for.
+    fn rank(&mut self, generation: u8) {
+        let g = usize::from(generation);
+        let missing = self.book.missing[g];
+        let absent = self.book.absent(generation);
+        self.book.rank[g] = if self.matrix_of == Some(generation) {
+            missing.saturating_sub(self.matrix.lacking(&self.book.code(generation), &absent))
+        } else if self.waits(generation) {
+            // As good as can be told; at least one more piece is needed before the matrix can be used.
+            (self.book.symbols(generation).count() as u16).min(missing.saturating_sub(1))
+        } else {
+            missing.saturating_sub(absent.count())
+        };
     }
 
     /// Uses what the spare area holds as far as it goes; some generation if its decoding proved false.
@@ -446,18 +370,19 @@ impl ObjectReceiver {
         // Each round lets go of at least one symbol, so the rounds are bounded.
         loop {
             let mut moved = false;
-            for slot in 0..self.spare.len() {
-                moved |= self.place_waiting(slot, store)?;
+            for slot in 0..self.book.spare.len() {
+                moved |= self.book.place_waiting(slot, store)?;
             }
             if moved {
                 // What was placed may hold the hash of another that waits, which is better checked than decoded with.
                 continue;
             }
             for generation in (0..self.layout().generations()).rev() {
-                if self.outdated[usize::from(generation)] && self.rank[usize::from(generation)] > 0 {
-                    self.load_matrix(generation);
+                let g = usize::from(generation);
+                if self.book.outdated[g] && self.book.rank[g] > 0 {
+                    self.refresh(generation);
                 }
-                if self.is_decodable(generation) {
+                if self.book.is_decodable(generation) {
                     moved = true;
                     if !self.decode(generation, store)? {
                         poisoned = Some(generation);
@@ -470,120 +395,30 @@ impl ObjectReceiver {
         }
     }
 
-    /// Moves a piece that waited in a spare slot to its place, or lets it go if it is false.
-    fn place_waiting<S: PieceStore>(&mut self, slot: usize, store: &mut S) -> Result<bool, S::Error> {
-        let spare = self.spare[slot];
-        let range = self.layout().generation(spare.generation);
-        let index = range.start + u32::from(spare.id);
-        if !spare.live || index >= range.end {
-            return Ok(false);
-        }
-        let Some(hash) = self.expected(index, store)? else {
-            return Ok(false);
-        };
-        let mut piece: Piece = [0; MAX_PIECE_SIZE as usize];
-        let piece = &mut piece[..usize::from(self.layout().piece_size())];
-        store.read_spare(slot, piece)?;
-        if hash == piece_hash(piece) {
-            self.keep(index, piece, store)?;
-        }
-        self.spare[slot].live = false;
-        self.outdate(spare.generation);
-        Ok(true)
-    }
-
-    /// Whether there are as many independent symbols as pieces missing, and each decoded piece can be verified.
-    fn is_decodable(&self, generation: u8) -> bool {
-        let g = usize::from(generation);
-        let range = self.layout().generation(generation);
-        self.missing[g] > 0
-            && self.rank[g] == self.missing[g]
-            && range
-                .clone()
-                .filter(|index| !self.has(*index))
-                .all(|index| self.layout().parent(index).is_none_or(|p| range.contains(&p) || self.has(p)))
-    }
-
     /// Computes, verifies and places all missing pieces of a generation; false if one is not what its hash says.
     fn decode<S: PieceStore>(&mut self, generation: u8, store: &mut S) -> Result<bool, S::Error> {
-        let range = self.layout().generation(generation);
-        let k = range.len() as u16;
-        let tag = self.tag();
-        // Exactly the independent symbols stay live, as many as pieces are missing.
-        self.load_matrix(generation);
-        let mut open = [false; MAX_GENERATION as usize];
-        let mut columns: Vec<u8, { MAX_GENERATION as usize }> = Vec::new();
-        for (id, index) in range.clone().enumerate() {
-            open[id] = !self.has(index);
-            if open[id] {
-                let _ = columns.push(id as u8);
-            }
-        }
-        let symbols: Vec<(u16, u16), { MAX_GENERATION as usize }> = (0u16..)
-            .zip(&self.spare)
-            .filter(|(_, s)| s.live && s.generation == generation)
-            .map(|(slot, s)| (slot, s.id))
-            .take(usize::from(MAX_GENERATION))
-            .collect();
-        self.matrix_of = None;
-        self.matrix.reset(k, columns.len() as u16);
-        for (_, id) in &symbols {
-            let full = coefficients(tag, generation, *id, k);
-            let mut row = [0; MAX_GENERATION as usize];
-            for (cell, column) in row.iter_mut().zip(&columns) {
-                *cell = full[usize::from(*column)];
-            }
-            self.matrix.push(&row);
-        }
-        let sound = self.matrix.invert() && self.place_decoded(range, &symbols, &columns, &open, store)?;
-        self.drop_symbols(generation);
-        if !sound {
-            self.mark_poisoned(generation, store)?;
-        }
-        Ok(sound)
-    }
-
-    fn place_decoded<S: PieceStore>(
-        &mut self,
-        range: core::ops::Range<u32>,
-        symbols: &[(u16, u16)],
-        columns: &[u8],
-        open: &[bool],
-        store: &mut S,
-    ) -> Result<bool, S::Error> {
-        let piece_size = usize::from(self.layout().piece_size());
-        let generation = self.layout().generation_of(range.start);
         let (mut sum, mut data): (Piece, Piece) =
             ([0; MAX_PIECE_SIZE as usize], [0; MAX_PIECE_SIZE as usize]);
-        let (sum, data) = (&mut sum[..piece_size], &mut data[..piece_size]);
-        // From the last piece to the first: the hash of a piece lies in a later one.
-        for (q, column) in columns.iter().enumerate().rev() {
-            sum.fill(0);
-            // How much of each piece that was here before is in the symbols, to be taken out again.
-            let mut weights: Row = [0; MAX_GENERATION as usize];
-            for (i, (slot, id)) in symbols.iter().enumerate() {
-                let factor = self.matrix.cell(q, i);
-                if factor != 0 {
-                    let row = coefficients(self.tag(), generation, *id, range.len() as u16);
-                    gf::add_scaled(&mut weights, &row, factor);
-                    store.read_spare(usize::from(*slot), data)?;
-                    gf::add_scaled(sum, data, factor);
-                }
-            }
-            for ((index, weight), open) in range.clone().zip(weights).zip(open) {
-                if !open && weight != 0 {
-                    store.read(self.offset(index), data)?;
-                    gf::add_scaled(sum, data, weight);
-                }
-            }
-            let index = range.start + u32::from(*column);
-            if self.expected(index, store)? != Some(piece_hash(sum)) {
-                return Ok(false);
-            }
-            store.write_piece(index, sum)?;
-            self.mark(index);
+        let piece_size = self.book.piece_size();
+        // Exactly the symbols that count stay live.
+        self.load_matrix(generation);
+        self.matrix_of = None;
+        let (code, absent) = (self.book.code(generation), self.book.absent(generation));
+        let mut solving = Solving::new(&mut self.book, generation, store);
+        let sound = solve(
+            &mut self.matrix,
+            &code,
+            &absent,
+            &mut solving,
+            &mut sum[..piece_size],
+            &mut data[..piece_size],
+        )?;
+        solving.place_waiting(0)?;
+        self.book.drop_symbols(generation);
+        if !sound {
+            self.book.mark_poisoned(generation, store)?;
         }
-        Ok(true)
+        Ok(sound)
     }
 }
 

@@ -5,8 +5,8 @@ mod common;
 
 use common::{Bundle, delegation, edge_key, public, root_key};
 use compotastic_bundle::{
-    ClaimedManifest, ClassMask, ComponentKind, Delegation, Encoder, KeyId, Manifest, Revocation, SliceSource,
-    verify,
+    ClaimedManifest, ClassMask, Combinations, ComponentKind, Delegation, EncodeError, Encoder, KeyId,
+    Manifest, Revocation, SliceSource, verify,
 };
 use coset::{CborSerializable, CoseSign1, TaggedCborSerializable, cbor::Value, iana};
 use ed25519_dalek::{Signature, VerifyingKey};
@@ -40,7 +40,7 @@ fn small() -> Bundle {
     Bundle::new(content(1000), 3)
 }
 
-/// More than 90 pieces, so that its code is binary; two generations.
+/// Two generations.
 fn large() -> Bundle {
     Bundle::with_piece_size(content(3000), 4, 16)
 }
@@ -186,6 +186,26 @@ fn an_encoder_checks_its_arguments() {
     let mut source = SliceSource(&bundle.stream);
     assert!(encoder.symbol(1, 0, &mut source, &mut [0; 176]).is_err());
     assert!(encoder.symbol(0, 0, &mut source, &mut [0; 175]).is_err());
+    assert_eq!(encoder.symbol(0, u16::MAX, &mut source, &mut [0; 176]), Err(EncodeError::NoSymbol));
+    let mut kept = Combinations::<703>::new();
+    let short = encoder.symbol_with(0, 6, &mut source, &mut kept, &mut [0; 176]);
+    assert_eq!(short, Err(EncodeError::ShortBuffer));
+}
+
+/// Whether the dense combinations are kept or not, from whatever object and generation they were before.
+#[test]
+fn both_ways_to_encode_agree() {
+    let mut kept = Combinations::<{ 4 * 176 }>::new();
+    for (bundle, generation) in [(small(), 0), (large(), 0), (large(), 1), (small(), 0)] {
+        let object = bundle.manifest.object();
+        let encoder = Encoder::new(object.layout, object.tag());
+        for id in [0, 5, 250, 300, 301, 65_534] {
+            let mut out = [0; 176];
+            let mut source = SliceSource(&bundle.stream);
+            let length = encoder.symbol_with(generation, id, &mut source, &mut kept, &mut out).unwrap();
+            assert_eq!(out[..length], bundle.symbol(generation, id), "{generation} {id}");
+        }
+    }
 }
 
 /// Needs `python3`; where there is none the check is left out, and says so.

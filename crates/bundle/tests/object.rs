@@ -5,7 +5,8 @@ mod common;
 use common::{Bundle, Lcg, content};
 use compotastic_bundle::ramflash::RamFlash;
 use compotastic_bundle::{
-    FinishError, FlashStore, ObjectReceiver, Outcome, PieceSource, PieceStore, Refused,
+    FinishError, FlashStore, ObjectReceiver, Outcome, PieceSource, PieceStore, Refused, TABLE_BYTES,
+    object::MAX_PIECE_SIZE,
 };
 use proptest::prelude::*;
 
@@ -56,8 +57,9 @@ fn pieces_in_the_senders_order() {
 #[test]
 fn memory_is_what_is_stated() {
     let size = core::mem::size_of::<ObjectReceiver>();
-    println!("ObjectReceiver: {size} bytes");
-    assert!(size <= 16 * 1024);
+    let pieces = 2 * usize::from(MAX_PIECE_SIZE);
+    println!("ObjectReceiver: {size} bytes, tables {TABLE_BYTES}, two pieces while it decodes {pieces}");
+    assert!(size + TABLE_BYTES + pieces <= 16 * 1024);
 }
 
 proptest! {
@@ -227,7 +229,7 @@ fn poison_is_remembered_when_the_spare_area_is_erased() {
         data[0] ^= flip;
         rx.handle_symbol(g, id, &data, &mut store).unwrap().outcome
     };
-    // Binary symbols are redundant now and then.
+    // A symbol is redundant now and then.
     fn news(take: &mut impl FnMut(u16) -> Outcome, count: usize) -> Outcome {
         (300..).map(take).filter(|o| *o != Outcome::Redundant).nth(count - 1).unwrap()
     }

@@ -47,21 +47,24 @@ fn run(bundle: &Bundle, loss: u32, rng: &mut Lcg, first_coded: u16) -> Run {
     run
 }
 
+/// Mean at most 0.1 symbols, at most 1 in 99.9 % of runs. `compotastic bench fec` has more runs, and the peers.
 #[test]
 fn overhead_of_one_receiver() {
-    println!("|    K | loss | mean overhead | worst of 300 |");
-    println!("|-----:|-----:|--------------:|-------------:|");
-    for (k, limit) in [(24, 0.05), (64, 0.05), (256, 2.2)] {
+    println!("|    K | loss | mean overhead | 99.9 % of 500 |");
+    println!("|-----:|-----:|--------------:|--------------:|");
+    for k in [8, 24, 64, 256] {
         let bundle = bundle_of(k);
         for loss in [10, 30] {
             let mut rng = Lcg(u64::from(loss));
-            let trials = 300;
-            let overheads: Vec<u32> = (0..trials)
-                .map(|n| run(&bundle, loss, &mut rng, 256 + 150 * n as u16).received - k as u32)
+            let trials = 500;
+            let mut overheads: Vec<u32> = (0..trials)
+                .map(|n| run(&bundle, loss, &mut rng, 256 + 80 * n as u16).received - k as u32)
                 .collect();
+            overheads.sort_unstable();
             let mean = f64::from(overheads.iter().sum::<u32>()) / f64::from(trials);
-            println!("| {k:4} | {loss:2} % | {mean:13.3} | {:12} |", overheads.iter().max().unwrap());
-            assert!(mean <= limit, "K {k}, loss {loss}: {mean}");
+            let p999 = overheads[trials as usize * 999 / 1000];
+            println!("| {k:4} | {loss:2} % | {mean:13.4} | {p999:13} |");
+            assert!(mean <= 0.1 && p999 <= 1, "K {k}, loss {loss}: {mean}, {p999}");
         }
     }
 }
@@ -72,7 +75,7 @@ fn packets_until_all_are_complete() {
     println!("|    K | loss |  N | ideal | this code |");
     println!("|-----:|-----:|---:|------:|----------:|");
     for (k, loss, n, allowed) in
-        [(24, 30, 24, 0.2), (64, 10, 10, 0.2), (64, 30, 50, 0.2), (256, 10, 50, 4.5), (256, 30, 50, 4.5)]
+        [(24, 30, 24, 0.2), (64, 10, 10, 0.2), (64, 30, 50, 0.3), (256, 10, 50, 0.3), (256, 30, 50, 0.3)]
     {
         let bundle = bundle_of(k);
         let mut rng = Lcg(u64::from(loss) + k as u64);

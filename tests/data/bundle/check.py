@@ -175,18 +175,21 @@ def multiply(a, b):
     return product
 
 
+def word(tag, generation, symbol, n):
+    z = ((tag | generation << 32 | symbol << 40) + (n + 1) * 0x9E3779B97F4A7C15) % 2**64
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+    return z ^ z >> 31
+
+
 def coefficients(tag, generation, symbol, k):
-    state, row = tag | generation << 32 | symbol << 40, []
-    while len(row) < k:
-        state = (state + 0x9E3779B97F4A7C15) % 2**64
-        z = state
-        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
-        z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
-        z ^= z >> 31
-        row += [max(b, 1) for b in z.to_bytes(8, "little")] if k <= 90 else [z >> i & 1 for i in range(64)]
-    row = row[:k]
-    if not any(row):
-        row[symbol % k] = 1
+    multiples, row = word(tag, generation, symbol, 0).to_bytes(8, "little")[:4], []
+    for i in range(k):
+        dense = word(tag, generation, 65535, i // 2).to_bytes(8, "little")[4 * (i % 2) :][:4]
+        factor = word(tag, generation, symbol, 1 + i // 64) >> (i % 64) & 1
+        for a, b in zip(multiples, dense):
+            factor ^= multiply(a, b)
+        row.append(factor)
     return row
 
 

@@ -25,6 +25,8 @@ pub enum BenchCommand {
     Student(StudentArgs),
     /// Air time per remote job beside a plain-text bot and the two smallest packets
     Job(JobArgs),
+    /// Overhead and RAM of the erasure code beside the ideal, LoRaWAN's, retransmission by name, and RaptorQ
+    Fec(compotastic_bench::fec::FecArgs),
 }
 
 /// Options of `bench text`.
@@ -86,6 +88,7 @@ pub fn run(command: BenchCommand) -> Result<()> {
         BenchCommand::Text(args) => text(&args),
         BenchCommand::Student(args) => student(&args),
         BenchCommand::Job(args) => super::bench_job::run(&args),
+        BenchCommand::Fec(args) => compotastic_bench::fec::run(&args),
     }
 }
 
