@@ -1,7 +1,7 @@
 //! The model part in use, the one on its way, and the flash that holds both.
 
 use compotastic_bundle::{
-    BeginError, Begun, ClaimedManifest, ComponentKind, Encoder, Layout, ObjectReceiver, Outcome, Refusal,
+    BeginError, Begun, ClaimedManifest, ComponentKind, Encoder, Layout, ObjectReceiver, Outcome, Refusal, Refused,
     Slots, SwitchError, Target, VerifiedManifest,
 };
 use compotastic_model::{self as model, BaseEncoder, Scratch, TaskPart};
@@ -45,6 +45,8 @@ struct Component<F> {
 pub(crate) struct Update<F: NorFlash> {
     components: Vec<Component<F>, COMPONENTS>,
     receiving: Option<(usize, ObjectReceiver)>,
+    /// There is no room for more combinations of this generation.
+    spare_full: Option<u8>,
     state: StateLog<F>,
     /// The part in use, in RAM: the flash driver need not be memory-mapped.
     part: Vec<u8, PART_MAX>,
@@ -61,6 +63,7 @@ impl<F: NorFlash> Update<F> {
         let mut update = Self {
             components,
             receiving: None,
+            spare_full: None,
             state,
             part: Vec::new(),
             version: None,
@@ -210,6 +213,7 @@ impl<F: NorFlash> Update<F> {
         };
         self.components[component].pending = true;
         self.receiving = Some((component, receiver));
+        self.spare_full = None;
         Ok(())
     }
 
@@ -242,11 +246,22 @@ impl<F: NorFlash> Update<F> {
         let Some((of, receiver)) = self.receiving.as_mut().filter(|(of, _)| *of == component) else {
             return Ok(false);
         };
+        // Combinations wait in the spare area until there are enough. It has room for one generation, so it is kept for that which
+        // is asked for first; pieces as they are go to their places.
+        let coded = id >= receiver.layout().generation_len(generation);
+        let first = (0..receiver.layout().generations()).rev().find(|g| receiver.needed(*g) > 0);
+        if coded && first != Some(generation) {
+            return Ok(false);
+        }
         let mut store = self.components[*of].slots.store().ok_or(BundleRefusal::Storage)?;
         let progress =
             receiver.handle_symbol(generation, id, data, &mut store).map_err(|_| BundleRefusal::Storage)?;
         // A poisoned generation is asked for again, piece by piece; the receiver remembers.
-        let _ = matches!(progress.outcome, Outcome::Poisoned { .. });
+        match progress.outcome {
+            Outcome::Refused(Refused::NoSpare) => self.spare_full = Some(generation),
+            _ if receiver.has_generation(generation) => self.spare_full = None,
+            _ => {}
+        }
         Ok(progress.complete)
     }
 
@@ -278,14 +293,17 @@ impl<F: NorFlash> Update<F> {
             .find(|(_, needed)| *needed > 0)
     }
 
-    /// For a poisoned generation: the pieces that are missing, since only those are taken; the length of the bitmap.
+    /// For a poisoned generation, or one for whose combinations there is no room: the pieces that are missing, since only those are
+    /// taken; the length of the bitmap.
     pub(crate) fn missing_bitmap(
         &self,
         component: usize,
         generation: u8,
         bitmap: &mut [u8; 32],
     ) -> Option<usize> {
-        let receiver = self.receiver(component).filter(|receiver| receiver.is_poisoned(generation))?;
+        let spare_full = self.spare_full == Some(generation);
+        let receiver =
+            self.receiver(component).filter(|receiver| spare_full || receiver.is_poisoned(generation))?;
         *bitmap = receiver.missing(generation);
         Some(usize::from(receiver.layout().generation_len(generation)).div_ceil(8))
     }

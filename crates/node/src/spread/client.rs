@@ -37,10 +37,13 @@ const FLOODED_FROM: u8 = 2;
 const LAZY: Duration = Duration::from_secs(45);
 /// But no longer than this in all.
 const LAZY_MAX: Duration = Duration::from_secs(3600);
-/// The next generation follows by itself within this time, or is asked for.
-const NEXT_GENERATION: Duration = Duration::from_secs(400);
+/// The next generation follows by itself, as soon as the server has it, or is asked for after this time.
+const NEXT_GENERATION: Duration = Duration::from_secs(3600);
 /// Time between two symbols of one server, until it has been seen.
 const GAP: Duration = Duration::from_secs(20);
+
+/// So many symbols of an unknown object are a sign that a neighbour serves it.
+const EARLY_SIGN: usize = 3;
 
 /// The rest of a generation, to be asked for.
 #[derive(Clone, Copy, Debug)]
@@ -66,17 +69,23 @@ pub(crate) struct Client {
     /// A request went out, here or overheard: until then other offers are left alone.
     committed_until: Instant,
     last_symbol: Option<Instant>,
+    heard_server: Option<Instant>,
     gap: Duration,
+    /// A generation was completed, and the next has not begun.
+    between: bool,
 }
 
 impl Client {
     pub(crate) fn new(now: Instant, wait: Duration) -> Self {
         let at = now + NO_SIGN + wait;
-        Self { at, quiet_at: at, repair: None, asked: ASKS, unsigned: 0, server: None, committed_until: now, last_symbol: None, gap: GAP }
+        Self { at, quiet_at: at, repair: None, asked: ASKS, unsigned: 0, server: None, committed_until: now, last_symbol: None, heard_server: None, gap: GAP, between: false }
     }
 
+    /// Symbols come, or will by themselves.
     fn is_fed(&self, now: Instant) -> bool {
-        self.last_symbol.is_some_and(|at| now.saturating_duration_since(at) < FED)
+        let four_gaps = times(self.gap, 4, 1);
+        let window = if self.between { NEXT_GENERATION } else { FED.max(four_gaps) };
+        self.last_symbol.is_some_and(|at| now.saturating_duration_since(at) < window)
     }
 
     fn settle(&mut self) {
@@ -113,6 +122,7 @@ impl<F: NorFlash> Agent<'_, F> {
             && now >= client.committed_until
         {
             client.server = Some(from);
+            client.heard_server = None;
             (client.asked, client.unsigned) = (0, 0);
             client.quiet_at = now + wait;
             client.settle();
@@ -129,6 +139,22 @@ impl<F: NorFlash> Agent<'_, F> {
         match self.objects.by_tag(advert.object_tag) {
             Some(component) => self.handle_offer_of_object(now, component, incoming.from),
             None => self.want_manifest(now, advert.object_tag, Duration::from_secs(0), false),
+        }
+    }
+
+    /// A client of ours asks for what we lack ourselves: we are late.
+    pub(crate) fn client_is_pressed(&mut self, now: Instant, component: usize, generation: u8) {
+        if self.update.needed(component, generation) == 0 {
+            return;
+        }
+        let wait = Duration::from_secs(2) + self.objects.jitter(FIRST_ASK);
+        let Some(client) = &mut self.objects.all[component].client else { return };
+        if client.is_fed(now) && !client.between || now < client.committed_until {
+            return;
+        }
+        if client.repair.is_none_or(|repair| repair.at > now + wait) {
+            client.repair = Some(Repair { generation, at: now + wait, latest: now + LAZY_MAX });
+            client.settle();
         }
     }
 
@@ -168,9 +194,13 @@ impl<F: NorFlash> Agent<'_, F> {
         let near = incoming.hops_away == Some(0);
         let Some(component) = self.objects.by_tag(symbol.object_tag) else {
             if near && !self.objects.is_refused(now, symbol.object_tag) {
-                self.objects.early.keep(symbol);
+                // One symbol may have come from far beyond the neighbours, by luck.
+                if self.objects.early.keep(symbol) >= EARLY_SIGN {
+                    self.want_manifest(now, symbol.object_tag, Duration::from_secs(0), false);
+                }
+            } else {
+                self.want_manifest(now, symbol.object_tag, Duration::from_secs(0), true);
             }
-            self.want_manifest(now, symbol.object_tag, Duration::from_secs(0), !near);
             return;
         };
         if near {
@@ -229,14 +259,40 @@ impl<F: NorFlash> Agent<'_, F> {
         let needed = self.update.needed(component, symbol.generation);
         let pieces = self.update.pieces(component, symbol.generation).max(1);
         let duty = self.objects.all[component].coverage.uncovered(now, &self.registry);
+        // The last generation holds the hashes: without them no piece of the others can be put in its place.
+        let generations = self.update.generations(component);
+        let duty = if generations > 1 && symbol.generation + 1 == generations { duty.max(1) } else { duty };
+        // So do those wait whom we serve.
+        let duty = duty.max(self.objects.all[component].server.clients());
         let short_wait = self.objects.jitter(Duration::from_secs(2));
         let long_wait = self.objects.jitter(Duration::from_secs(12));
+        let first_lacking = self.update.lacks(component).map(|(generation, _)| generation);
         let waiting_repair_needed = self.objects.all[component]
             .client
             .as_ref()
             .and_then(|client| client.repair)
             .map(|repair| self.update.needed(component, repair.generation));
         let Some(client) = &mut self.objects.all[component].client else { return };
+        // Who serves one generation serves the next. What others send is welcome, but they are not asked while the own server is there.
+        let ours = client.server.is_none_or(|server| server == from)
+            || client.heard_server.is_none_or(|at| now.saturating_duration_since(at) > NEXT_GENERATION);
+        if !ours {
+            client.last_symbol = Some(now);
+            if client.quiet_at < now + LAZY {
+                client.quiet_at = now + LAZY + long_wait;
+            }
+            if waiting_repair_needed == Some(0) {
+                client.repair = None;
+            }
+            if let Some(repair) = &mut client.repair
+                && duty == 0
+            {
+                repair.at = repair.at.max(now + LAZY + long_wait).min(repair.latest);
+            }
+            client.settle();
+            return;
+        }
+        client.heard_server = Some(now);
         if client.server == Some(from)
             && let Some(last) = client.last_symbol
         {
@@ -250,6 +306,7 @@ impl<F: NorFlash> Agent<'_, F> {
         if waiting_repair_needed == Some(0) {
             client.repair = None;
         }
+        client.between = needed == 0;
         let rest = u64::from(symbol.more) + 1;
         client.quiet_at = if needed == 0 {
             now + NEXT_GENERATION + long_wait
@@ -259,7 +316,8 @@ impl<F: NorFlash> Agent<'_, F> {
         // Most needed, first asked.
         let share = u64::from(needed.min(pieces as u8)) * 1000 / u64::from(pieces);
         let modest = |most_s: u64| Duration::from_millis(most_s * (1000 - share.min(1000)));
-        if needed > 0 && symbol.more == 0 {
+        let first = first_lacking == Some(symbol.generation);
+        if needed > 0 && symbol.more == 0 && first {
             let at = if duty > 0 {
                 now + Duration::from_millis(1000 + 4000 / u64::from(duty)) + modest(4) + short_wait
             } else {
@@ -297,10 +355,6 @@ impl<F: NorFlash> Agent<'_, F> {
         })?;
         let lacks = self.update.lacks(component);
         let client = self.objects.all[component].client.as_ref()?;
-        let repair = client.repair.filter(|repair| now >= repair.at).and_then(|repair| {
-            let needed = self.update.needed(component, repair.generation);
-            (needed > 0).then_some((repair.generation, needed))
-        });
         let (asked, unsigned, named) = (client.asked, client.unsigned, client.server);
         let wait = self.objects.jitter(FIRST_ASK);
         let again = if asked < ASKS {
@@ -319,7 +373,8 @@ impl<F: NorFlash> Agent<'_, F> {
             client.committed_until = now + ASK_AGAIN;
             client.settle();
         }
-        let (generation, needed) = repair.or(lacks)?;
+        // The first that lacks something: combinations of the others find no room yet.
+        let (generation, needed) = lacks?;
         let mut bitmap = [0; 32];
         let uncoded = self.update.missing_bitmap(component, generation, &mut bitmap);
         let server = named.filter(|_| asked < ASK_ANYONE_FROM).map_or(0, short);

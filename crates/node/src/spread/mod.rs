@@ -120,17 +120,18 @@ struct EarlySymbol {
 }
 
 impl Early {
-    /// Keeps a symbol; the oldest makes room, and another object's make room for this one's.
-    pub(crate) fn keep(&mut self, symbol: &Symbol<'_>) {
+    /// Keeps a symbol; the oldest makes room, and another object's make room for this one's. Returns how many there are.
+    pub(crate) fn keep(&mut self, symbol: &Symbol<'_>) -> usize {
         if self.tag != symbol.object_tag {
             (self.tag, self.symbols) = (symbol.object_tag, Vec::new());
         }
-        let Ok(data) = Vec::from_slice(symbol.data) else { return };
+        let Ok(data) = Vec::from_slice(symbol.data) else { return 0 };
         if self.symbols.is_full() {
             self.symbols.remove(0);
         }
         let kept = EarlySymbol { generation: symbol.generation, id: symbol.symbol, data };
         let _ = self.symbols.push(kept);
+        self.symbols.len()
     }
 }
 

@@ -110,6 +110,8 @@ pub(crate) struct Server {
     anyone_for: Option<NodeNum>,
     yielded: Option<(NodeNum, Instant)>,
     hop_limit: u8,
+    /// The manifest went once more before the first symbols.
+    told_twice: bool,
     offer: Offer,
 }
 
@@ -127,10 +129,16 @@ impl Server {
         self.owed.iter().any(|owed| *owed > 0)
     }
 
+    /// Nodes that asked this one.
+    pub(crate) fn clients(&self) -> u16 {
+        self.clients.len() as u16
+    }
+
     fn client_left(&mut self, num: NodeNum) {
         let before = self.clients.len();
         self.clients.retain(|client| *client != num);
-        if self.clients.is_empty() && before > 0 && self.is_serving() {
+        // Once it has begun, others may hear it and wait for the rest without a word.
+        if self.clients.is_empty() && before > 0 && self.sent == [0; GENERATIONS] {
             self.stop();
         }
     }
@@ -291,6 +299,7 @@ impl<F: NorFlash> Agent<'_, F> {
         if for_us && near {
             self.objects.all[component].coverage.asked_us(incoming.from);
             self.serve(now, component, incoming, request);
+            self.client_is_pressed(now, component, request.generation);
         } else if anyone && able && !is_spared(self.beacons.battery(), self.config.mains_power) {
             if near {
                 // Those who can agree by offers who does.
@@ -368,8 +377,9 @@ impl<F: NorFlash> Agent<'_, F> {
             }
         }
         self.objects.all[component].server.offer.at = None;
-        let begins = self.objects.all[component].server.sent == [0; GENERATIONS];
-        if begins && heard_loss >= MANIFEST_TWICE_PERMILLE && incoming.hops_away == Some(0) {
+        let server = &mut self.objects.all[component].server;
+        if !server.told_twice && heard_loss >= MANIFEST_TWICE_PERMILLE && incoming.hops_away == Some(0) {
+            server.told_twice = true;
             self.objects.queue_record(RecordType::Manifest, request.object_tag, 0, now);
         }
     }

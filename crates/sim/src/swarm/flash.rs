@@ -11,7 +11,7 @@ use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNo
 /// Bytes of one part of the flash: slots of the model, or state.
 const SMALL: usize = 32 * 1024;
 /// Bytes of the part that holds large objects.
-const LARGE: usize = 192 * 1024;
+const LARGE: usize = 224 * 1024;
 /// No cut is planned.
 const NEVER: u64 = u64::MAX;
 
