@@ -22,6 +22,7 @@ mod code;
 mod cose;
 mod crc;
 mod delegation;
+mod file;
 mod flashstore;
 mod gf;
 mod manifest;
@@ -36,7 +37,8 @@ mod trust;
 
 pub use code::{EncodeError, Encoder, GF256_MAX};
 pub use cose::KeyId;
-pub use delegation::{ALL_KEYS, Delegation, MAX_RECORD, Revocation};
+pub use delegation::{ALL_KEYS, Delegation, MAX_RECORD, Revocation, Rotation};
+pub use file::{BundleFile, FileError};
 pub use flashstore::{FlashSource, FlashStore};
 pub use manifest::{
     Authority, ClaimedManifest, ClassMask, ComponentKind, DEFAULT_PIECE_SIZE, Delta, ImageIdentity, KindMask,

@@ -6,7 +6,7 @@ use common::{Bundle, content, delegation, edge_key, public, root_key, target, tr
 use compotastic_bundle::{
     ALL_KEYS, Authority, ClaimedManifest, ClassMask, ComponentKind, Delegation, Delta, ImageIdentity,
     Installed, KeyId, KindMask, MAX_DELEGATIONS, MAX_REVOCATIONS, Manifest, Need, Needs, RecordChange,
-    RecordError, Refusal, Revocation, Target, TrustStore,
+    RecordError, Refusal, Revocation, Rotation, Target, TrustStore,
 };
 use ed25519_dalek::SigningKey;
 
@@ -235,4 +235,75 @@ fn needs_are_held_against_what_the_device_has() {
         Err(Refusal::MissingNeed(firmware))
     );
     assert_eq!(admit(&[at(firmware, 8), own]), Ok(()));
+}
+
+/// Two roots, 0x11 above 0x12; an edge key delegated by each.
+fn two_roots() -> TrustStore {
+    let mut store = TrustStore::new(&[public(&root_key()), public(&other_key(0x12))]).unwrap();
+    store.add_record(&delegation().sign(&root_key())).unwrap();
+    let second = Delegation { public_key: public(&other_key(0x23)), ..delegation() };
+    store.add_record(&second.sign(&other_key(0x12))).unwrap();
+    store
+}
+
+#[test]
+fn a_root_key_is_followed_by_the_one_that_it_signs() {
+    let mut store = two_roots();
+    let (old, new) = (root_key(), other_key(0x31));
+    let rotation = Rotation { rank: 0, public_key: public(&new), epoch: 1 };
+    let new_id = KeyId::of(&public(&new));
+    let before = signed(good(), &old);
+    assert_eq!(store.verify(&before).unwrap().authority(), Authority::Root);
+    assert_eq!(store.add_record(&rotation.sign(&old)), Ok(RecordChange::Rotated(new_id)));
+    // The old key is nobody's now, and what it delegated is void; the other root's delegation stays.
+    assert_eq!(store.verify(&before), Err(Refusal::UnknownKey(KeyId::of(&public(&old)))));
+    assert_eq!(store.verify(&signed(good(), &edge_key())), Err(Refusal::UnknownKey(edge_id())));
+    assert!(store.verify(&signed(good(), &other_key(0x23))).is_ok());
+    assert_eq!(store.add_record(&delegation().sign(&old)), Err(RecordError::NotByRoot));
+    assert_eq!(store.add_record(&rotation.sign(&old)), Err(RecordError::NotByRoot));
+    // The new one is as good as the old one was.
+    assert_eq!(store.verify(&signed(good(), &new)).unwrap().authority(), Authority::Root);
+    assert_eq!(store.add_record(&rotation.sign(&new)), Ok(RecordChange::Unchanged));
+    assert_eq!(store.add_record(&delegation().sign(&new)), Ok(RecordChange::Delegated(edge_id())));
+    assert_eq!(store.roots().map(|(id, _)| id).next(), Some(new_id));
+}
+
+#[test]
+fn a_stolen_root_key_is_replaced_from_above_and_never_the_other_way() {
+    let mut store = two_roots();
+    let thief = other_key(0x66);
+    let stolen = other_key(0x12);
+    let up = Rotation { rank: 0, public_key: public(&thief), epoch: 9 };
+    assert_eq!(store.add_record(&up.sign(&stolen)), Err(RecordError::Rank));
+    // The thief is first; the higher key has the last word.
+    let grab = Rotation { rank: 1, public_key: public(&thief), epoch: u32::MAX };
+    assert!(store.add_record(&grab.sign(&stolen)).is_ok());
+    assert!(store.verify(&signed(good(), &thief)).is_ok());
+    let back = |n, epoch| Rotation { rank: 1, public_key: public(&other_key(n)), epoch }.sign(&root_key());
+    assert!(store.add_record(&back(0x32, 1)).is_ok());
+    assert!(store.verify(&signed(good(), &thief)).is_err());
+    assert!(store.verify(&signed(good(), &other_key(0x32))).is_ok());
+    assert_eq!(store.add_record(&grab.sign(&thief)), Err(RecordError::NotByRoot));
+    // And of its words the latest, whatever is replayed.
+    assert!(store.add_record(&back(0x33, 2)).is_ok());
+    assert_eq!(store.add_record(&back(0x32, 1)), Err(RecordError::Outdated));
+}
+
+#[test]
+fn rotations_that_make_no_sense_are_refused() {
+    let mut store = two_roots();
+    let rotate = |rank, key: &SigningKey, epoch| Rotation { rank, public_key: public(key), epoch };
+    let mut refusal = |rotation: Rotation, by: &SigningKey| store.add_record(&rotation.sign(by)).unwrap_err();
+    let new = other_key(0x31);
+    assert_eq!(refusal(rotate(2, &new, 1), &root_key()), RecordError::Rank);
+    assert_eq!(refusal(rotate(0, &new, 0), &root_key()), RecordError::Outdated);
+    assert_eq!(refusal(rotate(0, &new, 1), &edge_key()), RecordError::NotByRoot);
+    for known in [other_key(0x12), edge_key()] {
+        assert_eq!(refusal(rotate(0, &known, 1), &root_key()), RecordError::KeyClash);
+    }
+    let mut neutral = [0; 32];
+    neutral[0] = 1;
+    let weak = Rotation { rank: 0, public_key: neutral, epoch: 1 };
+    assert_eq!(refusal(weak, &root_key()), RecordError::BadSignature);
+    assert_eq!(store.delegations().count(), 2, "nothing was touched");
 }
