@@ -1,5 +1,6 @@
 //! The model of Thumb images: what the next halfwords of the new image are likely to be. Encoder and decoder run the same code.
 
+use crate::header::Method;
 use crate::mixer::{CELLS, Mixer};
 use crate::range::Bits;
 use crate::thumb::{far_displacement, far_with, is_far, is_wide, near, near_target, near_with};
@@ -75,10 +76,11 @@ struct Guess {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Engine {
-    pub(crate) mixer: Mixer,
-    /// Length of the images in halfwords, and the address of the first one.
-    pub(crate) old_halves: u32,
-    pub(crate) base: u32,
+    mixer: Mixer,
+    method: Method,
+    /// Length of the old image in units, and the address of its first byte.
+    old_halves: u32,
+    base: u32,
     /// Next halfword of the new image.
     pub(crate) at: u32,
     /// Entries of the map, and the next one to come.
@@ -94,7 +96,6 @@ pub(crate) struct Engine {
     tail_end: u32,
     literals: u32,
     hits: u8,
-    near_hits: u8,
     targets: [u32; TARGETS],
     uses: [u8; TARGETS],
     hand: u8,
@@ -124,6 +125,7 @@ impl Engine {
     pub(crate) const fn new() -> Self {
         Self {
             mixer: Mixer::new(),
+            method: Method::Thumb,
             old_halves: 0,
             base: 0,
             at: 0,
@@ -138,7 +140,6 @@ impl Engine {
             tail_end: 0,
             literals: 0,
             hits: 0,
-            near_hits: 0,
             targets: [NONE; TARGETS],
             uses: [0; TARGETS],
             hand: 0,
@@ -155,7 +156,36 @@ impl Engine {
         }
     }
 
+    /// As it was at the start, for images of this kind.
+    pub(crate) fn reset(&mut self, method: Method, old_len: u32, base: u32) {
+        // Field by field: a fresh model on the stack would be as large as this one.
+        self.mixer.reset();
+        self.method = method;
+        (self.at, self.entries, self.next_entry) = (0, 0, 0);
+        (self.last, self.wide, self.copying, self.mapped) = ([0; 4], false, None, false);
+        (self.run, self.tail, self.tail_end, self.literals) = (0, None, 0, 0);
+        (self.hits, self.last_word, self.was_pointer) = (0, 0, false);
+        self.targets.fill(NONE);
+        self.uses.fill(0);
+        (self.hand, self.last_target) = (0, 0);
+        self.fixes.fill((NONE, 0));
+        self.next_fix = 0;
+        self.pairs.fill((0, 0));
+        (self.pair_count, self.next_pair) = (0, 0);
+        self.pools.fill(NONE);
+        self.next_pool = 0;
+        self.old_halves = old_len.div_ceil(method.unit());
+        self.base = base;
+    }
+
     // ---- the block map
+
+    /// As many entries as the map can have.
+    pub(crate) const MAX_ENTRIES: u32 = CELLS as u32 / 6;
+
+    pub(crate) fn entries(&self) -> u32 {
+        u32::from(self.entries)
+    }
 
     fn entry(&self, index: u16) -> (u32, u32) {
         let at = CELLS - 3 * (usize::from(index) + 1);
@@ -166,7 +196,7 @@ impl Engine {
 
     /// Adds a block (old place, new place); they come in the order of the new image.
     pub(crate) fn add_entry(&mut self, old: u32, new: u32) -> bool {
-        if usize::from(self.entries) >= CELLS / 6 {
+        if self.entries() >= Self::MAX_ENTRIES {
             return false;
         }
         let at = CELLS - 3 * (usize::from(self.entries) + 1);
@@ -288,7 +318,9 @@ impl Engine {
     // ---- what has been
 
     fn note(&mut self, half: u16) {
-        if self.wide {
+        if self.method != Method::Thumb {
+            // No instructions.
+        } else if self.wide {
             if self.last[0] == 0xf8df {
                 self.add_pool(((self.at + 1) >> 1) + (u32::from(half & 0xfff) >> 2));
             }
@@ -344,6 +376,9 @@ impl Engine {
         view: &mut V,
         want: &Want,
     ) -> Result<Unit, B::Error> {
+        if let Some(width) = self.lane() {
+            return self.grid(bits, view, width, want.halves[0]);
+        }
         self.enter_block();
         if self.copying.is_none() {
             self.start_copy(bits, want)?;
@@ -517,6 +552,9 @@ impl Engine {
         let one = |half: u16| Unit { halves: [half, 0], len: 1 };
         let mut guess = Guess { unit: one(first), ..Guess::default() };
         let pool = self.in_pool();
+        if self.method != Method::Thumb {
+            return Ok(guess);
+        }
         let aligned = self.at & 1 == 0 && from & 1 == 0;
         if aligned && (pool || !self.wide) {
             let word = u32::from(second) << 16 | u32::from(first);
@@ -645,6 +683,9 @@ impl Engine {
         guess: Option<&Guess>,
         training: bool,
     ) -> Result<Unit, B::Error> {
+        if self.method != Method::Thumb {
+            return self.plain_byte(bits, want.halves[0] as u8, guess);
+        }
         let unit = if self.in_pool() || guess.is_some_and(|guess| matches!(guess.kind, Kind::Flash | Kind::Ram)) {
             self.word(bits, want.halves, guess)?
         } else if !self.wide && self.far_flag(bits, want.halves, guess)? {
@@ -739,6 +780,86 @@ impl Engine {
             so_far = so_far << 1 | u32::from(bit);
         }
         Ok(so_far as u8)
+    }
+
+    /// A byte of something unknown.
+    fn plain_byte<B: Bits>(&mut self, bits: &mut B, want: u8, guess: Option<&Guess>) -> Result<Unit, B::Error> {
+        let h = self.last.map(u32::from);
+        let near = match guess {
+            Some(guess) => u32::from(guess.unit.halves[0]) | 0x100 << u32::from(self.copying.is_some()),
+            None => 0,
+        };
+        let contexts = [
+            hash(0xc000, 0),
+            hash(0xc100, h[0]),
+            hash(0xc200, h[1] << 8 | h[0]),
+            hash(0xc300, h[2] << 16 | h[1] << 8 | h[0]),
+            hash(0xc400, near),
+            hash(0xc500, near << 8 | h[0]),
+            hash(0xc600, h[3] << 2 | self.at & 3),
+            hash(0xc700, h[1]),
+        ];
+        let byte = self.byte(bits, &contexts, 59, near as usize >> 8, want)?;
+        Ok(Unit { halves: [u16::from(byte), 0], len: 1 })
+    }
+
+    /// Bits of a value where the images are grids of values.
+    fn lane(&self) -> Option<u32> {
+        match self.method {
+            Method::Grid8 => Some(8),
+            Method::Grid4 => Some(4),
+            Method::Grid2 => Some(2),
+            _ => None,
+        }
+    }
+
+    /// A byte of a grid: for each value how it differs from the old one at this place.
+    fn grid<B: Bits, V: View<Error = B::Error>>(
+        &mut self,
+        bits: &mut B,
+        view: &mut V,
+        width: u32,
+        want: u16,
+    ) -> Result<Unit, B::Error> {
+        let mut value = 0;
+        if self.at < self.old_halves {
+            let old = u32::from(view.old(self.at)?);
+            let mask = (1_u32 << width) - 1;
+            let mut shift = 0;
+            while shift < 8 {
+                let before = old >> shift & mask;
+                let wanted = (u32::from(want) >> shift).wrapping_sub(before) & mask;
+                let h = self.last.map(u32::from);
+                let contexts = [
+                    hash(0xd000, shift),
+                    hash(0xd100, before),
+                    hash(0xd200, h[0]),
+                    hash(hash(0xd300, h[0]), h[1]),
+                    hash(0xd400, u32::from(h[0] != 0) << 3 | u32::from(h[1] != 0) << 2 | u32::from(h[2] != 0) << 1 | u32::from(h[3] != 0)),
+                    hash(hash(0xd500, h[0]), before),
+                ];
+                let mut so_far = 1_u32;
+                let mut hashes = [0; 6];
+                for i in (0..width).rev() {
+                    for (hash, context) in hashes.iter_mut().zip(contexts) {
+                        *hash = context.wrapping_add(so_far.wrapping_mul(0x3d4d_51cb));
+                    }
+                    let set = 60 - (so_far.min(4) as usize);
+                    let bit = self.mixer.bit(bits, &hashes, set, (8 - i) as usize, 15, wanted >> i & 1 == 1)?;
+                    so_far = so_far << 1 | u32::from(bit);
+                }
+                let by = so_far & mask;
+                self.last = [by as u16, self.last[0], self.last[1], self.last[2]];
+                value |= (before.wrapping_add(by) & mask) << shift;
+                shift += width;
+            }
+            self.at += 1;
+        } else {
+            let unit = self.plain_byte(bits, want as u8, None)?;
+            value = u32::from(unit.halves[0]);
+            self.note_unit(unit);
+        }
+        Ok(Unit { halves: [value as u16, 0], len: 1 })
     }
 
     fn word<B: Bits>(&mut self, bits: &mut B, want: [u16; 2], guess: Option<&Guess>) -> Result<Unit, B::Error> {

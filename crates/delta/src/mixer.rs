@@ -41,6 +41,14 @@ impl Mixer {
         }
     }
 
+    /// As new.
+    pub(crate) fn reset(&mut self) {
+        self.cells.fill(FRESH);
+        self.taken = 0;
+        self.weights.fill(20000);
+        self.weights2.fill(20000);
+    }
+
     /// One decision. `hashes` are the contexts, the decision's place among its siblings included; `set` is the situation.
     pub(crate) fn bit<B: Bits>(
         &mut self,

@@ -10,12 +10,18 @@ pub(crate) trait Bits {
 }
 
 /// State of the decoder between slices.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct RangeState {
     range: u32,
     code: u32,
     /// Next byte of the patch to read.
     pub(crate) at: u32,
+}
+
+impl RangeState {
+    pub(crate) const fn new() -> Self {
+        Self { range: 0, code: 0, at: 0 }
+    }
 }
 
 /// Below this range another byte is taken in.
