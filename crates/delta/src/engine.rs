@@ -896,7 +896,7 @@ impl Engine {
             Some(guess) => (1 + u32::from(self.copying.is_some()), u32::from(guess.unit.halves[0])),
             None => (0, 0),
         };
-        let classes = (h[0] >> 11) << 15 | (h[1] >> 11) << 10 | (h[2] >> 11) << 5 | h[3] >> 11;
+        let _classes = (h[0] >> 11) << 15 | (h[1] >> 11) << 10 | (h[2] >> 11) << 5 | h[3] >> 11;
         let mut value = 0;
         for nth in 0..2_u32 {
             let salt = hash(0xb000 + nth * 2 + wide, value);
@@ -906,13 +906,8 @@ impl Engine {
                 salt,
                 hash(salt ^ 0x100, h[0] >> 8),
                 hash(salt ^ 0x200, h[0]),
-                hash(hash(salt ^ 0x300, h[0]), h[1]),
-                hash(salt ^ 0x400, (h[0] >> 8) << 16 | (h[1] >> 8) << 8 | h[2] >> 8),
                 hash(hash(salt ^ 0x500, known), near),
-                hash(salt ^ 0x600, h[1]),
                 hash(hash(0x1_0700 + nth, class), h[0] & 7 | (h[0] >> 11) << 3),
-                hash(salt ^ 0x800, classes),
-                hash(hash(salt ^ 0x900, h[0] & 0x3f), near >> 8),
             ];
             let byte = (want >> (8 - 8 * nth)) as u8;
             let set = (nth as usize * 2 + wide as usize) * 4;
