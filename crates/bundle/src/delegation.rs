@@ -58,11 +58,24 @@ const DELEGATION: u8 = 1;
 const REVOCATION: u8 = 2;
 const ROTATION: u8 = 3;
 
-/// A record, as its payload says.
-pub(crate) enum Statement {
+/// What a record says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Statement {
+    /// A key may sign.
     Delegation(Delegation),
+    /// A key may no longer sign.
     Revocation(Revocation),
+    /// A root key has a successor.
     Rotation(Rotation),
+}
+
+impl Statement {
+    /// What a record says and the key that it names as its signer's, without checking who signed it: for people to read,
+    /// and to know which key is missing. [`crate::TrustStore::add_record`] is what checks.
+    pub fn claimed(record: &[u8]) -> Option<(KeyId, Self)> {
+        let sign1 = cose::decode_sign1(record)?;
+        Some((sign1.key_id, decode_payload(sign1.payload?)?))
+    }
 }
 
 /// Reads a payload; the caller has checked who signed it.

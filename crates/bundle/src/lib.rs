@@ -37,7 +37,7 @@ mod trust;
 
 pub use code::{EncodeError, Encoder, GF256_MAX};
 pub use cose::KeyId;
-pub use delegation::{ALL_KEYS, Delegation, MAX_RECORD, Revocation, Rotation};
+pub use delegation::{ALL_KEYS, Delegation, MAX_RECORD, Revocation, Rotation, Statement};
 pub use file::{BundleFile, FileError};
 pub use flashstore::{FlashSource, FlashStore};
 pub use manifest::{

@@ -323,6 +323,13 @@ impl ClaimedManifest {
         suit::encode_envelope(self)
     }
 
+    /// `manifest` before anybody has signed it: key id and signature are zeros, and no device takes it.
+    #[cfg(feature = "sign")]
+    pub fn unsigned(manifest: Manifest) -> Result<Self, ManifestError> {
+        manifest.check()?;
+        Ok(Self { manifest, key_id: KeyId([0; 8]), signature: [0; 64] })
+    }
+
     /// Signs `manifest` by the key of an edge node or an operator.
     #[cfg(feature = "sign")]
     pub fn sign(manifest: Manifest, key: &ed25519_dalek::SigningKey) -> Result<Self, ManifestError> {

@@ -6,7 +6,7 @@ use common::{Bundle, content, delegation, edge_key, public, root_key, target, tr
 use compotastic_bundle::{
     ALL_KEYS, Authority, ClaimedManifest, ClassMask, ComponentKind, Delegation, Delta, ImageIdentity,
     Installed, KeyId, KindMask, MAX_DELEGATIONS, MAX_REVOCATIONS, Manifest, Need, Needs, RecordChange,
-    RecordError, Refusal, Revocation, Rotation, Target, TrustStore,
+    RecordError, Refusal, Revocation, Rotation, Statement, Target, TrustStore,
 };
 use ed25519_dalek::SigningKey;
 
@@ -32,6 +32,28 @@ fn root_and_delegated_keys_are_believed() {
     assert_eq!(store.verify(&signed(good(), &root_key())).unwrap().authority(), Authority::Root);
     assert_eq!(store.verify(&signed(good(), &edge_key())).unwrap().authority(), Authority::Edge { epoch: 1 });
     assert_eq!(store.delegations().count(), 1);
+}
+
+#[test]
+fn what_nobody_signed_is_refused() {
+    let unsigned = ClaimedManifest::unsigned(good()).unwrap();
+    let nobody = KeyId([0; 8]);
+    assert_eq!(nobody.to_string(), "0000000000000000");
+    assert_eq!(trust().verify(&unsigned), Err(Refusal::UnknownKey(nobody)));
+    assert_eq!(ClaimedManifest::parse(&unsigned.to_packed()), Ok(unsigned));
+}
+
+#[test]
+fn records_say_what_they_are_before_they_are_checked() {
+    let record = delegation().sign(&other_key(9));
+    let by = KeyId::of(&public(&other_key(9)));
+    assert_eq!(Statement::claimed(&record), Some((by, Statement::Delegation(delegation()))));
+    assert_eq!(Statement::claimed(&record[1..]), None);
+    assert_eq!(Statement::claimed(&good_manifest()), None);
+}
+
+fn good_manifest() -> Vec<u8> {
+    signed(good(), &edge_key()).to_packed().to_vec()
 }
 
 #[test]
