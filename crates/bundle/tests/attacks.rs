@@ -76,12 +76,10 @@ impl Device {
     }
 
     /// Version 5 is in force, as it was, after a restart too.
-    fn is_untouched(self) {
-        for slots in [self.slots] {
-            Self::check(&slots, &self.in_force);
-            let again = Slots::open(slots.into_flash(), geometry()).unwrap();
-            Self::check(&again, &self.in_force);
-        }
+    fn ends_untouched(self) {
+        Self::check(&self.slots, &self.in_force);
+        let again = Slots::open(self.slots.into_flash(), geometry()).unwrap();
+        Self::check(&again, &self.in_force);
     }
 
     fn check(slots: &Slots<Flash>, in_force: &[u8]) {
@@ -127,7 +125,7 @@ fn altered_manifest_or_signature() {
         }
     }
     println!("{tried} altered manifests, none taken");
-    device.is_untouched();
+    device.ends_untouched();
 }
 
 #[test]
@@ -149,7 +147,7 @@ fn altered_piece() {
         }
     }
     println!("{tried} altered pieces, none taken");
-    device.is_untouched();
+    device.ends_untouched();
     // The true pieces are still welcome.
     assert_eq!(Device::new().offer(&packed, whole), End::Installed);
 }
@@ -170,7 +168,7 @@ fn altered_delegation() {
     let (bundle, edge) = (newer(), KeyId::of(&public(&edge_key())));
     let end = device.offer(&bundle.manifest.claimed().to_packed(), pieces(&bundle));
     assert_eq!(end, End::Manifest(Refusal::UnknownKey(edge)));
-    device.is_untouched();
+    device.ends_untouched();
 }
 
 #[test]
@@ -191,7 +189,7 @@ fn wrong_key() {
     let firmware = Manifest { kind: ComponentKind::Firmware, ..bundle.manifest.manifest().clone() };
     let refusal = Refusal::KindNotAllowed(ComponentKind::Firmware);
     assert_eq!(device.offer(&signed(firmware, &edge_key()), pieces(&bundle)), End::Manifest(refusal));
-    device.is_untouched();
+    device.ends_untouched();
 }
 
 #[test]
@@ -208,7 +206,7 @@ fn revoked_key() {
         assert_eq!(replayed, Err(RecordError::Outdated));
         let end = device.offer(&bundle.manifest.claimed().to_envelope(), pieces(&bundle));
         assert!(matches!(end, End::Manifest(_)), "{end:?}");
-        device.is_untouched();
+        device.ends_untouched();
     }
 }
 
@@ -221,7 +219,7 @@ fn replayed_older_bundle() {
         let end = device.offer(&bundle.manifest.claimed().to_packed(), pieces(&bundle));
         assert_eq!(end, End::Begin(BeginError::Refused(refusal)));
     }
-    device.is_untouched();
+    device.ends_untouched();
 }
 
 #[test]
@@ -260,7 +258,7 @@ fn wrong_device_class() {
         let end = device.offer(&bundle.manifest.claimed().to_packed(), pieces(&bundle));
         assert_eq!(end, End::Begin(BeginError::Refused(Refusal::WrongClass)), "{class}");
         if class % 64 == 0 {
-            device.is_untouched();
+            device.ends_untouched();
         }
     }
     let nobody = Manifest { classes: ClassMask(0), ..bundle.manifest.manifest().clone() };
@@ -300,7 +298,7 @@ fn oversized_manifest_and_content() {
     let ram = Manifest { ram: u32::MAX, ..good.clone() };
     let end = device.offer(&signed(ram, &edge_key()), Vec::new());
     assert!(matches!(end, End::Begin(BeginError::Refused(Refusal::NoRam { .. }))), "{end:?}");
-    device.is_untouched();
+    device.ends_untouched();
 }
 
 /// A small delta that says it makes an image of any size: what it makes is held against the flash before anything is received.
@@ -322,7 +320,7 @@ fn decompression_bomb() {
             assert!(matches!(end, End::Manifest(Refusal::TooLarge { .. })), "{end:?}");
         }
     }
-    device.is_untouched();
+    device.ends_untouched();
 }
 
 /// Anybody in the swarm can send symbols: they are refused at once or poison one decoding, and then only verified pieces count.
@@ -394,5 +392,5 @@ fn advertisement_flood() {
     assert!(size_of::<TrustStore>() <= 4096);
     assert!(size_of::<ObjectReceiver>() <= 16 * 1024);
     assert!(size_of::<ClaimedManifest>() <= 320);
-    device.is_untouched();
+    device.ends_untouched();
 }
