@@ -5,11 +5,11 @@ mod common;
 
 use common::{Bundle, delegation, edge_key, public, root_key};
 use compotastic_bundle::{
-    ClaimedManifest, ClassMask, ComponentKind, Delegation, Delta, Encoder, ImageIdentity, KeyId, Manifest,
-    Need, Needs, Revocation, SliceSource, verify,
+    BundleFile, ClaimedManifest, ClassMask, ComponentKind, Delegation, Delta, Encoder, ImageIdentity, KeyId,
+    Manifest, Need, Needs, Revocation, Rotation, SliceSource, verify,
 };
 use coset::{CborSerializable, CoseSign1, TaggedCborSerializable, cbor::Value, iana};
-use ed25519_dalek::{Signature, VerifyingKey};
+use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -63,6 +63,15 @@ fn firmware_delta() -> Manifest {
     }
 }
 
+fn file_of(bundle: &Bundle) -> Vec<u8> {
+    let delegation = delegation().sign(&root_key());
+    let claimed = bundle.manifest.claimed().clone();
+    let mut bytes = Vec::new();
+    BundleFile { claimed, content: &bundle.content, delegation: Some(&delegation) }
+        .emit(|part| bytes.extend_from_slice(part));
+    bytes
+}
+
 fn needs() -> Needs {
     Needs::from_array([
         Need { kind: ComponentKind::Firmware, task: 0, sequence: 60_000 },
@@ -79,6 +88,7 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
     let policy = ClaimedManifest::sign(policy, &edge_key()).unwrap();
     let claimed = small.manifest.claimed();
     let edge = KeyId::of(&public(&edge_key()));
+    let rotation = Rotation { rank: 0, public_key: public(&SigningKey::from_bytes(&[0x33; 32])), epoch: 1 };
     vec![
         ("root_public", public(&root_key()).to_vec()),
         ("edge_public", public(&edge_key()).to_vec()),
@@ -92,6 +102,8 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         ("firmware_all_envelope", all.to_envelope().to_vec()),
         ("policy_packed", policy.to_packed().to_vec()),
         ("policy_envelope", policy.to_envelope().to_vec()),
+        ("model_file", file_of(&small)),
+        ("rotation", rotation.sign(&root_key()).to_vec()),
         ("small_last_piece", small.symbol(0, 5)),
         ("small_symbol_6", small.symbol(0, 6)),
         ("small_symbol_1000", small.symbol(0, 1000)),

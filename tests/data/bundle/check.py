@@ -241,6 +241,8 @@ def main():
     assert sign1(v["delegation"])[0] == root == sign1(v["revocation"])[0]
     assert whole(sign1(v["delegation"])[2]) == [1, v["edge_public"], 6, 0xFF, 1 << 20, 1]
     assert whole(sign1(v["revocation"])[2]) == [2, edge, 2]
+    by, _, rotation = sign1(v["rotation"])
+    assert by == root and whole(rotation)[:2] == [3, 0] and whole(rotation)[3] == 1
     said = {}
     for name, key in (("model", edge), ("policy", edge), ("firmware", root), ("firmware_all", root)):
         said[name] = envelope(v[name + "_envelope"])

@@ -78,7 +78,11 @@ def main():
     envelopes = [name for name in vectors if name.endswith("_envelope")]
     for name in envelopes:
         assert read(vectors[name], keys)[1] == 1, name
-    print(f"{len(envelopes)} envelopes read", file=sys.stderr)
+    file = cbor2.loads(vectors["model_file"]).value
+    assert list(file) == [2, 3, "#c", "#d"] and file["#d"] == vectors["delegation"]
+    shared = cbor2.loads(cbor2.loads(cbor2.loads(file[3])[3])[4])
+    assert cbor2.loads(shared[1][3]) == [-16, hashlib.sha256(file["#c"]).digest()]
+    print(f"{len(envelopes)} envelopes and a file read", file=sys.stderr)
     print(write(public["root"], "--wrong" in sys.argv).hex())
 
 
