@@ -5,11 +5,16 @@
 use compotastic_bundle::{BundleFile, ClaimedManifest, RecordChange, Refusal, Statement, TrustStore, verify};
 use ed25519_dalek::SigningKey;
 use libfuzzer_sys::fuzz_target;
+use std::sync::LazyLock;
+
+/// A key of its own, under which no seed is signed.
+static TRUST: LazyLock<([u8; 32], TrustStore)> = LazyLock::new(|| {
+    let root = SigningKey::from_bytes(&[0x77; 32]).verifying_key().to_bytes();
+    (root, TrustStore::new(&[root]).expect("a sound key"))
+});
 
 fuzz_target!(|data: &[u8]| {
-    // A key of its own, under which no seed is signed.
-    let root = SigningKey::from_bytes(&[0x77; 32]).verifying_key().to_bytes();
-    let mut trust = TrustStore::new(&[root]).expect("a sound key");
+    let (root, mut trust) = TRUST.clone();
     let change: Option<RecordChange> = trust.add_record(data).ok();
     assert!(change.is_none() && trust.delegations().next().is_none(), "nobody signed that");
     assert!(trust.roots().map(|(_, key)| key).eq([root]), "and nobody took the root's place");
