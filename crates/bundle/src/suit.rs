@@ -1,6 +1,6 @@
 //! The two encodings of a manifest: SUIT envelope and packed form.
 //!
-//! The envelope follows draft-ietf-suit-manifest-34 (its CDDL is unchanged in -37): tag 107, `{2: authentication,
+//! The envelope follows draft-ietf-suit-manifest-34 (-37 gives other names to two reporting bits): tag 107, `{2: authentication,
 //! 3: manifest}`. The manifest is
 //!
 //! ```text
