@@ -6,6 +6,7 @@
 mod common;
 
 use common::{Node, at, number, root_key, router_config, station_with, student};
+use compotastic_bundle::{KeyId, Revocation};
 use compotastic_mesh::{
     packet::{NodeNum, PacketId},
     rng::Rng,
@@ -51,9 +52,14 @@ enum Attack {
     WrongClass,
     /// An older bundle by the edge node, as it was on the air once.
     OlderBundle,
+    /// A newer bundle by the edge node's key, which was stolen, and which the operator has revoked since.
+    RevokedKey,
+    /// Records that say they are manifests, as long as a record can be.
+    OversizedManifest,
 }
 
 /// A frame that is kept to be sent again and again: it owns its bytes.
+#[derive(Clone)]
 enum Speech {
     Beacon(Beacon),
     Record(RecordType, u32, u8, u8, Vec<u8>),
@@ -99,7 +105,18 @@ impl Attacker {
         let true_one = bundles.bundle(student::VERSION);
         let newer = student::VERSION + 1;
         let speeches = match attack {
-            Attack::None | Attack::SymbolPollution | Attack::AdvertisementFlood => Vec::new(),
+            Attack::None
+            | Attack::SymbolPollution
+            | Attack::AdvertisementFlood
+            | Attack::OversizedManifest => Vec::new(),
+            Attack::RevokedKey => {
+                let bundle = bundles.bundle(newer);
+                let key = SigningKey::from_bytes(&[0x22; 32]).verifying_key().to_bytes();
+                let revocation = Revocation { key_id: KeyId::of(&key), epoch: 2 }.sign(&root_key());
+                // Whoever says it: it is the operator's word. Twice, for who missed it.
+                let record = Speech::Record(RecordType::Revocation, 1, 0, 1, revocation.to_vec());
+                [record.clone(), record].into_iter().chain(frames_of(&bundle)).collect()
+            }
             Attack::AlteredManifest => frames_of(&bundles.altered(newer)),
             Attack::AlteredPieces => {
                 let mut frames = frames_of(&true_one);
@@ -119,8 +136,11 @@ impl Attacker {
             keys: KeyRing::new(1, SwarmKey([3; 16])),
             rng: Rng::from_seed(seed).child(0x6174_7461),
             next_id: 1,
-            // An older bundle is no attack on a node that has nothing.
-            next: at(if attack == Attack::OlderBundle { BEGIN_LATE_S } else { BEGIN_S }),
+            // An older bundle is no attack on a node that has nothing, and what a key signed before it was revoked is to arrive.
+            next: at(match attack {
+                Attack::OlderBundle | Attack::RevokedKey => BEGIN_LATE_S,
+                _ => BEGIN_S,
+            }),
             attack,
             speeches,
             turn: 0,
@@ -156,21 +176,14 @@ impl Attacker {
                 object_progress: 255,
                 ..Beacon::default()
             })),
+            Attack::OversizedManifest => {
+                self.turn += 1;
+                let (tag, part) = (0x0B16_0000 + self.turn as u32 / 15, (self.turn % 15) as u8);
+                Some(Speech::Record(RecordType::Manifest, tag, part, 15, self.noise(PART)))
+            }
             _ => {
                 self.turn += 1;
-                let count = self.speeches.len();
-                let turn = self.turn % count;
-                // Taken out and put back: they are said again.
-                let speech = self.speeches.swap_remove(turn);
-                let copy = match &speech {
-                    Speech::Beacon(beacon) => Speech::Beacon(*beacon),
-                    Speech::Record(kind, tag, part, parts, bytes) => {
-                        Speech::Record(*kind, *tag, *part, *parts, bytes.clone())
-                    }
-                    Speech::Symbol(tag, id, data) => Speech::Symbol(*tag, *id, data.clone()),
-                };
-                self.speeches.push(speech);
-                Some(copy)
+                self.speeches.get((self.turn - 1) % self.speeches.len()).cloned()
             }
         }
     }
@@ -391,6 +404,16 @@ fn wrong_key() {
 #[test]
 fn wrong_device_class() {
     withstand(Attack::WrongClass);
+}
+
+#[test]
+fn revoked_key() {
+    withstand(Attack::RevokedKey);
+}
+
+#[test]
+fn oversized_manifest() {
+    withstand(Attack::OversizedManifest);
 }
 
 #[test]

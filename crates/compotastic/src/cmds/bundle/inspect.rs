@@ -111,13 +111,13 @@ pub fn print(bundle: &Loaded, path: &Path, as_json: bool) -> Result<()> {
     }
     let content = &said["content"];
     let pieces =
-        format!("{} bytes in {} pieces of {}", content["bytes"], content["pieces"], content["piece_size"]);
+        format!("{} bytes, pieces: {} of {}", content["bytes"], content["pieces"], content["piece_size"]);
     row("content", format!("{pieces}, sha256 {}", text(&content["sha256"])));
     if !said["replaces"].is_null() {
         row("replaces", format!("the image whose sha256 begins with {}", text(&said["replaces"])));
         row("image", format!("{} bytes, sha256 {}", said["image"]["bytes"], text(&said["image"]["sha256"])));
     }
-    row("needs", format!("{} bytes of flash, {} of RAM", said["flash"], said["ram"]));
+    row("takes", format!("{} bytes of flash, {} of RAM", said["flash"], said["ram"]));
     let (packed, frames) = (&said["packed_bytes"], &said["manifest_frames"]);
     let plural = if *frames == 1 { "frame" } else { "frames" };
     row(
