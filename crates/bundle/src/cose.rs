@@ -17,6 +17,12 @@ impl KeyId {
     }
 }
 
+impl core::fmt::Display for KeyId {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 pub(crate) fn first8(hash: &[u8]) -> [u8; 8] {
     let mut out = [0; 8];
     out.copy_from_slice(&hash[..8]);

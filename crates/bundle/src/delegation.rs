@@ -1,7 +1,9 @@
-//! Records that only an operator's root key signs: which edge keys may sign what, and which no longer may.
+//! Records that only an operator's root key signs: which edge keys may sign what, which no longer may, and which root
+//! key follows another.
 //!
-//! Both are `COSE_Sign1` with the payload inside: `[1, public key, kinds, classes, size cap, epoch]` for a delegation,
-//! `[2, key id, epoch]` for a revocation; key id zeros revoke every key. One record fits one frame.
+//! All are `COSE_Sign1` with the payload inside: `[1, public key, kinds, classes, size cap, epoch]` for a delegation,
+//! `[2, key id, epoch]` for a revocation, where key id zeros revokes every key, `[3, rank, public key, epoch]` for a root
+//! key that takes the place of another. One record fits one frame.
 
 use crate::cose::{self, KeyId};
 use crate::manifest::{ClassMask, KindMask};
@@ -37,13 +39,43 @@ pub struct Revocation {
     pub epoch: u32,
 }
 
+/// From now on another key has the place of a root key; what the old key has delegated is void.
+///
+/// A root key signs its own successor, or one for a key of lower rank: a stolen key can be replaced by one that ranks
+/// above it, and cannot replace that one. Own words and words from above have epochs of their own, so a stolen key
+/// cannot use up those of the keys above it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// Which root key goes: 0 is the first that the device was enrolled with, and ranks highest.
+    pub rank: u8,
+    /// The Ed25519 public key that comes.
+    pub public_key: [u8; 32],
+    /// Counts up for this rank, from 1; apart for what the key that goes signs and for what a higher one signs.
+    pub epoch: u32,
+}
+
 const DELEGATION: u8 = 1;
 const REVOCATION: u8 = 2;
+const ROTATION: u8 = 3;
 
-/// Either record, as its payload says.
-pub(crate) enum Statement {
+/// What a record says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Statement {
+    /// A key may sign.
     Delegation(Delegation),
+    /// A key may no longer sign.
     Revocation(Revocation),
+    /// A root key has a successor.
+    Rotation(Rotation),
+}
+
+impl Statement {
+    /// What a record says and the key that it names as its signer's, without checking who signed it: for people to read,
+    /// and to know which key is missing. [`crate::TrustStore::add_record`] is what checks.
+    pub fn claimed(record: &[u8]) -> Option<(KeyId, Self)> {
+        let sign1 = cose::decode_sign1(record)?;
+        Some((sign1.key_id, decode_payload(sign1.payload?)?))
+    }
 }
 
 /// Reads a payload; the caller has checked who signed it.
@@ -61,6 +93,11 @@ pub(crate) fn decode_payload(payload: &[u8]) -> Option<Statement> {
             key_id: KeyId(d.bytes().ok()?.try_into().ok()?),
             epoch: d.u32().ok()?,
         }),
+        (4, ROTATION) => Statement::Rotation(Rotation {
+            rank: d.u8().ok()?,
+            public_key: d.bytes().ok()?.try_into().ok()?,
+            epoch: d.u32().ok()?,
+        }),
         _ => return None,
     };
     (d.position() == payload.len()).then_some(statement)
@@ -68,7 +105,7 @@ pub(crate) fn decode_payload(payload: &[u8]) -> Option<Statement> {
 
 #[cfg(feature = "sign")]
 mod signing {
-    use super::{DELEGATION, Delegation, MAX_RECORD, REVOCATION, Revocation};
+    use super::{DELEGATION, Delegation, MAX_RECORD, REVOCATION, ROTATION, Revocation, Rotation};
     use crate::cose::{self, Cbor, KeyId, MAX_PAYLOAD, Overflow, cbor, written};
     use ed25519_dalek::SigningKey;
     use heapless::Vec;
@@ -100,6 +137,19 @@ mod signing {
         }
     }
 
+    impl Rotation {
+        fn payload(&self) -> Result<Cbor<MAX_PAYLOAD>, Overflow> {
+            let mut e = cbor();
+            e.array(4)?.u8(ROTATION)?.u8(self.rank)?.bytes(&self.public_key)?.u32(self.epoch)?;
+            Ok(e)
+        }
+
+        /// Signs by the root key that goes, or by one that ranks above it.
+        pub fn sign(&self, root: &SigningKey) -> Vec<u8, MAX_RECORD> {
+            record(root, self.payload())
+        }
+    }
+
     fn record(root: &SigningKey, payload: Result<Cbor<MAX_PAYLOAD>, Overflow>) -> Vec<u8, MAX_RECORD> {
         let key_id = KeyId::of(root.verifying_key().as_bytes());
         payload
@@ -124,7 +174,9 @@ mod signing {
                 epoch: u32::MAX,
             };
             let revocation = Revocation { key_id: KeyId([255; 8]), epoch: u32::MAX };
-            let lengths = [delegation.sign(&root).len(), revocation.sign(&root).len()];
+            let rotation = Rotation { rank: 255, public_key: [255; 32], epoch: u32::MAX };
+            let lengths =
+                [delegation.sign(&root).len(), revocation.sign(&root).len(), rotation.sign(&root).len()];
             assert!(lengths.iter().all(|n| (100..=190).contains(n)), "one frame each: {lengths:?}");
         }
     }

@@ -24,6 +24,7 @@ pub mod code;
 mod cose;
 mod crc;
 mod delegation;
+mod file;
 mod flashstore;
 mod gf;
 mod manifest;
@@ -42,12 +43,13 @@ pub use bits::Bits;
 pub use book::MAX_SPARE;
 pub use code::{Combinations, EncodeError, Encoder};
 pub use cose::KeyId;
-pub use delegation::{ALL_KEYS, Delegation, MAX_RECORD, Revocation};
+pub use delegation::{ALL_KEYS, Delegation, MAX_RECORD, Revocation, Rotation, Statement};
+pub use file::{BundleFile, FileError};
 pub use flashstore::{FlashSource, FlashStore};
 pub use gf::TABLE_BYTES;
 pub use manifest::{
-    Authority, ClaimedManifest, ClassMask, ComponentKind, DEFAULT_PIECE_SIZE, KindMask, MAX_ENVELOPE,
-    MAX_PACKED, Manifest, ManifestError, VerifiedManifest,
+    Authority, ClaimedManifest, ClassMask, ComponentKind, DEFAULT_PIECE_SIZE, Delta, ImageIdentity, KindMask,
+    MAX_ENVELOPE, MAX_NEEDS, MAX_PACKED, Manifest, ManifestError, Need, Needs, VerifiedManifest,
 };
 pub use object::{
     Layout, ObjectIdentity, ObjectTag, PieceSource, PieceStore, SliceSource, SpareSlot, build_stream,
@@ -57,6 +59,6 @@ pub use slots::{
     Active, BeginError, Begun, Geometry, MAX_TRIAL_BOOTS, Recovery, SlotError, Slots, SwitchError,
 };
 pub use trust::{
-    Installed, MAX_DELEGATIONS, MAX_REVOCATIONS, MAX_ROOTS, RecordChange, RecordError, Refusal, Target,
-    TrustStore, verify,
+    Installed, MAX_COMPONENTS, MAX_DELEGATIONS, MAX_REVOCATIONS, MAX_ROOTS, RecordChange, RecordError,
+    Refusal, Target, TrustStore, verify,
 };

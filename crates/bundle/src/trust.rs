@@ -1,9 +1,9 @@
 //! Whom a device believes, and what it therefore installs.
 
 use crate::cose::{self, KeyId};
-use crate::delegation::{ALL_KEYS, Delegation, Revocation, Statement, decode_payload};
+use crate::delegation::{ALL_KEYS, Delegation, Revocation, Rotation, Statement, decode_payload};
 use crate::manifest::{
-    Authority, ClaimedManifest, ComponentKind, KindMask, Manifest, ManifestError, VerifiedManifest,
+    Authority, ClaimedManifest, ComponentKind, KindMask, Manifest, ManifestError, Need, VerifiedManifest,
 };
 use crate::suit;
 use core::fmt;
@@ -45,7 +45,7 @@ pub enum Refusal {
     WrongComponent,
     /// It needs another base.
     WrongBase,
-    /// It applies to other content than the device has.
+    /// It applies to another image than the device has.
     WrongPredecessor,
     /// Not newer than what the device has or has tried.
     Rollback {
@@ -54,6 +54,8 @@ pub enum Refusal {
         /// Sequence on offer.
         offered: u32,
     },
+    /// It needs another component, or a newer version of it, than the device has.
+    MissingNeed(Need),
     /// It needs more flash than there is.
     NoFlash {
         /// Bytes needed.
@@ -95,6 +97,9 @@ impl fmt::Display for Refusal {
             Self::Rollback { have, offered } => {
                 write!(f, "sequence {offered} is not newer than {have}")
             }
+            Self::MissingNeed(Need { kind, task, sequence }) => {
+                write!(f, "needs {kind:?} of task {task} at sequence {sequence} or newer")
+            }
             Self::NoFlash { need, have } => write!(f, "needs {need} bytes of flash, there are {have}"),
             Self::NoRam { need, have } => write!(f, "needs {need} bytes of RAM, there are {have}"),
         }
@@ -103,30 +108,33 @@ impl fmt::Display for Refusal {
 
 impl core::error::Error for Refusal {}
 
-/// Why a delegation or revocation is not taken.
+/// Why a delegation, revocation or rotation is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordError {
     /// Not such a record.
     Malformed,
     /// Not signed by a root key of this device.
     NotByRoot,
-    /// The signature does not verify, or the delegated key is not a usable Ed25519 key.
+    /// The signature does not verify, or the key in it is not a usable Ed25519 key.
     BadSignature,
     /// A newer epoch for this key is known.
     Outdated,
+    /// No root key has this rank, or the signer ranks below it.
+    Rank,
     /// The table is full of other keys; nothing is forgotten to make room.
     Full,
-    /// The delegated key has the id of a key that is already known as another.
+    /// The key in it has the id of a key that is already known as another.
     KeyClash,
 }
 
 impl fmt::Display for RecordError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Malformed => "not a delegation or revocation",
+            Self::Malformed => "not a delegation, revocation or rotation",
             Self::NotByRoot => "not signed by a root key",
             Self::BadSignature => "signature does not verify",
             Self::Outdated => "a newer epoch is known",
+            Self::Rank => "no root key of that rank for the signer to replace",
             Self::Full => "no room for another key",
             Self::KeyClash => "key id is taken by another key",
         })
@@ -142,9 +150,11 @@ pub enum RecordChange {
     Delegated(KeyId),
     /// Delegations of the key below the epoch are void now.
     Revoked(KeyId),
+    /// This key is a root key now; what its predecessor has delegated is void.
+    Rotated(KeyId),
     /// The delegation of this key is known already.
     Known(KeyId),
-    /// The revocation is known already.
+    /// The revocation or rotation is known already.
     Unchanged,
 }
 
@@ -153,15 +163,28 @@ struct Grant {
     key_id: KeyId,
     key: VerifyingKey,
     delegation: Delegation,
+    /// The root key that said so.
+    by: KeyId,
+}
+
+#[derive(Clone, Debug)]
+struct Root {
+    key_id: KeyId,
+    key: VerifyingKey,
+    /// Highest epoch of a rotation at this rank that the key before signed; 0 if there was none.
+    own_epoch: u32,
+    /// The same for those that a key of higher rank signed.
+    above_epoch: u32,
 }
 
 /// The keys that a device believes: root keys from its enrolment, and what they delegated since.
 ///
-/// The store is memory only. Whoever holds the accepted records feeds them again after a restart, revocations too;
-/// their order does not matter.
+/// The store is memory only. Whoever holds the accepted records feeds them again after a restart, revocations too.
+/// Their order does not matter, but for rotations: what was signed by a key before it went comes before its rotation.
 #[derive(Clone, Debug)]
 pub struct TrustStore {
-    roots: Vec<(KeyId, VerifyingKey), MAX_ROOTS>,
+    /// By rank.
+    roots: Vec<Root, MAX_ROOTS>,
     grants: Vec<Grant, MAX_DELEGATIONS>,
     revoked: Vec<Revocation, MAX_REVOCATIONS>,
     /// Delegations below this epoch are void for every key.
@@ -169,11 +192,17 @@ pub struct TrustStore {
 }
 
 impl TrustStore {
-    /// A store that believes these root keys; none if there are none, more than [`MAX_ROOTS`], or one is unusable.
+    /// A store that believes these root keys, the highest-ranking first; none if there are none, more than [`MAX_ROOTS`], or one is unusable.
     pub fn new(roots: &[[u8; 32]]) -> Option<Self> {
         let mut keys = Vec::new();
         for bytes in roots {
-            keys.push((KeyId::of(bytes), usable_key(bytes)?)).ok()?;
+            keys.push(Root {
+                key_id: KeyId::of(bytes),
+                key: usable_key(bytes)?,
+                own_epoch: 0,
+                above_epoch: 0,
+            })
+            .ok()?;
         }
         (!keys.is_empty()).then_some(Self {
             roots: keys,
@@ -183,17 +212,19 @@ impl TrustStore {
         })
     }
 
-    /// Takes a signed delegation or revocation.
+    /// Takes a signed delegation, revocation or rotation.
     pub fn add_record(&mut self, record: &[u8]) -> Result<RecordChange, RecordError> {
         let sign1 = cose::decode_sign1(record).ok_or(RecordError::Malformed)?;
         let payload = sign1.payload.ok_or(RecordError::Malformed)?;
-        let root = self.root(sign1.key_id).ok_or(RecordError::NotByRoot)?;
-        if !cose::verify(root, payload, &sign1.signature) {
+        let rank = self.rank(sign1.key_id).ok_or(RecordError::NotByRoot)?;
+        let root = self.roots.get(rank).ok_or(RecordError::NotByRoot)?;
+        if !cose::verify(&root.key, payload, &sign1.signature) {
             return Err(RecordError::BadSignature);
         }
         match decode_payload(payload).ok_or(RecordError::Malformed)? {
-            Statement::Delegation(delegation) => self.delegate(delegation),
+            Statement::Delegation(delegation) => self.delegate(delegation, sign1.key_id),
             Statement::Revocation(revocation) => self.revoke(revocation),
+            Statement::Rotation(rotation) => self.rotate(rotation, rank),
         }
     }
 
@@ -202,8 +233,17 @@ impl TrustStore {
         self.grants.iter().map(|g| (g.key_id, &g.delegation))
     }
 
+    /// The root keys in force, by rank.
+    pub fn roots(&self) -> impl Iterator<Item = (KeyId, [u8; 32])> {
+        self.roots.iter().map(|root| (root.key_id, root.key.to_bytes()))
+    }
+
+    fn rank(&self, key_id: KeyId) -> Option<usize> {
+        self.roots.iter().position(|root| root.key_id == key_id)
+    }
+
     fn root(&self, key_id: KeyId) -> Option<&VerifyingKey> {
-        self.roots.iter().find(|(id, _)| *id == key_id).map(|(_, key)| key)
+        self.roots.iter().find(|root| root.key_id == key_id).map(|root| &root.key)
     }
 
     /// Lowest epoch that a delegation of this key may have.
@@ -212,7 +252,7 @@ impl TrustStore {
         own.max(self.epoch_floor)
     }
 
-    fn delegate(&mut self, delegation: Delegation) -> Result<RecordChange, RecordError> {
+    fn delegate(&mut self, delegation: Delegation, by: KeyId) -> Result<RecordChange, RecordError> {
         let key_id = KeyId::of(&delegation.public_key);
         let key = usable_key(&delegation.public_key).ok_or(RecordError::BadSignature)?;
         if self.root(key_id).is_some() || key_id == ALL_KEYS {
@@ -226,11 +266,11 @@ impl TrustStore {
             Some(known) if known.delegation == delegation => Ok(RecordChange::Known(key_id)),
             Some(known) if delegation.epoch <= known.delegation.epoch => Err(RecordError::Outdated),
             Some(known) => {
-                known.delegation = delegation;
+                (known.delegation, known.by) = (delegation, by);
                 Ok(RecordChange::Delegated(key_id))
             }
             None => {
-                self.grants.push(Grant { key_id, key, delegation }).map_err(|_| RecordError::Full)?;
+                self.grants.push(Grant { key_id, key, delegation, by }).map_err(|_| RecordError::Full)?;
                 Ok(RecordChange::Delegated(key_id))
             }
         }
@@ -255,6 +295,32 @@ impl TrustStore {
                 && !revoked.iter().any(|r| r.key_id == g.key_id && g.delegation.epoch < r.epoch)
         });
         Ok(RecordChange::Revoked(revocation.key_id))
+    }
+
+    fn rotate(&mut self, rotation: Rotation, by_rank: usize) -> Result<RecordChange, RecordError> {
+        let key_id = KeyId::of(&rotation.public_key);
+        let key = usable_key(&rotation.public_key).ok_or(RecordError::BadSignature)?;
+        let rank = usize::from(rotation.rank);
+        let old = self.roots.get(rank).filter(|_| by_rank <= rank).ok_or(RecordError::Rank)?;
+        if old.key == key {
+            return Ok(RecordChange::Unchanged);
+        }
+        let epochs = (old.own_epoch, old.above_epoch);
+        let (own_epoch, above_epoch) =
+            if by_rank == rank { (rotation.epoch, epochs.1) } else { (epochs.0, rotation.epoch) };
+        if (own_epoch, above_epoch) <= epochs {
+            return Err(RecordError::Outdated);
+        }
+        if key_id == ALL_KEYS || self.root(key_id).is_some() || self.grants.iter().any(|g| g.key_id == key_id)
+        {
+            return Err(RecordError::KeyClash);
+        }
+        let gone = old.key_id;
+        if let Some(root) = self.roots.get_mut(rank) {
+            *root = Root { key_id, key, own_epoch, above_epoch };
+        }
+        self.grants.retain(|grant| grant.by != gone);
+        Ok(RecordChange::Rotated(key_id))
     }
 
     /// Checks who signed a manifest and whether they may sign that. It may still be wrong for this device:
@@ -295,11 +361,16 @@ fn may_sign(delegation: &Delegation, manifest: &Manifest) -> Result<(), Refusal>
     if !manifest.classes.within(delegation.classes) {
         return Err(Refusal::ClassNotAllowed);
     }
-    if manifest.size > delegation.size_cap {
-        return Err(Refusal::TooLarge { cap: delegation.size_cap, size: manifest.size });
+    // A small delta may make a large image: what it makes counts too.
+    let size = manifest.size.max(manifest.image().size);
+    if size > delegation.size_cap {
+        return Err(Refusal::TooLarge { cap: delegation.size_cap, size });
     }
     Ok(())
 }
+
+/// Components that a device can name as there, for the needs of others.
+pub const MAX_COMPONENTS: usize = 8;
 
 /// The device and the component that a bundle is to be installed for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -316,6 +387,8 @@ pub struct Target {
     pub flash: u32,
     /// RAM free for it, in bytes.
     pub ram: u32,
+    /// What is confirmed on the device, each component with its sequence: what a manifest's needs are held against.
+    pub has: Vec<Need, MAX_COMPONENTS>,
 }
 
 /// What a device has of a component already.
@@ -323,7 +396,7 @@ pub struct Target {
 pub struct Installed {
     /// Highest sequence that was confirmed or has failed; only higher ones are taken.
     pub floor: Option<u32>,
-    /// First 8 bytes of the active content's SHA-256.
+    /// First 8 bytes of the active image's SHA-256.
     pub digest: Option<[u8; 8]>,
 }
 
@@ -343,10 +416,17 @@ impl VerifiedManifest {
         if m.base_id != [0; 8] && m.base_id != target.base_id {
             return Err(Refusal::WrongBase);
         }
-        if m.replaces.is_some() && m.replaces != installed.digest {
+        if m.delta.is_some() && m.replaces() != installed.digest {
             return Err(Refusal::WrongPredecessor);
         }
-        let need = m.flash.max(m.size);
+        let is_met = |need: &Need| {
+            let fits = |has: &Need| (has.kind, has.task) == (need.kind, need.task);
+            target.has.iter().any(|has| fits(has) && has.sequence >= need.sequence)
+        };
+        if let Some(need) = m.needs.iter().find(|need| !is_met(need)) {
+            return Err(Refusal::MissingNeed(*need));
+        }
+        let need = m.flash.max(m.image().size);
         if need > target.flash {
             return Err(Refusal::NoFlash { need, have: target.flash });
         }

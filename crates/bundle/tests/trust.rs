@@ -4,9 +4,9 @@ mod common;
 
 use common::{Bundle, content, delegation, edge_key, public, root_key, target, trust};
 use compotastic_bundle::{
-    ALL_KEYS, Authority, ClaimedManifest, ClassMask, ComponentKind, Delegation, Installed, KeyId, KindMask,
-    MAX_DELEGATIONS, MAX_REVOCATIONS, Manifest, RecordChange, RecordError, Refusal, Revocation, Target,
-    TrustStore,
+    ALL_KEYS, Authority, ClaimedManifest, ClassMask, ComponentKind, Delegation, Delta, ImageIdentity,
+    Installed, KeyId, KindMask, MAX_DELEGATIONS, MAX_REVOCATIONS, Manifest, Need, Needs, RecordChange,
+    RecordError, Refusal, Revocation, Rotation, Statement, Target, TrustStore,
 };
 use ed25519_dalek::SigningKey;
 
@@ -32,6 +32,28 @@ fn root_and_delegated_keys_are_believed() {
     assert_eq!(store.verify(&signed(good(), &root_key())).unwrap().authority(), Authority::Root);
     assert_eq!(store.verify(&signed(good(), &edge_key())).unwrap().authority(), Authority::Edge { epoch: 1 });
     assert_eq!(store.delegations().count(), 1);
+}
+
+#[test]
+fn what_nobody_signed_is_refused() {
+    let unsigned = ClaimedManifest::unsigned(good()).unwrap();
+    let nobody = KeyId([0; 8]);
+    assert_eq!(nobody.to_string(), "0000000000000000");
+    assert_eq!(trust().verify(&unsigned), Err(Refusal::UnknownKey(nobody)));
+    assert_eq!(ClaimedManifest::parse(&unsigned.to_packed()), Ok(unsigned));
+}
+
+#[test]
+fn records_say_what_they_are_before_they_are_checked() {
+    let record = delegation().sign(&other_key(9));
+    let by = KeyId::of(&public(&other_key(9)));
+    assert_eq!(Statement::claimed(&record), Some((by, Statement::Delegation(delegation()))));
+    assert_eq!(Statement::claimed(&record[1..]), None);
+    assert_eq!(Statement::claimed(&good_manifest()), None);
+}
+
+fn good_manifest() -> Vec<u8> {
+    signed(good(), &edge_key()).to_packed().to_vec()
 }
 
 #[test]
@@ -81,7 +103,12 @@ fn an_edge_key_stays_within_its_delegation() {
     assert_eq!(refusal(policy.clone()), Refusal::TooLarge { cap: 999, size: 1000 });
     let classes = ClassMask(policy.classes.0 | 1 << 31);
     assert_eq!(refusal(Manifest { classes, ..policy.clone() }), Refusal::ClassNotAllowed);
-    assert!(store.verify(&signed(Manifest { size: 999, ..policy }, &edge_key())).is_ok());
+    assert!(store.verify(&signed(Manifest { size: 999, ..policy.clone() }, &edge_key())).is_ok());
+    // A small delta that makes a large image.
+    let result = ImageIdentity { digest: [7; 32], size: 1001 };
+    let delta = Some(Delta { replaces: [1; 8], result });
+    let delta = Manifest { size: 999, base_id: [0; 8], delta, ..policy };
+    assert_eq!(refusal(delta), Refusal::TooLarge { cap: 999, size: 1001 });
 }
 
 #[test]
@@ -197,8 +224,108 @@ fn a_device_takes_only_what_is_for_it_and_newer() {
     assert_eq!(admit(good(), target(), has(5)), Err(Refusal::Rollback { have: 5, offered: 5 }));
     assert_eq!(admit(good(), target(), has(6)), Err(Refusal::Rollback { have: 6, offered: 5 }));
 
-    let delta = |id| Manifest { replaces: Some([id; 8]), ..good() };
+    let result = ImageIdentity { digest: [7; 32], size: 2000 };
+    let delta = |id| Manifest { base_id: [0; 8], delta: Some(Delta { replaces: [id; 8], result }), ..good() };
     assert_eq!(admit(delta(1), target(), has(4)), Ok(()));
     assert_eq!(admit(delta(2), target(), has(4)), Err(Refusal::WrongPredecessor));
     assert_eq!(admit(delta(1), target(), none), Err(Refusal::WrongPredecessor));
+    // It is the image that has to fit.
+    let small = Target { flash: 1999, ..target() };
+    assert_eq!(admit(delta(1), small, has(4)), Err(Refusal::NoFlash { need: 2000, have: 1999 }));
+}
+
+#[test]
+fn needs_are_held_against_what_the_device_has() {
+    let (own, firmware) = (
+        Need { kind: ComponentKind::Model, task: common::TASK, sequence: 3 },
+        Need { kind: ComponentKind::Firmware, task: 0, sequence: 7 },
+    );
+    let manifest = Manifest { needs: Needs::from_array([own, firmware]), ..good() };
+    let verified = trust().verify(&signed(manifest, &edge_key())).unwrap();
+    let admit = |has: &[Need]| {
+        let has = heapless::Vec::from_slice(has).unwrap();
+        verified.admit(&Target { has, ..target() }, &Installed::default())
+    };
+    let at = |need: Need, sequence| Need { sequence, ..need };
+    assert_eq!(admit(&[]), Err(Refusal::MissingNeed(own)));
+    assert_eq!(admit(&[own]), Err(Refusal::MissingNeed(firmware)));
+    assert_eq!(admit(&[at(own, 2), firmware]), Err(Refusal::MissingNeed(own)));
+    assert_eq!(admit(&[own, at(firmware, 6)]), Err(Refusal::MissingNeed(firmware)));
+    assert_eq!(admit(&[own, Need { task: 1, ..firmware }]), Err(Refusal::MissingNeed(firmware)));
+    assert_eq!(
+        admit(&[own, Need { kind: ComponentKind::Logic, ..firmware }]),
+        Err(Refusal::MissingNeed(firmware))
+    );
+    assert_eq!(admit(&[at(firmware, 8), own]), Ok(()));
+}
+
+/// Two roots, 0x11 above 0x12; an edge key delegated by each.
+fn two_roots() -> TrustStore {
+    let mut store = TrustStore::new(&[public(&root_key()), public(&other_key(0x12))]).unwrap();
+    store.add_record(&delegation().sign(&root_key())).unwrap();
+    let second = Delegation { public_key: public(&other_key(0x23)), ..delegation() };
+    store.add_record(&second.sign(&other_key(0x12))).unwrap();
+    store
+}
+
+#[test]
+fn a_root_key_is_followed_by_the_one_that_it_signs() {
+    let mut store = two_roots();
+    let (old, new) = (root_key(), other_key(0x31));
+    let rotation = Rotation { rank: 0, public_key: public(&new), epoch: 1 };
+    let new_id = KeyId::of(&public(&new));
+    let before = signed(good(), &old);
+    assert_eq!(store.verify(&before).unwrap().authority(), Authority::Root);
+    assert_eq!(store.add_record(&rotation.sign(&old)), Ok(RecordChange::Rotated(new_id)));
+    // The old key is nobody's now, and what it delegated is void; the other root's delegation stays.
+    assert_eq!(store.verify(&before), Err(Refusal::UnknownKey(KeyId::of(&public(&old)))));
+    assert_eq!(store.verify(&signed(good(), &edge_key())), Err(Refusal::UnknownKey(edge_id())));
+    assert!(store.verify(&signed(good(), &other_key(0x23))).is_ok());
+    assert_eq!(store.add_record(&delegation().sign(&old)), Err(RecordError::NotByRoot));
+    assert_eq!(store.add_record(&rotation.sign(&old)), Err(RecordError::NotByRoot));
+    // The new one is as good as the old one was.
+    assert_eq!(store.verify(&signed(good(), &new)).unwrap().authority(), Authority::Root);
+    assert_eq!(store.add_record(&rotation.sign(&new)), Ok(RecordChange::Unchanged));
+    assert_eq!(store.add_record(&delegation().sign(&new)), Ok(RecordChange::Delegated(edge_id())));
+    assert_eq!(store.roots().map(|(id, _)| id).next(), Some(new_id));
+}
+
+#[test]
+fn a_stolen_root_key_is_replaced_from_above_and_never_the_other_way() {
+    let mut store = two_roots();
+    let thief = other_key(0x66);
+    let stolen = other_key(0x12);
+    let up = Rotation { rank: 0, public_key: public(&thief), epoch: 9 };
+    assert_eq!(store.add_record(&up.sign(&stolen)), Err(RecordError::Rank));
+    // The thief is first; the higher key has the last word.
+    let grab = Rotation { rank: 1, public_key: public(&thief), epoch: u32::MAX };
+    assert!(store.add_record(&grab.sign(&stolen)).is_ok());
+    assert!(store.verify(&signed(good(), &thief)).is_ok());
+    let back = |n, epoch| Rotation { rank: 1, public_key: public(&other_key(n)), epoch }.sign(&root_key());
+    assert!(store.add_record(&back(0x32, 1)).is_ok());
+    assert!(store.verify(&signed(good(), &thief)).is_err());
+    assert!(store.verify(&signed(good(), &other_key(0x32))).is_ok());
+    assert_eq!(store.add_record(&grab.sign(&thief)), Err(RecordError::NotByRoot));
+    // And of its words the latest, whatever is replayed.
+    assert!(store.add_record(&back(0x33, 2)).is_ok());
+    assert_eq!(store.add_record(&back(0x32, 1)), Err(RecordError::Outdated));
+}
+
+#[test]
+fn rotations_that_make_no_sense_are_refused() {
+    let mut store = two_roots();
+    let rotate = |rank, key: &SigningKey, epoch| Rotation { rank, public_key: public(key), epoch };
+    let mut refusal = |rotation: Rotation, by: &SigningKey| store.add_record(&rotation.sign(by)).unwrap_err();
+    let new = other_key(0x31);
+    assert_eq!(refusal(rotate(2, &new, 1), &root_key()), RecordError::Rank);
+    assert_eq!(refusal(rotate(0, &new, 0), &root_key()), RecordError::Outdated);
+    assert_eq!(refusal(rotate(0, &new, 1), &edge_key()), RecordError::NotByRoot);
+    for known in [other_key(0x12), edge_key()] {
+        assert_eq!(refusal(rotate(0, &known, 1), &root_key()), RecordError::KeyClash);
+    }
+    let mut neutral = [0; 32];
+    neutral[0] = 1;
+    let weak = Rotation { rank: 0, public_key: neutral, epoch: 1 };
+    assert_eq!(refusal(weak, &root_key()), RecordError::BadSignature);
+    assert_eq!(store.delegations().count(), 2, "nothing was touched");
 }

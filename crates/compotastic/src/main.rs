@@ -35,6 +35,12 @@ enum Command {
     /// Measures, and prints each figure beside its peer or its limit
     #[command(subcommand)]
     Bench(cmds::bench::BenchCommand),
+    /// Builds, signs, checks and applies bundles: models, policies, logic and firmware with a manifest
+    #[command(subcommand)]
+    Bundle(cmds::bundle::BundleCommand),
+    /// Makes keys, delegates to edge nodes, and says whom to trust
+    #[command(subcommand)]
+    Key(cmds::key::KeyCommand),
     /// Simulates meshes: scenarios, validation, speed
     #[command(subcommand)]
     Sim(cmds::sim::SimCommand),
@@ -48,6 +54,8 @@ fn main() -> ExitCode {
         Command::Try(args) => cmds::try_text::run(&args),
         Command::Model(command) => cmds::model::run(command),
         Command::Bench(command) => cmds::bench::run(command),
+        Command::Bundle(command) => cmds::bundle::run(command),
+        Command::Key(command) => cmds::key::run(command),
         Command::Sim(command) => cmds::sim::run(command),
     };
     match result {

@@ -18,7 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("edge", &["bundle", "model"]),
     ("bench", &["bundle"]),
     ("house", &[]),
-    ("", &["bench", "bundle", "edge", "mesh", "model", "node", "sim", "text", "text-train", "wire"]),
+    ("", &["bench", "bundle", "delta", "edge", "mesh", "model", "node", "sim", "text", "text-train", "wire"]),
 ];
 
 fn short(name: &str) -> Option<&str> {

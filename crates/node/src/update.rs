@@ -1,7 +1,7 @@
 //! The model part in use, the one on its way, and the flash that holds both.
 
 use compotastic_bundle::{
-    BeginError, Begun, ClaimedManifest, ComponentKind, Encoder, Layout, ObjectReceiver, Outcome, Refusal, Refused,
+    BeginError, Begun, ClaimedManifest, ComponentKind, Encoder, Layout, Need, ObjectReceiver, Outcome, Refusal, Refused,
     Slots, SwitchError, Target, VerifiedManifest,
 };
 use compotastic_model::{self as model, BaseEncoder, Scratch, TaskPart};
@@ -171,6 +171,15 @@ impl<F: NorFlash> Update<F> {
             base_id: config.base.as_ref().map_or([0xFF; 8], BaseEncoder::id),
             flash: slots.capacity(),
             ram: RAM_FOR_PARTS,
+            has: self
+                .components
+                .iter()
+                .filter_map(|component| {
+                    let active = component.slots.active().filter(|active| !active.on_trial)?;
+                    let sequence = active.manifest.sequence;
+                    Some(Need { kind: component.kind, task: component.task, sequence })
+                })
+                .collect(),
         }
     }
 

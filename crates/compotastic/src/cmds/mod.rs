@@ -2,7 +2,9 @@
 
 pub mod bench;
 mod bench_job;
+pub mod bundle;
 pub mod demo;
+pub mod key;
 pub mod model;
 pub mod sim;
 pub mod try_text;

@@ -80,20 +80,9 @@ impl Large {
         let size = u32::try_from(content.len()).ok()?;
         let mut stream = vec![0; Layout::new(size, piece_size)?.stream_len() as usize];
         let identity = build_stream(content, piece_size, &mut stream)?;
-        let manifest = Manifest {
-            sequence: version,
-            kind: ComponentKind::Firmware,
-            task: 0,
-            classes: ClassMask::of(DEVICE_CLASS),
-            base_id: [0; 8],
-            replaces: None,
-            size,
-            digest: identity.digest,
-            piece_size,
-            list_root: identity.list_root,
-            flash: size,
-            ram: 4096,
-        };
+        let classes = ClassMask::of(DEVICE_CLASS);
+        let manifest =
+            Manifest { ram: 4096, ..Manifest::of(&identity, ComponentKind::Firmware, 0, version, classes) };
         let tag = manifest.tag().0;
         let manifest = ClaimedManifest::sign(manifest, root).ok()?.to_packed().to_vec();
         Some(Self { manifest, stream, digest: identity.digest, tag })
@@ -200,18 +189,9 @@ impl Bundles {
             epoch: 1,
         };
         let manifest = Manifest {
-            sequence: u32::from(version),
-            kind: ComponentKind::Model,
-            task: TASK,
-            classes,
             base_id: self.base_id,
-            replaces: None,
-            size,
-            digest: identity.digest,
-            piece_size: DEFAULT_PIECE_SIZE,
-            list_root: identity.list_root,
-            flash: size,
             ram: 4096,
+            ..Manifest::of(&identity, ComponentKind::Model, TASK, u32::from(version), classes)
         };
         let tag = manifest.tag().0;
         let packed = ClaimedManifest::sign(manifest, edge).expect("all fields are in range").to_packed();
