@@ -76,7 +76,7 @@ struct Guess {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Engine {
-    mixer: Mixer,
+    pub(crate) mixer: Mixer,
     method: Method,
     /// Length of the old image in units, and the address of its first byte.
     old_halves: u32,

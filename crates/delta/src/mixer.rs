@@ -5,11 +5,11 @@ use crate::logistic::{LIMIT, squash, stretch};
 use crate::range::Bits;
 
 /// Contexts per decision.
-pub(crate) const INPUTS: usize = 10;
+pub(crate) const INPUTS: usize = 8;
 /// Situations with weights of their own.
 pub(crate) const SETS: usize = 64;
 /// Memory cells of 16 bits, shared by the block map and the probabilities.
-pub(crate) const CELLS: usize = 4600;
+pub(crate) const CELLS: usize = 5700;
 /// Cells that are addressed directly, for decisions that are taken at every step.
 pub(crate) const DIRECT: usize = 0;
 
@@ -22,22 +22,27 @@ const RATE: [u16; 16] = [
 /// What a cell's opinion counts for by how often it was used, in 1/16.
 const TRUST: [i32; 16] = [0, 10, 13, 14, 15, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16];
 
+pub static STATS: [core::sync::atomic::AtomicU64; 64] = [const { core::sync::atomic::AtomicU64::new(0) }; 64];
+/// Weight at the start; 16384 is one.
+const WEIGHT: i16 = 5000;
+
 #[derive(Clone, Debug)]
 pub(crate) struct Mixer {
+    pub(crate) live: bool,
     pub(crate) cells: [u16; CELLS],
     /// Cells taken by the block map, at the end.
     pub(crate) taken: u16,
-    weights: [i32; SETS * INPUTS],
-    weights2: [i32; 32 * INPUTS],
+    weights: [i16; SETS * INPUTS],
+    weights2: [i16; 32 * INPUTS],
 }
 
 impl Mixer {
     pub(crate) const fn new() -> Self {
         Self {
-            cells: [FRESH; CELLS],
+            live: false, cells: [FRESH; CELLS],
             taken: 0,
-            weights: [20000; SETS * INPUTS],
-            weights2: [20000; 32 * INPUTS],
+            weights: [WEIGHT; SETS * INPUTS],
+            weights2: [WEIGHT; 32 * INPUTS],
         }
     }
 
@@ -45,8 +50,8 @@ impl Mixer {
     pub(crate) fn reset(&mut self) {
         self.cells.fill(FRESH);
         self.taken = 0;
-        self.weights.fill(20000);
-        self.weights2.fill(20000);
+        self.weights.fill(WEIGHT);
+        self.weights2.fill(WEIGHT);
     }
 
     /// One decision. `hashes` are the contexts, the decision's place among its siblings included; `set` is the situation.
@@ -75,18 +80,19 @@ impl Mixer {
             dot += i64::from(input[i]) * i64::from(weights[i]);
             dot2 += i64::from(input[i]) * i64::from(weights2[i]);
         }
-        let d1 = ((dot >> 16) as i32).clamp(-LIMIT, LIMIT);
-        let d2 = ((dot2 >> 16) as i32).clamp(-LIMIT, LIMIT);
+        let d1 = ((dot >> 14) as i32).clamp(-LIMIT, LIMIT);
+        let d2 = ((dot2 >> 14) as i32).clamp(-LIMIT, LIMIT);
         let p = squash((d1 + d2) >> 1);
         let p1 = squash(d1);
         let p2 = squash(d2);
         let bit = bits.bit(p, want)?;
+        if self.live { STATS[set%64].fetch_add((65536 - crate::logistic::log2(if bit {u32::from(p.max(1))} else {65536-u32::from(p.max(1))})) as u64, core::sync::atomic::Ordering::Relaxed); }
         let target = if bit { 65535_i32 } else { 0 };
         let error = target - i32::from(p1);
         let error2 = target - i32::from(p2);
         for (i, _) in hashes.iter().enumerate().take(INPUTS) {
-            weights[i] += (((input[i] * (error >> 2)) >> 10) * 14) >> 8;
-            weights2[i] += (((input[i] * (error2 >> 2)) >> 10) * 14) >> 8;
+            weights[i] = learn(weights[i], input[i], error);
+            weights2[i] = learn(weights2[i], input[i], error2);
             let cell = &mut self.cells[index[i]];
             let count = *cell & 15;
             let p = i32::from(*cell & 0xfff0) | 8;
@@ -96,3 +102,11 @@ impl Mixer {
         Ok(bit)
     }
 }
+
+/// A weight after an error in 1/65536.
+fn learn(weight: i16, input: i32, error: i32) -> i16 {
+    let by = ((input * (error >> 2)) + (1 << 14)) >> 15;
+    let by = (by * RATE_OF_WEIGHTS + 16) >> 5;
+    (i32::from(weight) + by).clamp(-32768, 32767) as i16
+}
+const RATE_OF_WEIGHTS: i32 = 20;

@@ -198,10 +198,13 @@ pub(crate) fn encode(old: &[u8], new: &[u8], method: Method) -> Vec<u8> {
         header.write(&mut bytes);
         let mut bits = RangeEncoder::new();
         let mut engine = prepared(&header, &old, &map, &mut bits);
+        extern crate std;
+        if std::env::var("STATS").is_ok() { engine.mixer.live = true; for s in &crate::mixer::STATS { s.store(0, core::sync::atomic::Ordering::Relaxed); } }
         walk(&mut engine, &mut images, &segments, |engine, images, want| {
             sure(engine.unit(&mut bits, images, want));
         });
         bytes.extend(bits.finish());
+        if std::env::var("STATS").is_ok() { std::print!("map {} {}:", map.len(), bytes.len()); for (i, s) in crate::mixer::STATS.iter().enumerate() { let v = s.load(core::sync::atomic::Ordering::Relaxed)/4096/8; if v > 9 { std::print!(" {i}:{v}"); } } std::println!(""); }
         if best.as_ref().is_none_or(|best| bytes.len() < best.len()) {
             best = Some(bytes);
         }
