@@ -69,14 +69,16 @@ impl Mixer {
         let mut input = [0_i32; INPUTS];
         let weights = &mut self.weights[(set % SETS) * INPUTS..][..INPUTS];
         let weights2 = &mut self.weights2[(set2 % 32) * INPUTS..][..INPUTS];
-        let mut dot = 0_i64;
+        let mut dot = 0_i64; let mut check = [0u16; INPUTS];
         let mut dot2 = 0_i64;
         for (i, hash) in hashes.iter().enumerate().take(INPUTS) {
             let mixed = hash.wrapping_mul(0x9e37_79b1);
             let mixed = (mixed ^ (mixed >> 15)).wrapping_mul(0x85eb_ca77);
             index[i] = DIRECT + ((u64::from(mixed) * u64::from(room)) >> 32) as usize;
             let cell = self.cells[index[i]];
-            input[i] = (stretch((cell & 0xfff0) | 8) * TRUST[usize::from(cell & 15)]) >> 4;
+            check[i] = (mixed & 7) as u16;
+            let ok = cell & 7 == check[i];
+            input[i] = if ok {(stretch((cell & 0xffc0) | 32) * TRUST[usize::from(cell >> 3 & 7)]) >> 4} else {0};
             dot += i64::from(input[i]) * i64::from(weights[i]);
             dot2 += i64::from(input[i]) * i64::from(weights2[i]);
         }
@@ -94,10 +96,14 @@ impl Mixer {
             weights[i] = learn(weights[i], input[i], error);
             weights2[i] = learn(weights2[i], input[i], error2);
             let cell = &mut self.cells[index[i]];
-            let count = *cell & 15;
-            let p = i32::from(*cell & 0xfff0) | 8;
+            if *cell & 7 != check[i] {
+                if *cell >> 3 & 7 > 2 { *cell -= 8; continue; }
+                *cell = 0x8000 | check[i];
+            }
+            let count = *cell >> 3 & 7;
+            let p = i32::from(*cell & 0xffc0) | 32;
             let moved = p + (((target - p) * i32::from(RATE[usize::from(count)] >> 1)) >> 15);
-            *cell = (moved.clamp(0, 65535) as u16 & 0xfff0) | if count < limit { count + 1 } else { count };
+            *cell = (moved.clamp(0, 65535) as u16 & 0xffc0) | if count < limit.min(7) { count + 1 } else { count } << 3 | check[i];
         }
         Ok(bit)
     }
