@@ -76,9 +76,9 @@ impl Mixer {
             let mixed = (mixed ^ (mixed >> 15)).wrapping_mul(0x85eb_ca77);
             index[i] = DIRECT + ((u64::from(mixed) * u64::from(room)) >> 32) as usize;
             let cell = self.cells[index[i]];
-            check[i] = (mixed & 7) as u16;
-            let ok = cell & 7 == check[i];
-            input[i] = if ok {(stretch((cell & 0xffc0) | 32) * TRUST[usize::from(cell >> 3 & 7)]) >> 4} else {0};
+            check[i] = (mixed & 15) as u16;
+            let ok = cell & 15 == check[i];
+            input[i] = if ok {(stretch((cell & 0xff80) | 64) * TRUST[usize::from(cell >> 4 & 7)]) >> 4} else {0};
             dot += i64::from(input[i]) * i64::from(weights[i]);
             dot2 += i64::from(input[i]) * i64::from(weights2[i]);
         }
@@ -96,14 +96,14 @@ impl Mixer {
             weights[i] = learn(weights[i], input[i], error);
             weights2[i] = learn(weights2[i], input[i], error2);
             let cell = &mut self.cells[index[i]];
-            if *cell & 7 != check[i] {
-                if *cell >> 3 & 7 > 2 { *cell -= 8; continue; }
+            if *cell & 15 != check[i] {
+                if *cell >> 4 & 7 > 2 { *cell -= 16; continue; }
                 *cell = 0x8000 | check[i];
             }
-            let count = *cell >> 3 & 7;
-            let p = i32::from(*cell & 0xffc0) | 32;
+            let count = *cell >> 4 & 7;
+            let p = i32::from(*cell & 0xff80) | 64;
             let moved = p + (((target - p) * i32::from(RATE[usize::from(count)] >> 1)) >> 15);
-            *cell = (moved.clamp(0, 65535) as u16 & 0xffc0) | if count < limit.min(7) { count + 1 } else { count } << 3 | check[i];
+            *cell = (moved.clamp(0, 65535) as u16 & 0xff80) | if count < limit.min(7) { count + 1 } else { count } << 4 | check[i];
         }
         Ok(bit)
     }
