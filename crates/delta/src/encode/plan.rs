@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use alloc::vec;
 
-use crate::thumb::is_far;
+use crate::thumb::{far_displacement, is_far};
 
 /// A part of the new image, in halfwords, and where it comes from: below the old image's length from there, above it from
 /// the new image itself.
@@ -41,6 +41,48 @@ pub(crate) fn mask(halves: &[u16], base: u32) -> Vec<u32> {
     masked
 }
 
+/// Like [`mask`], but what is masked out keeps where it points in the new image; `moved` says that for the old one.
+pub(crate) fn resolve(halves: &[u16], base: u32, moved: impl Fn(u32) -> u32) -> Vec<u32> {
+    let mut masked = mask(halves, base);
+    let mut i = 0;
+    while i + 1 < halves.len() {
+        if masked[i] == 0x1_0000 {
+            let target = (i as u32 + 2).wrapping_add(far_displacement(halves[i], halves[i + 1]) as u32);
+            masked[i + 1] = 0x4000_0000 | (moved(target) & 0xff_ffff) << 1 | masked[i + 1] & 1;
+            i += 2;
+        } else if masked[i] == 0x1_0003 {
+            let word = u32::from(halves[i + 1]) << 16 | u32::from(halves[i]);
+            let offset = word.wrapping_sub(base);
+            masked[i + 1] = 0x8000_0000 | (moved(offset >> 1) & 0xff_ffff) << 1 | offset & 1;
+            i += 2;
+        } else {
+            i += 1;
+        }
+    }
+    masked
+}
+
+/// Where what the old image points at is in the new one, after the segments of a first plan.
+pub(crate) fn votes(old: &[u16], new: &[u16], base: u32, segments: &[Segment]) -> BTreeMap<u32, u32> {
+    let mut all: BTreeMap<u32, BTreeMap<u32, u32>> = BTreeMap::new();
+    let (from, to) = (resolve(old, base, |target| target), resolve(new, base, |target| target));
+    for segment in segments.iter().filter(|s| (s.from as usize) < old.len()) {
+        let weight = segment.len.min(64);
+        for i in 0..segment.len as usize {
+            let (Some(a), Some(b)) = (from.get(segment.from as usize + i), to.get(segment.new as usize + i)) else {
+                break;
+            };
+            if a >> 30 != 0 && a >> 30 == b >> 30 {
+                let place = all.entry((a >> 1) & 0xff_ffff).or_default();
+                *place.entry((b >> 1) & 0xff_ffff).or_default() += weight;
+            }
+        }
+    }
+    all.into_iter()
+        .filter_map(|(old, votes)| Some((old, votes.into_iter().max_by_key(|(_, count)| *count)?.0)))
+        .collect()
+}
+
 /// What things cost, in 1/16 bit.
 pub(crate) struct Costs<'a> {
     /// Of each halfword of the new image as a literal.
@@ -67,7 +109,9 @@ const NONE: u32 = u32::MAX;
 const BEAM: usize = 28;
 
 /// The cheapest segments.
-pub(crate) fn plan(old: &[u32], new: &[u32], costs: &Costs) -> Vec<Segment> {
+pub(crate) fn plan(old: &[u32], new: &[u32], exact: Option<(&[u32], &[u32])>, costs: &Costs) -> Vec<Segment> {
+    let (exact_old, exact_new) = exact.unwrap_or((old, new));
+    let exact_all: Vec<u32> = exact_old.iter().chain(exact_new).copied().collect();
     let all: Vec<u32> = old.iter().chain(new).copied().collect();
     let base = old.len();
     let gram = |at: usize| -> Option<[u32; 3]> { all.get(at..at + 3).map(|part| [part[0], part[1], part[2]]) };
@@ -104,7 +148,7 @@ pub(crate) fn plan(old: &[u32], new: &[u32], costs: &Costs) -> Vec<Segment> {
             if from >= limit {
                 continue;
             }
-            let step = if all[from] == new[i] { costs.hit } else { costs.miss + literal * 7 / 8 };
+            let step = if exact_all[from] == exact_new[i] { costs.hit } else { costs.miss + literal * 7 / 8 };
             next.push(State { from: state.from + 1, cost: state.cost + step, before: s as u32, tail: state.tail });
         }
         // New places: those whose next halfwords are the same.
@@ -123,9 +167,10 @@ pub(crate) fn plan(old: &[u32], new: &[u32], costs: &Costs) -> Vec<Segment> {
                 while len < 200 && i + len < count && all[at as usize + len] == new[i + len] {
                     len += 1;
                 }
+                let good = (0..len).filter(|n| exact_all[at as usize + n] == exact_new[i + n]).count();
                 let distance = if at < expected { expected - at } else { at - expected };
                 let is_near = (at as usize) < base && distance < 256;
-                fresh.push((len as u32 + if is_near { 2 } else { 0 }, at));
+                fresh.push((good as u32 + if is_near { 2 } else { 0 }, at));
             }
             fresh.sort_by(|a, b| b.cmp(a));
             fresh.truncate(8);
@@ -137,7 +182,8 @@ pub(crate) fn plan(old: &[u32], new: &[u32], costs: &Costs) -> Vec<Segment> {
                 } else {
                     costs.far
                 };
-                let cost = ended + start + costs.hit;
+                let first = exact_all[at as usize] == exact_new[i];
+                let cost = ended + start + if first { costs.hit } else { costs.miss + literal * 7 / 8 };
                 next.push(State {
                     from: at + 1,
                     cost,

@@ -6,7 +6,7 @@ use core::convert::Infallible;
 use core::marker::PhantomData;
 
 use super::crc;
-use super::plan::{Costs, Segment, mask, plan};
+use super::plan::{Costs, Segment, mask, plan, resolve, votes};
 use crate::engine::{Engine, Place, View, Want};
 use crate::header::{Header, Method};
 use crate::range::encode::{Meter, RangeEncoder};
@@ -177,10 +177,24 @@ pub(crate) fn encode(old: &[u8], new: &[u8], method: Method) -> Vec<u8> {
         let literal = literal_costs(&header, &mut images);
         let costs = Costs { literal: &literal, hit: 3, miss: 16 * 5, end: 16 * 6, near: 16 * 9, far: 16 * 24 };
         segments = if method == Method::Thumb {
-            plan(&mask(&old, header.base), &mask(&new, header.base), &costs)
+            let (from, to) = (mask(&old, header.base), mask(&new, header.base));
+            let mut segments = plan(&from, &to, None, &costs);
+            for _ in 0..2 {
+                let votes = votes(&old, &new, header.base, &segments);
+                let mut blocks: Vec<Segment> = segments.iter().filter(|s| s.len >= 24 && (s.from as usize) < old.len()).copied().collect();
+                blocks.sort_by_key(|s| s.from);
+                let moved = |target: u32| {
+                    if let Some(new) = votes.get(&target) { return *new; }
+                    let at = blocks.partition_point(|s| s.from <= target);
+                    at.checked_sub(1).map_or(target, |at| target - blocks[at].from + blocks[at].new)
+                };
+                let exact = (resolve(&old, header.base, moved), resolve(&new, header.base, |target| target));
+                segments = plan(&from, &to, Some((&exact.0, &exact.1)), &costs);
+            }
+            segments
         } else {
             let plain = |units: &[u16]| -> Vec<u32> { units.iter().map(|unit| u32::from(*unit)).collect() };
-            plan(&plain(&old), &plain(&new), &costs)
+            plan(&plain(&old), &plain(&new), None, &costs)
         };
     }
     let mut best: Option<Vec<u8>> = None;
@@ -201,7 +215,13 @@ pub(crate) fn encode(old: &[u8], new: &[u8], method: Method) -> Vec<u8> {
         extern crate std;
         if std::env::var("STATS").is_ok() { engine.mixer.live = true; for s in &crate::mixer::STATS { s.store(0, core::sync::atomic::Ordering::Relaxed); } }
         walk(&mut engine, &mut images, &segments, |engine, images, want| {
-            sure(engine.unit(&mut bits, images, want));
+            let sum = || crate::mixer::STATS.iter().map(|s| s.load(core::sync::atomic::Ordering::Relaxed)).sum::<u64>();
+            let (before, at) = (sum(), engine.at);
+            let unit = sure(engine.unit(&mut bits, images, want));
+            if std::env::var("DUMP").is_ok() {
+                let cost = (sum() - before) as f64 / 4096.0;
+                if cost > 3.0 { std::println!("U {:06x} {:6.1} {:?} {:04x} {:04x} len {} old {:04x?}", at * 2, cost, want.copy, want.halves[0], want.halves[1], unit.len, match want.copy { Some(Place::Old(o)) => two(images.old, o), Some(Place::New(o)) => two(images.new, o), None => [0, 0] }); }
+            }
         });
         bytes.extend(bits.finish());
         if std::env::var("STATS").is_ok() { std::print!("map {} {}:", map.len(), bytes.len()); for (i, s) in crate::mixer::STATS.iter().enumerate() { let v = s.load(core::sync::atomic::Ordering::Relaxed)/4096/8; if v > 9 { std::print!(" {i}:{v}"); } } std::println!(""); }
