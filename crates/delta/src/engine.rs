@@ -907,6 +907,7 @@ impl Engine {
                 hash(salt ^ 0x100, h[0] >> 8),
                 hash(salt ^ 0x200, h[0]),
                 hash(hash(salt ^ 0x500, known), near),
+                hash(salt ^ 0x600, (h[0] >> 8) << 8 | h[1] >> 8),
                 hash(hash(0x1_0700 + nth, class), h[0] & 7 | (h[0] >> 11) << 3),
             ];
             let byte = (want >> (8 - 8 * nth)) as u8;
