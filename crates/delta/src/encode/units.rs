@@ -170,7 +170,7 @@ pub(crate) fn encode(old: &[u8], new: &[u8], method: Method) -> Vec<u8> {
         header.base = load_address(&old);
     }
     if copies {
-        header.prime = (0, header.old_len.div_ceil(64));
+        header.prime = (0, header.old_len.div_ceil(64) * 3 / 4);
     }
     let mut segments = Vec::new();
     if copies {
