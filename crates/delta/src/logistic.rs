@@ -21,27 +21,37 @@ const LOG2: [u16; 33] = [
 ];
 
 /// log2 of `x` > 0 in units of 1/4096.
-pub(crate) fn log2(x: u32) -> i32 {
-    let whole = 31 - x.max(1).leading_zeros();
+pub(crate) const fn log2(x: u32) -> i32 {
+    let whole = 31 - (x | 1).leading_zeros();
     // The 15 bits below the leading one: 5 name the entry, 10 lie between entries.
     let mantissa = ((x << (31 - whole)) >> 16) & 0x7fff;
     let at = (mantissa >> 10) as usize;
-    let (low, high) = (i32::from(LOG2[at]), i32::from(LOG2[at + 1]));
+    let (low, high) = (LOG2[at] as i32, LOG2[at + 1] as i32);
     ((whole as i32) << 12) + low + (((high - low) * (mantissa & 0x3ff) as i32) >> 10)
 }
 
 /// ln(p / (1 - p)) of a probability in 1/65536.
-pub(crate) fn stretch(p: u16) -> i32 {
-    let p = u32::from(p.max(1));
+pub(crate) const fn stretch(p: u16) -> i32 {
+    let p = if p == 0 { 1 } else { p as u32 };
     // ln 2 = 2839 / 4096 in units of 1/256 per 1/4096.
-    (((log2(p) - log2(65536 - p)) * 2839) >> 16).clamp(-LIMIT, LIMIT)
+    clamp(((log2(p) - log2(65536 - p)) * 2839) >> 16, -LIMIT, LIMIT)
+}
+
+const fn clamp(x: i32, low: i32, high: i32) -> i32 {
+    if x < low {
+        low
+    } else if x > high {
+        high
+    } else {
+        x
+    }
 }
 
 /// The inverse of [`stretch`].
-pub(crate) fn squash(x: i32) -> u16 {
-    let x = x.clamp(-LIMIT, LIMIT - 1) + LIMIT;
+pub(crate) const fn squash(x: i32) -> u16 {
+    let x = clamp(x, -LIMIT, LIMIT - 1) + LIMIT;
     let at = (x >> 6) as usize;
-    let (low, high) = (i32::from(SQUASH[at]), i32::from(SQUASH[at + 1]));
+    let (low, high) = (SQUASH[at] as i32, SQUASH[at + 1] as i32);
     (low + (((high - low) * (x & 63)) >> 6)) as u16
 }
 

@@ -13,14 +13,45 @@ pub(crate) const CELLS: usize = 5700;
 /// Cells that are addressed directly, for decisions that are taken at every step.
 pub(crate) const DIRECT: usize = 0;
 
-/// Probability of a cell: the upper 12 bits; how often it was used: the lower 4.
-const FRESH: u16 = 0x8000;
-/// How much of the error a cell takes over, by how often it was used: 65536 / (n + 1.6).
-const RATE: [u16; 16] = [
-    40960, 25206, 18204, 14247, 11703, 9930, 8623, 7620, 6827, 6183, 5650, 5201, 4819, 4489, 4201, 3449,
-];
+/// A cell: its opinion in 8 bits, how often it was used in 3, and 5 that tell contexts with the same cell apart.
+const FRESH: u16 = 128 << 8;
+/// How much of the error a cell takes over, by how often it was used, in 1/256.
+const RATE: [i32; 8] = [160, 98, 71, 56, 46, 39, 32, 26];
 /// What a cell's opinion counts for by how often it was used, in 1/16.
-const TRUST: [i32; 16] = [0, 10, 13, 14, 15, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16];
+const TRUST: [i32; 8] = [0, 10, 13, 14, 15, 16, 16, 16];
+/// Opinions are this far apart in the logistic domain.
+const LEVEL: i32 = 2 * LIMIT / 256;
+
+const fn opinion(level: i32) -> i32 {
+    (level - 128) * LEVEL + LEVEL / 2
+}
+
+/// The next opinion, by decision, use and opinion.
+static NEXT: [[[u8; 256]; 8]; 2] = next();
+
+const fn next() -> [[[u8; 256]; 8]; 2] {
+    let mut next = [[[0; 256]; 8]; 2];
+    let mut bit = 0;
+    while bit < 2 {
+        let mut used = 0;
+        while used < 8 {
+            let mut level = 0;
+            while level < 256 {
+                let p = squash(opinion(level as i32)) as i32;
+                let target = if bit == 1 { 65535 } else { 0 };
+                let moved = stretch((p + (target - p) * RATE[used] / 256) as u16);
+                let to = (moved + 128 * LEVEL) / LEVEL;
+                next[bit][used][level] = if to > 255 { 255 } else { to as u8 };
+                level += 1;
+            }
+            used += 1;
+        }
+        bit += 1;
+    }
+    next
+}
+
+const CHECK: u16 = 31;
 
 pub static STATS: [core::sync::atomic::AtomicU64; 64] = [const { core::sync::atomic::AtomicU64::new(0) }; 64];
 /// Weight at the start; 16384 is one.
@@ -75,10 +106,15 @@ impl Mixer {
             let mixed = hash.wrapping_mul(0x9e37_79b1);
             let mixed = (mixed ^ (mixed >> 15)).wrapping_mul(0x85eb_ca77);
             index[i] = DIRECT + ((u64::from(mixed) * u64::from(room)) >> 32) as usize;
+            check[i] = (mixed & CHECK as u32) as u16;
+            let other = index[i] ^ 1;
+            if self.cells[index[i]] & CHECK != check[i] && other < CELLS - usize::from(self.taken)
+                && (self.cells[other] & CHECK == check[i] || self.cells[other] >> 5 & 7 < self.cells[index[i]] >> 5 & 7) {
+                index[i] = other;
+            }
             let cell = self.cells[index[i]];
-            check[i] = (mixed & 15) as u16;
-            let ok = cell & 15 == check[i];
-            input[i] = if ok {(stretch((cell & 0xff80) | 64) * TRUST[usize::from(cell >> 4 & 7)]) >> 4} else {0};
+            let ok = cell & CHECK == check[i];
+            input[i] = if ok {(opinion(i32::from(cell >> 8)) * TRUST[usize::from(cell >> 5 & 7)]) >> 4} else {0};
             dot += i64::from(input[i]) * i64::from(weights[i]);
             dot2 += i64::from(input[i]) * i64::from(weights2[i]);
         }
@@ -96,14 +132,13 @@ impl Mixer {
             weights[i] = learn(weights[i], input[i], error);
             weights2[i] = learn(weights2[i], input[i], error2);
             let cell = &mut self.cells[index[i]];
-            if *cell & 15 != check[i] {
-                if *cell >> 4 & 7 > 2 { *cell -= 16; continue; }
-                *cell = 0x8000 | check[i];
+            if *cell & CHECK != check[i] {
+                if *cell >> 5 & 7 > 2 { *cell -= 32; continue; }
+                *cell = FRESH | check[i];
             }
-            let count = *cell >> 4 & 7;
-            let p = i32::from(*cell & 0xff80) | 64;
-            let moved = p + (((target - p) * i32::from(RATE[usize::from(count)] >> 1)) >> 15);
-            *cell = (moved.clamp(0, 65535) as u16 & 0xff80) | if count < limit.min(7) { count + 1 } else { count } << 4 | check[i];
+            let count = *cell >> 5 & 7;
+            let level = NEXT[usize::from(bit)][usize::from(count)][usize::from(*cell >> 8)];
+            *cell = u16::from(level) << 8 | if count < limit.min(7) { count + 1 } else { count } << 5 | check[i];
         }
         Ok(bit)
     }
