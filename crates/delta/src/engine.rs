@@ -261,6 +261,13 @@ impl Engine {
         (moved, 1 + u8::from(inside))
     }
 
+    /// Where `target` would be if it had moved as what was learned next to it.
+    fn beside(&self, target: u32) -> Option<u32> {
+        let known = self.fixes.iter().filter(|(old, _)| *old != NONE && *old != target);
+        let (old, new) = known.min_by_key(|(old, _)| old.abs_diff(target))?;
+        (old.abs_diff(target) < 4096).then(|| target.wrapping_add(new.wrapping_sub(*old)))
+    }
+
     fn learn_fix(&mut self, old: u32, new: u32) {
         if let Some(fix) = self.fixes.iter_mut().find(|fix| fix.0 == old) {
             fix.1 = new;
@@ -566,8 +573,11 @@ impl Engine {
                 let moved = to.wrapping_mul(2).wrapping_add(offset & 1).wrapping_add(self.base);
                 guess.unit = Unit { halves: [moved as u16, (moved >> 16) as u16], len: 2 };
                 guess.how = how;
-                if moved != word {
-                    guess.other = Some([first, second]);
+                let other = self.beside(offset >> 1).map_or(word, |to| {
+                    to.wrapping_mul(2).wrapping_add(offset & 1).wrapping_add(self.base)
+                });
+                if old && other != moved {
+                    guess.other = Some([other as u16, (other >> 16) as u16]);
                 }
                 return Ok(guess);
             }
@@ -595,9 +605,11 @@ impl Engine {
             guess.how = how;
             guess.unit =
                 Unit { halves: far_with(moved.wrapping_sub(self.at.wrapping_add(2)) as i32, second), len: 2 };
-            if how == 3 {
-                // The map may be right where what was learned is not; so may the old displacement.
-                guess.other = None;
+            if let Some(other) = self.beside(target)
+                && old
+                && other != moved
+            {
+                guess.other = Some(far_with(other.wrapping_sub(self.at.wrapping_add(2)) as i32, second));
             }
         } else if let Some(kind) = near(first) {
             guess.kind = Kind::Near;
