@@ -115,6 +115,15 @@ fn hash(a: u32, b: u32) -> u32 {
     (a.wrapping_mul(0x2c1b_3c6d) ^ b).wrapping_mul(0x297a_2d39).rotate_left(13)
 }
 
+/// Whether both bytes are likely in names and messages; most code is not.
+fn textual(half: u16) -> bool {
+    half != 0
+        && half
+            .to_le_bytes()
+            .iter()
+            .all(|byte| matches!(byte, 0 | b' ' | b'.' | b'_' | b'a'..=b'z' | b'0'..=b'9'))
+}
+
 fn log(value: u32) -> u32 {
     32 - value.leading_zeros()
 }
@@ -334,7 +343,7 @@ impl Engine {
             self.wide = false;
         } else {
             self.wide = is_wide(half);
-            if half >> 11 == 9 {
+            if half >> 11 == 9 && !self.in_text() {
                 self.add_pool(((self.at + 2) >> 1) + u32::from(half & 0xff));
             }
         }
@@ -901,7 +910,38 @@ impl Engine {
         Ok(Unit { halves: [value as u16, (value >> 16) as u16], len: 2 })
     }
 
+    /// Whether the last halfwords are text.
+    fn in_text(&self) -> bool {
+        textual(self.last[0]) && textual(self.last[1])
+    }
+
+    /// Two bytes of text, in their order.
+    fn text<B: Bits>(&mut self, bits: &mut B, want: u16, guess: Option<&Guess>) -> Result<u16, B::Error> {
+        let mut past = u32::from(self.last[0]).swap_bytes() >> 16 | u32::from(self.last[1]).swap_bytes();
+        let (known, guessed) = match guess {
+            Some(guess) => (1 + u32::from(self.copying.is_some()), guess.unit.halves[0]),
+            None => (0, 0),
+        };
+        for nth in 0..2 {
+            let near = u32::from(guessed >> (8 * nth)) & 0xff;
+            let contexts = [
+                hash(0xe000, past & 0xff),
+                hash(0xe100, past & 0xffff),
+                hash(0xe200, past & 0xff_ffff),
+                hash(0xe300, past),
+                hash(0xe400, 0),
+                hash(hash(0xe500, known << 8 | near), u32::from(nth == 1 && past & 0xff == u32::from(guessed & 0xff))),
+            ];
+            let byte = self.byte(bits, &contexts, 62, 18, (want >> (8 * nth)) as u8)?;
+            past = past << 8 | u32::from(byte);
+        }
+        Ok((past as u16).swap_bytes())
+    }
+
     fn half<B: Bits>(&mut self, bits: &mut B, want: u16, guess: Option<&Guess>) -> Result<u16, B::Error> {
+        if self.in_text() && !self.wide {
+            return self.text(bits, want, guess);
+        }
         let h = self.last.map(u32::from);
         let wide = u32::from(self.wide);
         let (known, guessed) = match guess {

@@ -198,7 +198,17 @@ pub(crate) fn encode(old: &[u8], new: &[u8], method: Method) -> Vec<u8> {
         };
     }
     let mut best: Option<Vec<u8>> = None;
-    for least in [12, 24, 48, u32::MAX] {
+    let blocks = header.old_len.div_ceil(64);
+    let mut trials: Vec<(u32, (u32, u32))> = [12, 24, 48, u32::MAX].map(|least| (least, header.prime)).to_vec();
+    let mut best_least = u32::MAX;
+    if copies {
+        for eighths in [(0, 8), (0, 4), (2, 4), (2, 6)] {
+            trials.push((0, (blocks * eighths.0 / 8, blocks * eighths.1 / 8)));
+        }
+    }
+    for (least, prime) in trials {
+        let least = if least == 0 { best_least } else { least };
+        header.prime = prime;
         let map: Vec<(u32, u32)> = segments
             .iter()
             .filter(|s| s.len >= least && (s.from as usize) < old.len())
@@ -224,9 +234,10 @@ pub(crate) fn encode(old: &[u8], new: &[u8], method: Method) -> Vec<u8> {
             }
         });
         bytes.extend(bits.finish());
-        if std::env::var("STATS").is_ok() { std::print!("map {} {}:", map.len(), bytes.len()); for (i, s) in crate::mixer::STATS.iter().enumerate() { let v = s.load(core::sync::atomic::Ordering::Relaxed)/4096/8; if v > 9 { std::print!(" {i}:{v}"); } } std::println!(""); }
+        if std::env::var("STATS").is_ok() { std::print!("map {} prime {:?} {}:", map.len(), prime, bytes.len()); for (i, s) in crate::mixer::STATS.iter().enumerate() { let v = s.load(core::sync::atomic::Ordering::Relaxed)/4096/8; if v > 9 { std::print!(" {i}:{v}"); } } std::println!(""); }
         if best.as_ref().is_none_or(|best| bytes.len() < best.len()) {
             best = Some(bytes);
+            best_least = least;
         }
     }
     best.unwrap_or_default()
