@@ -202,7 +202,7 @@ pub(crate) fn encode(old: &[u8], new: &[u8], method: Method) -> Vec<u8> {
     let mut trials: Vec<(u32, (u32, u32))> = [12, 24, 48, u32::MAX].map(|least| (least, header.prime)).to_vec();
     let mut best_least = u32::MAX;
     if copies {
-        for eighths in [(0, 8), (0, 4), (2, 4), (2, 6)] {
+        for eighths in [(0, 8), (0, 4), (2, 4)] {
             trials.push((0, (blocks * eighths.0 / 8, blocks * eighths.1 / 8)));
         }
     }
