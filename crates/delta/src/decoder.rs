@@ -271,7 +271,8 @@ impl Decoder {
                 self.phase = Phase::Body;
                 break;
             }
-            let halves = [view.old(self.engine.at)?, view.old(self.engine.at + 1)?];
+            let start = self.engine.at * unit;
+            let halves = [view.old(start)?, view.old(start + unit)?];
             self.engine.train(&mut Known(PhantomData::<DecodeError<E>>), halves)?;
         }
         Ok(Progress::Bytes(0))
@@ -358,10 +359,9 @@ impl<E, O: Source<Error = E>, W: Source<Error = E>> View for FlashView<'_, E, O,
 
     fn old(&mut self, at: u32) -> Result<u16, DecodeError<E>> {
         let mut bytes = [0; 2];
-        let start = at.saturating_mul(self.unit);
-        let len = self.unit.min(self.old_len.saturating_sub(start)) as usize;
+        let len = self.unit.min(self.old_len.saturating_sub(at)) as usize;
         if len > 0 {
-            self.old.read(start, &mut bytes[..len]).map_err(DecodeError::Source)?;
+            self.old.read(at, &mut bytes[..len]).map_err(DecodeError::Source)?;
         }
         Ok(u16::from_le_bytes(bytes))
     }

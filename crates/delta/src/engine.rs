@@ -8,8 +8,10 @@ use crate::thumb::{far_displacement, far_with, is_far, is_wide, near, near_targe
 /// What the model may read: halfwords of the old image, and of the new one up to where it is.
 pub(crate) trait View {
     type Error;
-    fn old(&mut self, half: u32) -> Result<u16, Self::Error>;
-    fn new(&mut self, half: u32) -> Result<u16, Self::Error>;
+    /// The unit that begins at byte `at` of the old image.
+    fn old(&mut self, at: u32) -> Result<u16, Self::Error>;
+    /// Unit `at` of the new image.
+    fn new(&mut self, at: u32) -> Result<u16, Self::Error>;
 }
 
 /// What an encoder wants the next unit to be; a decoder leaves it empty.
@@ -21,7 +23,7 @@ pub(crate) struct Want {
     pub(crate) copy: Option<Place>,
 }
 
-/// A place to copy from, in halfwords.
+/// A place to copy from: a byte of the old image, or a unit of the new one. Text moves by odd numbers of bytes too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Old(u32),
@@ -29,9 +31,9 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    fn forward(self, by: u32) -> Self {
+    fn forward(self, by: u32, unit: u32) -> Self {
         match self {
-            Self::Old(at) => Self::Old(at.wrapping_add(by)),
+            Self::Old(at) => Self::Old(at.wrapping_add(by * unit)),
             Self::New(at) => Self::New(at.wrapping_add(by)),
         }
     }
@@ -78,8 +80,9 @@ struct Guess {
 pub(crate) struct Engine {
     pub(crate) mixer: Mixer,
     method: Method,
-    /// Length of the old image in units, and the address of its first byte.
-    old_halves: u32,
+    /// Length of the old image and of a unit in bytes, and the address of its first byte.
+    old_len: u32,
+    unit: u32,
     base: u32,
     /// Next halfword of the new image.
     pub(crate) at: u32,
@@ -135,7 +138,8 @@ impl Engine {
         Self {
             mixer: Mixer::new(),
             method: Method::Thumb,
-            old_halves: 0,
+            old_len: 0,
+            unit: 2,
             base: 0,
             at: 0,
             entries: 0,
@@ -183,7 +187,8 @@ impl Engine {
         (self.pair_count, self.next_pair) = (0, 0);
         self.pools.fill(NONE);
         self.next_pool = 0;
-        self.old_halves = old_len.div_ceil(method.unit());
+        self.old_len = old_len;
+        self.unit = method.unit();
         self.base = base;
     }
 
@@ -224,11 +229,18 @@ impl Engine {
             n => self.entry(n - 1),
         };
         let gap = self.number(bits, 1, want.1.wrapping_sub(new))?;
-        let expected = old.wrapping_add(gap);
-        let by = want.0.wrapping_sub(expected) as i32;
-        let zigzag = self.number(bits, 2, ((by << 1) ^ (by >> 31)) as u32)?;
+        let expected = old.wrapping_add(gap.wrapping_mul(self.unit));
+        Ok((self.beside_place(bits, 2, expected, want.0)?, new.wrapping_add(gap)))
+    }
+
+    /// A place in the old image by its distance from an expected one.
+    fn beside_place<B: Bits>(&mut self, bits: &mut B, which: u32, expected: u32, want: u32) -> Result<u32, B::Error> {
+        let by = want.wrapping_sub(expected) as i32;
+        let odd = i32::from(self.unit == 2 && self.flag(bits, 4 + which, by & 1 == 1)?);
+        let by = (by - odd) / self.unit as i32;
+        let zigzag = self.number(bits, which, ((by << 1) ^ (by >> 31)) as u32)?;
         let by = (zigzag >> 1) as i32 ^ -((zigzag & 1) as i32);
-        Ok((expected.wrapping_add(by as u32), new.wrapping_add(gap)))
+        Ok(expected.wrapping_add(by.wrapping_mul(self.unit as i32).wrapping_add(odd) as u32))
     }
 
     /// A number: its length in bits, then its bits, the upper three in contexts of their own.
@@ -265,8 +277,8 @@ impl Engine {
             }
         }
         let Some((old, new, index)) = best else { return (target.wrapping_add(shift), 0) };
-        let moved = new.wrapping_add(target - old);
-        let inside = index + 1 >= self.entries || moved < self.entry(index + 1).1;
+        let moved = new.wrapping_mul(self.unit).wrapping_add(target - old);
+        let inside = index + 1 >= self.entries || moved < self.entry(index + 1).1.wrapping_mul(self.unit);
         (moved, 1 + u8::from(inside))
     }
 
@@ -416,7 +428,7 @@ impl Engine {
             self.hits = self.hits << 1 | u8::from(hit.is_some());
             if let Some(unit) = hit {
                 self.run += u32::from(unit.len);
-                self.copying = Some(place.forward(u32::from(unit.len)));
+                self.copying = Some(place.forward(u32::from(unit.len), self.unit));
                 self.learn(&found, unit, place);
                 self.note_unit(unit);
                 self.was_pointer = matches!(found.kind, Kind::Flash | Kind::Ram);
@@ -448,10 +460,11 @@ impl Engine {
             {
                 self.learn(&found, unit, place);
             }
-            self.copying = Some(place.forward(len));
+            self.copying = Some(place.forward(len, self.unit));
         } else {
             self.literals += len;
-            self.tail = self.tail.map(|tail| tail.wrapping_add(len));
+            let by = len * self.unit;
+            self.tail = self.tail.map(|tail| tail.wrapping_add(by));
         }
         self.was_pointer = false;
         self.note_unit(unit);
@@ -466,7 +479,7 @@ impl Engine {
                 break;
             }
             self.next_entry += 1;
-            let place = Place::Old(old.wrapping_add(self.at - new));
+            let place = Place::Old(old.wrapping_add((self.at - new) * self.unit));
             if self.copying != Some(place) {
                 self.run = 0;
             }
@@ -495,7 +508,7 @@ impl Engine {
         // From this image, the old one anywhere, or near the tail.
         let wanted = want.copy.unwrap_or(Place::Old(0));
         let near = match (wanted, self.tail) {
-            (Place::Old(at), Some(tail)) => at.abs_diff(tail) < 256,
+            (Place::Old(at), Some(tail)) => at.abs_diff(tail) < 256 * self.unit,
             _ => false,
         };
         let place = if let Some(tail) = self.tail
@@ -505,12 +518,11 @@ impl Engine {
             if self.tail_end != tail && self.flag(bits, 2, resume)? {
                 Place::Old(self.tail_end)
             } else {
-                let by = match wanted {
-                    Place::Old(at) => at.wrapping_sub(tail) as i32,
-                    Place::New(_) => 0,
+                let at = match wanted {
+                    Place::Old(at) => at,
+                    Place::New(_) => tail,
                 };
-                let zigzag = self.number(bits, 3, ((by << 1) ^ (by >> 31)) as u32)?;
-                Place::Old(tail.wrapping_add(((zigzag >> 1) as i32 ^ -((zigzag & 1) as i32)) as u32))
+                Place::Old(self.beside_place(bits, 3, tail, at)?)
             }
         } else if self.flag(bits, 3, matches!(wanted, Place::New(_)))? {
             let back = match wanted {
@@ -523,7 +535,9 @@ impl Engine {
                 Place::Old(at) => at,
                 Place::New(_) => 0,
             };
-            Place::Old(self.even(bits, 24 - (self.old_halves << 8).leading_zeros(), at)?)
+            let odd = u32::from(self.unit == 2 && self.flag(bits, 4, at & 1 == 1)?);
+            let units = self.old_len.div_ceil(self.unit);
+            Place::Old(self.even(bits, 24 - (units << 8).leading_zeros(), at / self.unit)? * self.unit + odd)
         };
         self.copying = Some(place);
         self.mapped = false;
@@ -557,34 +571,32 @@ impl Engine {
 
     fn guess<V: View>(&mut self, view: &mut V, place: Place) -> Result<Guess, V::Error> {
         let (first, second, from) = match place {
-            Place::Old(at) => (view.old(at)?, view.old(at.wrapping_add(1))?, at),
+            Place::Old(at) => (view.old(at)?, view.old(at.wrapping_add(self.unit))?, at),
             Place::New(at) => {
                 let second = if at.wrapping_add(1) < self.at { view.new(at.wrapping_add(1))? } else { 0 };
-                (view.new(at)?, second, at)
+                (view.new(at)?, second, at.wrapping_mul(self.unit))
             }
         };
         let old = matches!(place, Place::Old(_));
-        let shift = self.at.wrapping_sub(from);
+        let shift = self.at.wrapping_mul(self.unit).wrapping_sub(from);
         let one = |half: u16| Unit { halves: [half, 0], len: 1 };
         let mut guess = Guess { unit: one(first), ..Guess::default() };
         let pool = self.in_pool();
-        if self.method != Method::Thumb {
+        if self.method != Method::Thumb || from & 1 == 1 {
             return Ok(guess);
         }
-        let aligned = self.at & 1 == 0 && from & 1 == 0;
+        let aligned = self.at & 1 == 0 && from & 3 == 0;
         if aligned && (pool || !self.wide) {
             let word = u32::from(second) << 16 | u32::from(first);
             let offset = word.wrapping_sub(self.base);
-            if offset < self.old_halves * 2 {
+            if offset < self.old_len {
                 guess.kind = Kind::Flash;
-                guess.target = offset >> 1;
-                let (to, how) = if old { self.moved(offset >> 1, shift) } else { (offset >> 1, 2) };
-                let moved = to.wrapping_mul(2).wrapping_add(offset & 1).wrapping_add(self.base);
+                guess.target = offset;
+                let (to, how) = if old { self.moved(offset, shift) } else { (offset, 2) };
+                let moved = to.wrapping_add(self.base);
                 guess.unit = Unit { halves: [moved as u16, (moved >> 16) as u16], len: 2 };
                 guess.how = how;
-                let other = self.beside(offset >> 1).map_or(word, |to| {
-                    to.wrapping_mul(2).wrapping_add(offset & 1).wrapping_add(self.base)
-                });
+                let other = self.beside(offset).map_or(word, |to| to.wrapping_add(self.base));
                 if old && other != moved {
                     guess.other = Some([other as u16, (other >> 16) as u16]);
                 }
@@ -608,23 +620,25 @@ impl Engine {
             guess.kind = Kind::Second;
         } else if is_far(first, second) {
             guess.kind = Kind::Far;
-            let target = from.wrapping_add(2).wrapping_add(far_displacement(first, second) as u32);
+            let by = far_displacement(first, second) as u32;
+            let target = from.wrapping_add(4).wrapping_add(by << 1);
             guess.target = target;
             let (moved, how) = if old { self.moved(target, shift) } else { (target, 2) };
             guess.how = how;
-            guess.unit =
-                Unit { halves: far_with(moved.wrapping_sub(self.at.wrapping_add(2)) as i32, second), len: 2 };
+            let place = self.at.wrapping_add(2);
+            guess.unit = Unit { halves: far_with((moved >> 1).wrapping_sub(place) as i32, second), len: 2 };
             if let Some(other) = self.beside(target)
                 && old
                 && other != moved
             {
-                guess.other = Some(far_with(other.wrapping_sub(self.at.wrapping_add(2)) as i32, second));
+                guess.other = Some(far_with((other >> 1).wrapping_sub(place) as i32, second));
             }
         } else if let Some(kind) = near(first) {
             guess.kind = Kind::Near;
             if old {
-                let target = near_target(kind, first, from);
-                let (moved, how) = self.moved(target, shift);
+                let target = near_target(kind, first, from >> 1);
+                let (moved, how) = self.moved(target << 1, shift);
+                let moved = moved >> 1;
                 guess.how = how.min(2);
                 if let Some(half) = near_with(kind, first, self.at, moved)
                     && half != first
@@ -684,11 +698,11 @@ impl Engine {
                 let target = self.at.wrapping_add(2).wrapping_add(by);
                 self.touch_target(target);
                 if matches!(place, Place::Old(_)) && unit != guess.unit {
-                    self.learn_fix(guess.target, target);
+                    self.learn_fix(guess.target, target << 1);
                 }
             }
             Kind::Flash if matches!(place, Place::Old(_)) && unit != guess.unit => {
-                self.learn_fix(guess.target, word.wrapping_sub(self.base) >> 1);
+                self.learn_fix(guess.target, word.wrapping_sub(self.base));
             }
             Kind::Ram if matches!(place, Place::Old(_)) => self.learn_pair(guess.target, word),
             _ => {}
@@ -746,7 +760,7 @@ impl Engine {
         let place = self.at.wrapping_add(2);
         let mut wanted = place.wrapping_add(far_displacement(want[0], want[1]) as u32) & 0xff_ffff;
         if training {
-            wanted = self.moved(wanted, 0).0 & 0xff_ffff;
+            wanted = self.moved(wanted << 1, 0).0 >> 1 & 0xff_ffff;
         }
         let known = self.targets.iter().position(|target| *target == wanted);
         let kind = guess.map_or(15, |guess| guess.kind as u32);
@@ -843,7 +857,7 @@ impl Engine {
         want: u16,
     ) -> Result<Unit, B::Error> {
         let mut value = 0;
-        if self.at < self.old_halves {
+        if self.at < self.old_len {
             let old = u32::from(view.old(self.at)?);
             let mask = (1_u32 << width) - 1;
             let mut shift = 0;

@@ -4,15 +4,15 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use alloc::vec;
 
+use crate::engine::Place;
 use crate::thumb::{far_displacement, is_far};
 
-/// A part of the new image, in halfwords, and where it comes from: below the old image's length from there, above it from
-/// the new image itself.
+/// A part of the new image, in units, and where it comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Segment {
     pub(crate) new: u32,
     pub(crate) len: u32,
-    pub(crate) from: u32,
+    pub(crate) from: Place,
 }
 
 /// Halfwords with the parts that move masked out, so that code that only moved looks the same.
@@ -48,12 +48,12 @@ pub(crate) fn resolve(halves: &[u16], base: u32, moved: impl Fn(u32) -> u32) -> 
     while i + 1 < halves.len() {
         if masked[i] == 0x1_0000 {
             let target = (i as u32 + 2).wrapping_add(far_displacement(halves[i], halves[i + 1]) as u32);
-            masked[i + 1] = 0x4000_0000 | (moved(target) & 0xff_ffff) << 1 | masked[i + 1] & 1;
+            masked[i + 1] = 0x4000_0000 | (moved(target << 1) & 0x1ff_ffff) << 1 | masked[i + 1] & 1;
             i += 2;
         } else if masked[i] == 0x1_0003 {
             let word = u32::from(halves[i + 1]) << 16 | u32::from(halves[i]);
             let offset = word.wrapping_sub(base);
-            masked[i + 1] = 0x8000_0000 | (moved(offset >> 1) & 0xff_ffff) << 1 | offset & 1;
+            masked[i + 1] = 0x8000_0000 | (moved(offset) & 0x1ff_ffff) << 1;
             i += 2;
         } else {
             i += 1;
@@ -66,15 +66,19 @@ pub(crate) fn resolve(halves: &[u16], base: u32, moved: impl Fn(u32) -> u32) -> 
 pub(crate) fn votes(old: &[u16], new: &[u16], base: u32, segments: &[Segment]) -> BTreeMap<u32, u32> {
     let mut all: BTreeMap<u32, BTreeMap<u32, u32>> = BTreeMap::new();
     let (from, to) = (resolve(old, base, |target| target), resolve(new, base, |target| target));
-    for segment in segments.iter().filter(|s| (s.from as usize) < old.len()) {
+    for segment in segments {
+        let Place::Old(start) = segment.from else { continue };
+        if start & 1 == 1 {
+            continue;
+        }
         let weight = segment.len.min(64);
         for i in 0..segment.len as usize {
-            let (Some(a), Some(b)) = (from.get(segment.from as usize + i), to.get(segment.new as usize + i)) else {
+            let (Some(a), Some(b)) = (from.get(start as usize / 2 + i), to.get(segment.new as usize + i)) else {
                 break;
             };
             if a >> 30 != 0 && a >> 30 == b >> 30 {
-                let place = all.entry((a >> 1) & 0xff_ffff).or_default();
-                *place.entry((b >> 1) & 0xff_ffff).or_default() += weight;
+                let place = all.entry((a >> 1) & 0x1ff_ffff).or_default();
+                *place.entry((b >> 1) & 0x1ff_ffff).or_default() += weight;
             }
         }
     }
@@ -109,10 +113,10 @@ const NONE: u32 = u32::MAX;
 const BEAM: usize = 28;
 
 /// The cheapest segments.
-pub(crate) fn plan(old: &[u32], new: &[u32], exact: Option<(&[u32], &[u32])>, costs: &Costs) -> Vec<Segment> {
+pub(crate) fn plan(old: &[u32], new: &[u32], odd: &[u32], exact: Option<(&[u32], &[u32])>, costs: &Costs) -> Vec<Segment> {
     let (exact_old, exact_new) = exact.unwrap_or((old, new));
-    let exact_all: Vec<u32> = exact_old.iter().chain(exact_new).copied().collect();
-    let all: Vec<u32> = old.iter().chain(new).copied().collect();
+    let exact_all: Vec<u32> = exact_old.iter().chain(exact_new).chain(odd).copied().collect();
+    let all: Vec<u32> = old.iter().chain(new).chain(odd).copied().collect();
     let base = old.len();
     let gram = |at: usize| -> Option<[u32; 3]> { all.get(at..at + 3).map(|part| [part[0], part[1], part[2]]) };
     let mut index: BTreeMap<[u32; 3], Vec<u32>> = BTreeMap::new();
@@ -122,6 +126,12 @@ pub(crate) fn plan(old: &[u32], new: &[u32], exact: Option<(&[u32], &[u32])>, co
         }
     }
     let count = new.len();
+    let odd_base = base + count;
+    for at in odd_base..(odd_base + odd.len()).saturating_sub(2) {
+        if let Some(key) = gram(at) {
+            index.entry(key).or_default().push(at as u32);
+        }
+    }
     let mut levels: Vec<Vec<State>> = Vec::with_capacity(count + 1);
     levels.push(vec![State { from: NONE, cost: 0, before: 0, tail: 0 }]);
     for i in 0..count {
@@ -144,7 +154,13 @@ pub(crate) fn plan(old: &[u32], new: &[u32], exact: Option<(&[u32], &[u32])>, co
                 continue;
             }
             let from = state.from as usize;
-            let limit = if from < base { base } else { base + i };
+            let limit = if from < base {
+                base
+            } else if from < odd_base {
+                base + i
+            } else {
+                all.len()
+            };
             if from >= limit {
                 continue;
             }
@@ -152,7 +168,7 @@ pub(crate) fn plan(old: &[u32], new: &[u32], exact: Option<(&[u32], &[u32])>, co
             next.push(State { from: state.from + 1, cost: state.cost + step, before: s as u32, tail: state.tail });
         }
         // New places: those whose next halfwords are the same.
-        if let Some(found) = gram(base + i).and_then(|key| index.get(&key)) {
+        if let Some(found) = gram(base + i).filter(|_| i + 3 <= count).and_then(|key| index.get(&key)) {
             let mut fresh: Vec<(u32, u32)> = Vec::new();
             let expected = (i as u32).wrapping_sub(tail);
             let near = found.partition_point(|at| *at < expected);
@@ -164,7 +180,7 @@ pub(crate) fn plan(old: &[u32], new: &[u32], exact: Option<(&[u32], &[u32])>, co
                     continue;
                 }
                 let mut len = 3;
-                while len < 200 && i + len < count && all[at as usize + len] == new[i + len] {
+                while len < 200 && i + len < count && all.get(at as usize + len) == Some(&new[i + len]) {
                     len += 1;
                 }
                 let good = (0..len).filter(|n| exact_all[at as usize + n] == exact_new[i + n]).count();
@@ -204,10 +220,12 @@ pub(crate) fn plan(old: &[u32], new: &[u32], exact: Option<(&[u32], &[u32])>, co
         }
         levels.push(next);
         if let Some(key) = (i >= 2).then(|| gram(base + i - 2)).flatten() {
-            index.entry(key).or_default().push((base + i - 2) as u32);
+            let places = index.entry(key).or_default();
+            let at = places.partition_point(|at| (*at as usize) < base + i - 2);
+            places.insert(at, (base + i - 2) as u32);
         }
     }
-    let mut segments: Vec<Segment> = Vec::new();
+    let mut segments: Vec<(u32, u32, u32)> = Vec::new();
     let last = &levels[count];
     let mut s = (0..last.len()).min_by_key(|s| last[*s].cost).unwrap_or(0);
     for i in (0..count).rev() {
@@ -215,14 +233,20 @@ pub(crate) fn plan(old: &[u32], new: &[u32], exact: Option<(&[u32], &[u32])>, co
         if state.from != NONE {
             let from = state.from - 1;
             match segments.last_mut() {
-                Some(segment) if segment.new == i as u32 + 1 && segment.from == from + 1 => {
-                    *segment = Segment { new: i as u32, len: segment.len + 1, from };
+                Some(segment) if segment.0 == i as u32 + 1 && segment.2 == from + 1 => {
+                    *segment = (i as u32, segment.1 + 1, from);
                 }
-                _ => segments.push(Segment { new: i as u32, len: 1, from }),
+                _ => segments.push((i as u32, 1, from)),
             }
         }
         s = state.before as usize;
     }
     segments.reverse();
-    segments
+    let unit = if odd.is_empty() { 1 } else { 2 };
+    let place = |from: u32| match from as usize {
+        at if at < base => Place::Old(from * unit),
+        at if at < odd_base => Place::New((at - base) as u32),
+        at => Place::Old((at - odd_base) as u32 * 2 + 1),
+    };
+    segments.into_iter().map(|(new, len, from)| Segment { new, len, from: place(from) }).collect()
 }

@@ -14,6 +14,9 @@ use crate::range::{Bits, Known};
 use crate::thumb::{far_displacement, is_far};
 
 struct Images<'a> {
+    /// The old image from each of its bytes on.
+    bytes: &'a [u8],
+    unit: usize,
     old: &'a [u16],
     new: &'a [u16],
 }
@@ -22,7 +25,9 @@ impl View for Images<'_> {
     type Error = Infallible;
 
     fn old(&mut self, at: u32) -> Result<u16, Infallible> {
-        Ok(self.old.get(at as usize).copied().unwrap_or(0))
+        let byte = |at: usize| u16::from(self.bytes.get(at).copied().unwrap_or(0));
+        let at = at as usize;
+        Ok(byte(at) | if self.unit == 2 { byte(at + 1) << 8 } else { 0 })
     }
 
     fn new(&mut self, at: u32) -> Result<u16, Infallible> {
@@ -119,10 +124,10 @@ fn walk(
             next += 1;
         }
         let copy = segments.get(next).filter(|s| s.new <= engine.at).map(|s| {
-            let from = s.from + (engine.at - s.new);
-            match s.from.checked_sub(images.old.len() as u32) {
-                None => Place::Old(from),
-                Some(_) => Place::New(from - images.old.len() as u32),
+            let by = engine.at - s.new;
+            match s.from {
+                Place::Old(at) => Place::Old(at + by * images.unit as u32),
+                Place::New(at) => Place::New(at + by),
             }
         });
         let want = Want { halves: two(images.new, engine.at), copy };
@@ -163,8 +168,10 @@ pub(crate) fn encode(old: &[u8], new: &[u8], method: Method) -> Vec<u8> {
         bytes.extend(new);
         return bytes;
     }
+    let bytes = old;
     let (old, new) = (units(old, method), units(new, method));
-    let mut images = Images { old: &old, new: &new };
+    let unit = method.unit() as usize;
+    let mut images = Images { bytes, unit, old: &old, new: &new };
     let copies = matches!(method, Method::Thumb | Method::Bytes);
     if method == Method::Thumb {
         header.base = load_address(&old);
@@ -177,24 +184,28 @@ pub(crate) fn encode(old: &[u8], new: &[u8], method: Method) -> Vec<u8> {
         let literal = literal_costs(&header, &mut images);
         let costs = Costs { literal: &literal, hit: 3, miss: 16 * 5, end: 16 * 6, near: 16 * 9, far: 16 * 24 };
         segments = if method == Method::Thumb {
+            let odd: Vec<u32> = bytes.get(1..).unwrap_or(&[]).chunks_exact(2).map(|p| u32::from(p[0]) | u32::from(p[1]) << 8).collect();
             let (from, to) = (mask(&old, header.base), mask(&new, header.base));
-            let mut segments = plan(&from, &to, None, &costs);
+            let mut segments = plan(&from, &to, &odd, None, &costs);
             for _ in 0..2 {
                 let votes = votes(&old, &new, header.base, &segments);
-                let mut blocks: Vec<Segment> = segments.iter().filter(|s| s.len >= 24 && (s.from as usize) < old.len()).copied().collect();
-                blocks.sort_by_key(|s| s.from);
+                let mut blocks: Vec<(u32, u32)> = segments.iter().filter(|s| s.len >= 24).filter_map(|s| match s.from {
+                    Place::Old(at) => Some((at, s.new * 2)),
+                    Place::New(_) => None,
+                }).collect();
+                blocks.sort_unstable();
                 let moved = |target: u32| {
                     if let Some(new) = votes.get(&target) { return *new; }
-                    let at = blocks.partition_point(|s| s.from <= target);
-                    at.checked_sub(1).map_or(target, |at| target - blocks[at].from + blocks[at].new)
+                    let at = blocks.partition_point(|(old, _)| *old <= target);
+                    at.checked_sub(1).map_or(target, |at| target - blocks[at].0 + blocks[at].1)
                 };
                 let exact = (resolve(&old, header.base, moved), resolve(&new, header.base, |target| target));
-                segments = plan(&from, &to, Some((&exact.0, &exact.1)), &costs);
+                segments = plan(&from, &to, &odd, Some((&exact.0, &exact.1)), &costs);
             }
             segments
         } else {
             let plain = |units: &[u16]| -> Vec<u32> { units.iter().map(|unit| u32::from(*unit)).collect() };
-            plan(&plain(&old), &plain(&new), None, &costs)
+            plan(&plain(&old), &plain(&new), &[], None, &costs)
         };
     }
     let mut best: Option<Vec<u8>> = None;
@@ -211,8 +222,11 @@ pub(crate) fn encode(old: &[u8], new: &[u8], method: Method) -> Vec<u8> {
         header.prime = prime;
         let map: Vec<(u32, u32)> = segments
             .iter()
-            .filter(|s| s.len >= least && (s.from as usize) < old.len())
-            .map(|s| (s.from, s.new))
+            .filter(|s| s.len >= least)
+            .filter_map(|s| match s.from {
+                Place::Old(at) => Some((at, s.new)),
+                Place::New(_) => None,
+            })
             .collect();
         if map.len() > Engine::MAX_ENTRIES as usize || ((method != Method::Thumb || old.is_empty()) && least != u32::MAX) {
             continue;
@@ -230,7 +244,7 @@ pub(crate) fn encode(old: &[u8], new: &[u8], method: Method) -> Vec<u8> {
             let unit = sure(engine.unit(&mut bits, images, want));
             if std::env::var("DUMP").is_ok() {
                 let cost = (sum() - before) as f64 / 4096.0;
-                if cost > 3.0 { std::println!("U {:06x} {:6.1} {:?} {:04x} {:04x} len {} old {:04x?}", at * 2, cost, want.copy, want.halves[0], want.halves[1], unit.len, match want.copy { Some(Place::Old(o)) => two(images.old, o), Some(Place::New(o)) => two(images.new, o), None => [0, 0] }); }
+                if cost > 3.0 { std::println!("U {:06x} {:6.1} {:?} {:04x} {:04x} len {} old {:04x?}", at * 2, cost, want.copy, want.halves[0], want.halves[1], unit.len, match want.copy { Some(Place::Old(o)) => two(images.old, o/2), Some(Place::New(o)) => two(images.new, o), None => [0, 0] }); }
             }
         });
         bytes.extend(bits.finish());
