@@ -61,6 +61,8 @@ enum Kind {
     Near,
     Flash,
     Ram,
+    /// A small number in a table or pool: an index of something that has grown.
+    Small,
     Pool,
 }
 
@@ -307,10 +309,10 @@ impl Engine {
             }
         }
         match best {
-            Some((far, old, new)) => {
+            Some((far, old, new)) if far < 0x8_0000 => {
                 (address.wrapping_add(new.wrapping_sub(old)), if far == 0 { 3 } else if far < 64 { 2 } else { 1 })
             }
-            None => (address, 0),
+            _ => (address, 0),
         }
     }
 
@@ -614,6 +616,17 @@ impl Engine {
                 return Ok(guess);
             }
         }
+        if aligned && !self.wide && old && second == 0 && first >= 0x80 {
+            guess.kind = Kind::Small;
+            guess.target = u32::from(first);
+            let (moved, how) = self.moved_ram(u32::from(first));
+            guess.unit = one(moved as u16);
+            guess.how = how;
+            if moved as u16 != first {
+                guess.other = Some([first, 0]);
+            }
+            return Ok(guess);
+        }
         if pool {
             guess.kind = Kind::Pool;
         } else if self.wide {
@@ -705,6 +718,7 @@ impl Engine {
                 self.learn_fix(guess.target, word.wrapping_sub(self.base));
             }
             Kind::Ram if matches!(place, Place::Old(_)) => self.learn_pair(guess.target, word),
+            Kind::Small => self.learn_pair(guess.target, u32::from(unit.halves[0])),
             _ => {}
         }
     }

@@ -210,7 +210,7 @@ pub(crate) fn encode(old: &[u8], new: &[u8], method: Method) -> Vec<u8> {
     }
     let mut best: Option<Vec<u8>> = None;
     let blocks = header.old_len.div_ceil(64);
-    let mut trials: Vec<(u32, (u32, u32))> = [12, 24, 48, u32::MAX].map(|least| (least, header.prime)).to_vec();
+    let mut trials: Vec<(u32, (u32, u32))> = [6, 12, 24, 48, u32::MAX].map(|least| (least, header.prime)).to_vec();
     let mut best_least = u32::MAX;
     if copies {
         for eighths in [(0, 8), (0, 4), (2, 4)] {
