@@ -1,8 +1,10 @@
 //! The model of Thumb images: what the next halfwords of the new image are likely to be. Encoder and decoder run the same code.
 
+use core::marker::PhantomData;
+
 use crate::header::Method;
 use crate::mixer::{CELLS, Mixer};
-use crate::range::Bits;
+use crate::range::{Bits, Known};
 use crate::thumb::{far_displacement, far_with, is_far, is_wide, near, near_target, near_with};
 
 /// What the model may read: halfwords of the old image, and of the new one up to where it is.
@@ -50,6 +52,7 @@ const TARGETS: usize = 256;
 const FIXES: usize = 64;
 const PAIRS: usize = 96;
 const POOLS: usize = 48;
+const WORDS: usize = 64;
 
 /// What a guess was made from; part of the context of whether it is right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,6 +116,8 @@ pub(crate) struct Engine {
     pools: [u32; POOLS],
     next_pool: u8,
     last_word: u16,
+    /// Words of literal pools, the last ones first.
+    words: [u32; WORDS],
     was_pointer: bool,
 }
 
@@ -167,6 +172,7 @@ impl Engine {
             pools: [NONE; POOLS],
             next_pool: 0,
             last_word: 0,
+            words: [0; WORDS],
             was_pointer: false,
         }
     }
@@ -189,6 +195,7 @@ impl Engine {
         (self.pair_count, self.next_pair) = (0, 0);
         self.pools.fill(NONE);
         self.next_pool = 0;
+        self.words.fill(0);
         self.old_len = old_len;
         self.unit = method.unit();
         self.base = base;
@@ -687,7 +694,7 @@ impl Engine {
             hash(hash(0x6500, kind), run << 2 | source),
             hash(hash(0x6600, kind), u32::from(self.last[0] >> 8) << 2 | hits & 1),
         ];
-        self.mixer.bit(bits, &contexts, 36 + 2 * (guess.kind as usize) + nth as usize, 23 + source as usize, 15, want)
+        self.mixer.bit(bits, &contexts, 16 + 2 * (guess.kind as usize) + nth as usize, 23 + source as usize, 15, want)
     }
 
     fn end<B: Bits>(&mut self, bits: &mut B, guess: &Guess, want: bool) -> Result<bool, B::Error> {
@@ -718,6 +725,7 @@ impl Engine {
                 self.learn_fix(guess.target, word.wrapping_sub(self.base));
             }
             Kind::Ram if matches!(place, Place::Old(_)) => self.learn_pair(guess.target, word),
+            Kind::Pool if unit.len == 2 => {}
             Kind::Small => self.learn_pair(guess.target, u32::from(unit.halves[0])),
             _ => {}
         }
@@ -819,16 +827,29 @@ impl Engine {
         set2: usize,
         want: u8,
     ) -> Result<u8, B::Error> {
+        Ok(self.tree(bits, contexts, set, set2, 8, u32::from(want))? as u8)
+    }
+
+    /// A number of `width` bits.
+    fn tree<B: Bits>(
+        &mut self,
+        bits: &mut B,
+        contexts: &[u32],
+        set: usize,
+        set2: usize,
+        width: u32,
+        want: u32,
+    ) -> Result<u32, B::Error> {
         let mut hashes = [0; crate::mixer::INPUTS];
         let mut so_far = 1_u32;
-        for i in (0..8).rev() {
+        for i in (0..width).rev() {
             for (hash, context) in hashes.iter_mut().zip(contexts) {
                 *hash = context.wrapping_add(so_far.wrapping_mul(0x3d4d_51cb));
             }
             let bit = self.mixer.bit(bits, &hashes[..contexts.len()], set, set2, 15, (want >> i) & 1 == 1)?;
             so_far = so_far << 1 | u32::from(bit);
         }
-        Ok(so_far as u8)
+        Ok(so_far & !(1 << width))
     }
 
     /// A byte of something unknown.
@@ -919,6 +940,34 @@ impl Engine {
             }
             _ => (0, 0),
         };
+        let known = self.words.iter().position(|word| *word == wanted);
+        let close = u32::from(guessed != 0 && self.words.contains(&guessed));
+        let contexts = [
+            hash(0xa600, kind << 1 | close),
+            hash(0xa700, u32::from(self.last[0] >> 8)),
+            hash(0xa800, u32::from(self.last_word)),
+        ];
+        // Tables seldom repeat themselves.
+        if self.in_pool() && self.mixer.bit(bits, &contexts, 54, 17, 15, known.is_some())? {
+            let contexts = [hash(0xa900, 0), hash(0xaa00, u32::from(self.last_word)), hash(0xab00, kind)];
+            let index = self.tree(bits, &contexts, 55, 17, 6, known.unwrap_or(0) as u32)?;
+            let value = self.words[index as usize % WORDS];
+            // What it looks like is learned all the same.
+            self.spell(&mut Known(PhantomData::<B::Error>), value, (kind, guessed))?;
+            self.recall(value);
+            return Ok(Unit { halves: [value as u16, (value >> 16) as u16], len: 2 });
+        }
+        let value = self.spell(bits, wanted, (kind, guessed))?;
+        if self.in_pool() {
+            self.recall(value);
+        }
+        self.last_word = value as u16;
+        Ok(Unit { halves: [value as u16, (value >> 16) as u16], len: 2 })
+    }
+
+    /// A word byte by byte, the upper one first.
+    fn spell<B: Bits>(&mut self, bits: &mut B, wanted: u32, guess: (u32, u32)) -> Result<u32, B::Error> {
+        let (kind, guessed) = guess;
         let mut value = 0_u32;
         for nth in 0..4_u32 {
             let shift = 24 - 8 * nth;
@@ -934,8 +983,15 @@ impl Engine {
             let byte = self.byte(bits, &contexts, 50 + nth as usize, 19, (wanted >> shift) as u8)?;
             value = value << 8 | u32::from(byte);
         }
-        self.last_word = value as u16;
-        Ok(Unit { halves: [value as u16, (value >> 16) as u16], len: 2 })
+        Ok(value)
+    }
+
+    /// Moves a word to the front of those that were.
+    fn recall(&mut self, word: u32) {
+        let at = self.words.iter().position(|known| *known == word).unwrap_or(WORDS - 1);
+        self.words.copy_within(..at, 1);
+        self.words[0] = word;
+        self.last_word = word as u16;
     }
 
     /// Whether the last halfwords are text.
