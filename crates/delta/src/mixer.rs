@@ -9,7 +9,7 @@ pub(crate) const INPUTS: usize = 8;
 /// Situations with weights of their own.
 pub(crate) const SETS: usize = 64;
 /// Memory cells of 16 bits, shared by the block map and the probabilities.
-pub(crate) const CELLS: usize = 5600;
+pub(crate) const CELLS: usize = 5640;
 /// Cells that are addressed directly, for decisions that are taken at every step.
 pub(crate) const DIRECT: usize = 0;
 

@@ -1,5 +1,6 @@
 //! From images to a patch of one method.
 
+use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::convert::Infallible;
@@ -150,6 +151,35 @@ fn literal_costs(header: &Header, images: &mut Images) -> Vec<u32> {
     costs
 }
 
+/// Entries of the map: the segments of at least `least` units, and shorter ones that hold what is pointed at and would be
+/// looked for in a wrong place without them.
+fn block_map(segments: &[Segment], least: u32, pairs: &BTreeMap<u32, u32>) -> Vec<(u32, u32)> {
+    let from_old = |s: &Segment| match s.from {
+        Place::Old(at) => Some((at, s.new)),
+        Place::New(_) => None,
+    };
+    let mut sure: Vec<(u32, u32)> = segments.iter().filter(|s| s.len >= least).filter_map(from_old).collect();
+    let map = sure.clone();
+    sure.sort_unstable();
+    let found = |target: u32| {
+        let at = sure.partition_point(|(old, _)| *old <= target);
+        at.checked_sub(1).map(|at| target - sure[at].0 + sure[at].1 * 2)
+    };
+    let useful = |s: &&Segment| match s.from {
+        Place::Old(at) if s.len < least => pairs
+            .range(at..at + s.len * 2)
+            .any(|(old, new)| *new == s.new * 2 + (old - at) && found(*old) != Some(*new)),
+        _ => false,
+    };
+    if least == u32::MAX {
+        return map;
+    }
+    let mut all: Vec<(u32, u32)> =
+        map.into_iter().chain(segments.iter().filter(useful).filter_map(from_old)).collect();
+    all.sort_by_key(|(_, new)| *new);
+    all
+}
+
 /// The patch of `method`.
 pub(crate) fn encode(old: &[u8], new: &[u8], method: Method) -> Vec<u8> {
     let mut header = Header {
@@ -208,6 +238,7 @@ pub(crate) fn encode(old: &[u8], new: &[u8], method: Method) -> Vec<u8> {
             plan(&plain(&old), &plain(&new), &[], None, &costs)
         };
     }
+    let pairs = if method == Method::Thumb { votes(&old, &new, header.base, &segments) } else { BTreeMap::new() };
     let mut best: Option<Vec<u8>> = None;
     let blocks = header.old_len.div_ceil(64);
     let mut trials: Vec<(u32, (u32, u32))> = [6, 12, 24, 48, u32::MAX].map(|least| (least, header.prime)).to_vec();
@@ -220,14 +251,7 @@ pub(crate) fn encode(old: &[u8], new: &[u8], method: Method) -> Vec<u8> {
     for (least, prime) in trials {
         let least = if least == 0 { best_least } else { least };
         header.prime = prime;
-        let map: Vec<(u32, u32)> = segments
-            .iter()
-            .filter(|s| s.len >= least)
-            .filter_map(|s| match s.from {
-                Place::Old(at) => Some((at, s.new)),
-                Place::New(_) => None,
-            })
-            .collect();
+        let map = block_map(&segments, least, &pairs);
         if map.len() > Engine::MAX_ENTRIES as usize || ((method != Method::Thumb || old.is_empty()) && least != u32::MAX) {
             continue;
         }
