@@ -117,7 +117,11 @@ impl Decoder {
     ///
     /// # Errors
     /// If the head is bad, or asks for more than `limits`.
-    pub fn begin<S: Source>(&mut self, patch: &mut S, limits: Limits) -> Result<Header, DecodeError<S::Error>> {
+    pub fn begin<S: Source>(
+        &mut self,
+        patch: &mut S,
+        limits: Limits,
+    ) -> Result<Header, DecodeError<S::Error>> {
         self.phase = Phase::Idle;
         let (header, at) = match Header::read(patch, limits.patch_len).map_err(DecodeError::Source)? {
             Ok(read) => read,
@@ -128,7 +132,11 @@ impl Decoder {
         }
         let prime_end = u64::from(header.prime.0) + u64::from(header.prime.1);
         if header.old_len > limits.old_len || header.old_len >= 1 << 24 || header.new_len >= 1 << 24 {
-            return Err(if header.method == Method::Stored { DecodeError::TooLong } else { DecodeError::WrongOld });
+            return Err(if header.method == Method::Stored {
+                DecodeError::TooLong
+            } else {
+                DecodeError::WrongOld
+            });
         }
         if prime_end * 64 > u64::from(header.old_len) + 63 || header.entries > Engine::MAX_ENTRIES {
             return Err(DecodeError::BadHeader);

@@ -1,8 +1,8 @@
 //! Which parts of the new image to copy from where: the cheapest way through, found with a beam of places to copy from.
 
 use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
 use alloc::vec;
+use alloc::vec::Vec;
 
 use crate::engine::Place;
 use crate::thumb::{far_displacement, is_far};
@@ -73,7 +73,8 @@ pub(crate) fn votes(old: &[u16], new: &[u16], base: u32, segments: &[Segment]) -
         }
         let weight = segment.len.min(64);
         for i in 0..segment.len as usize {
-            let (Some(a), Some(b)) = (from.get(start as usize / 2 + i), to.get(segment.new as usize + i)) else {
+            let (Some(a), Some(b)) = (from.get(start as usize / 2 + i), to.get(segment.new as usize + i))
+            else {
                 break;
             };
             if a >> 30 != 0 && a >> 30 == b >> 30 {
@@ -113,12 +114,19 @@ const NONE: u32 = u32::MAX;
 const BEAM: usize = 28;
 
 /// The cheapest segments.
-pub(crate) fn plan(old: &[u32], new: &[u32], odd: &[u32], exact: Option<(&[u32], &[u32])>, costs: &Costs) -> Vec<Segment> {
+pub(crate) fn plan(
+    old: &[u32],
+    new: &[u32],
+    odd: &[u32],
+    exact: Option<(&[u32], &[u32])>,
+    costs: &Costs,
+) -> Vec<Segment> {
     let (exact_old, exact_new) = exact.unwrap_or((old, new));
     let exact_all: Vec<u32> = exact_old.iter().chain(exact_new).chain(odd).copied().collect();
     let all: Vec<u32> = old.iter().chain(new).chain(odd).copied().collect();
     let base = old.len();
-    let gram = |at: usize| -> Option<[u32; 3]> { all.get(at..at + 3).map(|part| [part[0], part[1], part[2]]) };
+    let gram =
+        |at: usize| -> Option<[u32; 3]> { all.get(at..at + 3).map(|part| [part[0], part[1], part[2]]) };
     let mut index: BTreeMap<[u32; 3], Vec<u32>> = BTreeMap::new();
     for at in 0..base.saturating_sub(2) {
         if let Some(key) = gram(at) {
@@ -165,7 +173,12 @@ pub(crate) fn plan(old: &[u32], new: &[u32], odd: &[u32], exact: Option<(&[u32],
                 continue;
             }
             let step = if exact_all[from] == exact_new[i] { costs.hit } else { costs.miss + literal * 7 / 8 };
-            next.push(State { from: state.from + 1, cost: state.cost + step, before: s as u32, tail: state.tail });
+            next.push(State {
+                from: state.from + 1,
+                cost: state.cost + step,
+                before: s as u32,
+                tail: state.tail,
+            });
         }
         // New places: those whose next halfwords are the same.
         if let Some(found) = gram(base + i).filter(|_| i + 3 <= count).and_then(|key| index.get(&key)) {

@@ -68,9 +68,11 @@ pub(crate) fn looks_like_thumb(image: &[u8]) -> bool {
 }
 
 fn targets(halves: &[u16]) -> impl Iterator<Item = u32> {
-    halves.windows(2).enumerate().filter(|(_, pair)| is_far(pair[0], pair[1])).map(|(at, pair)| {
-        (at as u32 + 2).wrapping_add(far_displacement(pair[0], pair[1]) as u32)
-    })
+    halves
+        .windows(2)
+        .enumerate()
+        .filter(|(_, pair)| is_far(pair[0], pair[1]))
+        .map(|(at, pair)| (at as u32 + 2).wrapping_add(far_displacement(pair[0], pair[1]) as u32))
 }
 
 /// The address at which most pointers of the image point at what is called within it.
@@ -94,7 +96,12 @@ fn load_address(halves: &[u16]) -> u32 {
 }
 
 /// The model after the map and the training.
-fn prepared(header: &Header, old: &[u16], map: &[(u32, u32)], bits: &mut impl Bits<Error = Infallible>) -> Engine {
+fn prepared(
+    header: &Header,
+    old: &[u16],
+    map: &[(u32, u32)],
+    bits: &mut impl Bits<Error = Infallible>,
+) -> Engine {
     let mut engine = Engine::new();
     engine.reset(header.method, header.old_len, header.base);
     for wanted in map {
@@ -212,20 +219,32 @@ pub(crate) fn encode(old: &[u8], new: &[u8], method: Method) -> Vec<u8> {
     let mut segments = Vec::new();
     if copies {
         let literal = literal_costs(&header, &mut images);
-        let costs = Costs { literal: &literal, hit: 3, miss: 16 * 5, end: 16 * 6, near: 16 * 9, far: 16 * 24 };
+        let costs =
+            Costs { literal: &literal, hit: 3, miss: 16 * 5, end: 16 * 6, near: 16 * 9, far: 16 * 24 };
         segments = if method == Method::Thumb {
-            let odd: Vec<u32> = bytes.get(1..).unwrap_or(&[]).chunks_exact(2).map(|p| u32::from(p[0]) | u32::from(p[1]) << 8).collect();
+            let odd: Vec<u32> = bytes
+                .get(1..)
+                .unwrap_or(&[])
+                .chunks_exact(2)
+                .map(|p| u32::from(p[0]) | u32::from(p[1]) << 8)
+                .collect();
             let (from, to) = (mask(&old, header.base), mask(&new, header.base));
             let mut segments = plan(&from, &to, &odd, None, &costs);
             for _ in 0..2 {
                 let votes = votes(&old, &new, header.base, &segments);
-                let mut blocks: Vec<(u32, u32)> = segments.iter().filter(|s| s.len >= 24).filter_map(|s| match s.from {
-                    Place::Old(at) => Some((at, s.new * 2)),
-                    Place::New(_) => None,
-                }).collect();
+                let mut blocks: Vec<(u32, u32)> = segments
+                    .iter()
+                    .filter(|s| s.len >= 24)
+                    .filter_map(|s| match s.from {
+                        Place::Old(at) => Some((at, s.new * 2)),
+                        Place::New(_) => None,
+                    })
+                    .collect();
                 blocks.sort_unstable();
                 let moved = |target: u32| {
-                    if let Some(new) = votes.get(&target) { return *new; }
+                    if let Some(new) = votes.get(&target) {
+                        return *new;
+                    }
                     let at = blocks.partition_point(|(old, _)| *old <= target);
                     at.checked_sub(1).map_or(target, |at| target - blocks[at].0 + blocks[at].1)
                 };
@@ -238,10 +257,12 @@ pub(crate) fn encode(old: &[u8], new: &[u8], method: Method) -> Vec<u8> {
             plan(&plain(&old), &plain(&new), &[], None, &costs)
         };
     }
-    let pairs = if method == Method::Thumb { votes(&old, &new, header.base, &segments) } else { BTreeMap::new() };
+    let pairs =
+        if method == Method::Thumb { votes(&old, &new, header.base, &segments) } else { BTreeMap::new() };
     let mut best: Option<Vec<u8>> = None;
     let blocks = header.old_len.div_ceil(64);
-    let mut trials: Vec<(u32, (u32, u32))> = [6, 12, 24, 48, u32::MAX].map(|least| (least, header.prime)).to_vec();
+    let mut trials: Vec<(u32, (u32, u32))> =
+        [6, 12, 24, 48, u32::MAX].map(|least| (least, header.prime)).to_vec();
     let mut best_least = u32::MAX;
     if copies {
         for eighths in [(0, 8), (0, 4), (2, 4)] {
@@ -252,7 +273,9 @@ pub(crate) fn encode(old: &[u8], new: &[u8], method: Method) -> Vec<u8> {
         let least = if least == 0 { best_least } else { least };
         header.prime = prime;
         let map = block_map(&segments, least, &pairs);
-        if map.len() > Engine::MAX_ENTRIES as usize || ((method != Method::Thumb || old.is_empty()) && least != u32::MAX) {
+        if map.len() > Engine::MAX_ENTRIES as usize
+            || ((method != Method::Thumb || old.is_empty()) && least != u32::MAX)
+        {
             continue;
         }
         header.entries = map.len() as u32;
@@ -260,19 +283,10 @@ pub(crate) fn encode(old: &[u8], new: &[u8], method: Method) -> Vec<u8> {
         header.write(&mut bytes);
         let mut bits = RangeEncoder::new();
         let mut engine = prepared(&header, &old, &map, &mut bits);
-        extern crate std;
-        if std::env::var("STATS").is_ok() { engine.mixer.live = true; for s in &crate::mixer::STATS { s.store(0, core::sync::atomic::Ordering::Relaxed); } }
         walk(&mut engine, &mut images, &segments, |engine, images, want| {
-            let sum = || crate::mixer::STATS.iter().map(|s| s.load(core::sync::atomic::Ordering::Relaxed)).sum::<u64>();
-            let (before, at) = (sum(), engine.at);
-            let unit = sure(engine.unit(&mut bits, images, want));
-            if std::env::var("DUMP").is_ok() {
-                let cost = (sum() - before) as f64 / 4096.0;
-                if cost > 3.0 { std::println!("U {:06x} {:6.1} {:?} {:04x} {:04x} len {} old {:04x?}", at * 2, cost, want.copy, want.halves[0], want.halves[1], unit.len, match want.copy { Some(Place::Old(o)) => two(images.old, o/2), Some(Place::New(o)) => two(images.new, o), None => [0, 0] }); }
-            }
+            sure(engine.unit(&mut bits, images, want));
         });
         bytes.extend(bits.finish());
-        if std::env::var("STATS").is_ok() { std::print!("map {} prime {:?} {}:", map.len(), prime, bytes.len()); for (i, s) in crate::mixer::STATS.iter().enumerate() { let v = s.load(core::sync::atomic::Ordering::Relaxed)/4096/8; if v > 9 { std::print!(" {i}:{v}"); } } std::println!(""); }
         if best.as_ref().is_none_or(|best| bytes.len() < best.len()) {
             best = Some(bytes);
             best_least = least;
