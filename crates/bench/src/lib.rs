@@ -4,3 +4,4 @@
 
 pub mod spread;
 pub mod fec;
+pub mod delta;

@@ -16,7 +16,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sim", &["bundle", "model", "node", "mesh", "wire"]),
     ("text-train", &["text"]),
     ("edge", &["bundle", "model"]),
-    ("bench", &["bundle"]),
+    ("bench", &["bundle", "delta", "mesh", "model", "node", "sim", "wire"]),
     ("house", &[]),
     ("", &["bench", "bundle", "delta", "edge", "mesh", "model", "node", "sim", "text", "text-train", "wire"]),
 ];

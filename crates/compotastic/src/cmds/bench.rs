@@ -27,6 +27,8 @@ pub enum BenchCommand {
     Job(JobArgs),
     /// Overhead and RAM of the erasure code beside the ideal, LoRaWAN's, retransmission by name, and RaptorQ
     Fec(compotastic_bench::fec::FecArgs),
+    /// Sizes of patches beside bsdiff, xdelta3, zstd, detools and HDiffPatch
+    Delta(compotastic_bench::delta::DeltaArgs),
 }
 
 /// Options of `bench text`.
@@ -89,6 +91,7 @@ pub fn run(command: BenchCommand) -> Result<()> {
         BenchCommand::Student(args) => student(&args),
         BenchCommand::Job(args) => super::bench_job::run(&args),
         BenchCommand::Fec(args) => compotastic_bench::fec::run(&args),
+        BenchCommand::Delta(args) => compotastic_bench::delta::run(&args),
     }
 }
 
