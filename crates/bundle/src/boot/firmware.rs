@@ -26,6 +26,9 @@ pub enum ImageError<E> {
     OnTrial,
     /// No image was begun since the log was opened, or an error came in between: begin again, with a new producer.
     NotBegun,
+    /// What was written before a restart is not what the producer makes now. Begin again, with a new producer: from
+    /// the page that differs on all is written anew.
+    Changed,
     /// Pages of the image are still to be written.
     Incomplete,
     /// The object ends before the image does, or cannot be decoded.
@@ -45,6 +48,7 @@ impl<E: fmt::Debug> fmt::Display for ImageError<E> {
             Self::Size => f.write_str("the image does not fit a slot"),
             Self::OnTrial => f.write_str("the running image is still on trial"),
             Self::NotBegun => f.write_str("no image was begun"),
+            Self::Changed => f.write_str("the pages written before differ"),
             Self::Incomplete => f.write_str("the image is not written yet"),
             Self::Object => f.write_str("the object does not make the image"),
             Self::NotVerified => f.write_str("the image is not what was announced"),
@@ -214,10 +218,8 @@ impl<F: NorFlash> Firmware<F> {
                 if known {
                     known = self.is_there(at, chunk)?;
                     if !known {
-                        // It was written by other rules, or has changed since: from here on all is written anew.
-                        let step = page;
-                        self.set(State { step, ..self.state })?;
-                        return Err(ImageError::NotBegun);
+                        self.set(State { step: page, ..self.state })?;
+                        return Err(ImageError::Changed);
                     }
                 } else if !is_blank(chunk) {
                     self.flash.write(at, chunk).map_err(ImageError::Flash)?;
