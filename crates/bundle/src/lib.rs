@@ -43,8 +43,8 @@ pub use cose::KeyId;
 pub use delegation::{ALL_KEYS, Delegation, MAX_RECORD, Revocation};
 pub use flashstore::{FlashSource, FlashStore};
 pub use manifest::{
-    Authority, ClaimedManifest, ClassMask, ComponentKind, DEFAULT_PIECE_SIZE, KindMask, MAX_ENVELOPE,
-    MAX_PACKED, Manifest, ManifestError, VerifiedManifest,
+    Authority, ClaimedManifest, ClassMask, ComponentKind, DEFAULT_PIECE_SIZE, Delta, ImageIdentity, KindMask,
+    MAX_ENVELOPE, MAX_NEEDS, MAX_PACKED, Manifest, ManifestError, Need, Needs, VerifiedManifest,
 };
 pub use object::{
     Layout, ObjectIdentity, ObjectTag, PieceSource, PieceStore, SliceSource, SpareSlot, build_stream,
@@ -54,6 +54,6 @@ pub use slots::{
     Active, BeginError, Begun, Geometry, MAX_TRIAL_BOOTS, Recovery, SlotError, Slots, SwitchError,
 };
 pub use trust::{
-    Installed, MAX_DELEGATIONS, MAX_REVOCATIONS, MAX_ROOTS, RecordChange, RecordError, Refusal, Target,
-    TrustStore, verify,
+    Installed, MAX_COMPONENTS, MAX_DELEGATIONS, MAX_REVOCATIONS, MAX_ROOTS, RecordChange, RecordError,
+    Refusal, Target, TrustStore, verify,
 };

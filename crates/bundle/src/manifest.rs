@@ -1,9 +1,14 @@
 //! What a bundle says about itself, and who signed it.
 //!
-//! One signature, two shapes. The *envelope* is a SUIT envelope (draft-ietf-suit-manifest, tag 107, `COSE_Sign1` with
-//! Ed25519) that other SUIT tools can read; the *packed* form holds the same fields without what any reader of this
+//! One signature, two shapes. The *envelope* is a SUIT envelope (draft-ietf-suit-manifest-34, tag 107, `COSE_Sign1`
+//! with Ed25519) that other SUIT tools can read; the *packed* form holds the same fields without what any reader of this
 //! profile can rebuild, and fits one frame. The signature covers the envelope's digest, so a receiver of the packed
 //! form rebuilds the envelope's manifest byte for byte before it checks anything. See [`crate::suit`].
+//!
+//! Two things have a digest. The *content* crosses the air, is cut into pieces and stored. The *image* is what is in
+//! force afterwards. They are the same unless the bundle is a [`Delta`]: then the content makes the image out of what
+//! the device has, and both digests are in the manifest in full. The content's is checked before it is applied, the
+//! image's before it is tried.
 //!
 //! [`ClaimedManifest`] is what somebody says. Only [`crate::TrustStore::verify`] makes it a [`VerifiedManifest`].
 
@@ -82,22 +87,69 @@ impl ClassMask {
 /// Piece size of objects unless their manifest says otherwise, in bytes.
 pub const DEFAULT_PIECE_SIZE: u16 = 176;
 
+/// Something with a hash and a size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageIdentity {
+    /// SHA-256 of all of it.
+    pub digest: [u8; 32],
+    /// Its size in bytes.
+    pub size: u32,
+}
+
+impl ImageIdentity {
+    /// First 8 bytes of the SHA-256: what a [`Delta`] names what it replaces by.
+    pub fn digest8(&self) -> [u8; 8] {
+        crate::cose::first8(&self.digest)
+    }
+}
+
+/// What content is that makes a new image out of the one that the device has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delta {
+    /// The image that it applies to: first 8 bytes of that image's SHA-256.
+    pub replaces: [u8; 8],
+    /// The image that it makes.
+    pub result: ImageIdentity,
+}
+
+/// Another component that has to be there: confirmed, and of this version or a newer one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// Its kind.
+    pub kind: ComponentKind,
+    /// Its task; 0 for the whole device.
+    pub task: u8,
+    /// Its lowest sequence that will do.
+    pub sequence: u32,
+}
+
+/// Needs of one manifest at most.
+pub const MAX_NEEDS: usize = 2;
+
+/// The needs of a manifest.
+pub type Needs = heapless::Vec<Need, MAX_NEEDS>;
+
 /// The statements of a manifest. Plain data: whether to believe it is another type's business.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
-    /// Version of the component; never decreases on a device. Below `u32::MAX`.
+    /// Version of the component; only higher ones are installed on a device. Below `u32::MAX`.
     pub sequence: u32,
+    /// Lowest sequence of this component that a device may run once it has confirmed this one, at most `sequence`; 0
+    /// says nothing. What is older is not run again even where the newer content is damaged.
+    pub floor: u32,
     /// What it is.
     pub kind: ComponentKind,
     /// The task that it serves; 0 for the whole device.
     pub task: u8,
     /// The device classes that it is for.
     pub classes: ClassMask,
-    /// The base that it needs (first 8 bytes of the base's SHA-256); zeros if it needs none.
+    /// The base that it needs (first 8 bytes of the base's SHA-256); zeros if it needs none. Zeros in a delta, which
+    /// names what it applies to.
     pub base_id: [u8; 8],
-    /// The content that it applies to (first 8 bytes of that content's SHA-256), where it is a difference;
-    /// none if it is whole and replaces any older sequence.
-    pub replaces: Option<[u8; 8]>,
+    /// Other components that it needs. One that names its own component sets the version to start from.
+    pub needs: Needs,
+    /// How the content becomes the image; none if it is the image.
+    pub delta: Option<Delta>,
     /// Content size in bytes, at least 1.
     pub size: u32,
     /// SHA-256 of the content.
@@ -113,6 +165,33 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// Says of an object what has to be said, for any device class in `classes`; it needs its own size in flash, and
+    /// nothing else, unless the caller changes that.
+    pub fn of(
+        object: &ObjectIdentity,
+        kind: ComponentKind,
+        task: u8,
+        sequence: u32,
+        classes: ClassMask,
+    ) -> Self {
+        Self {
+            sequence,
+            floor: 0,
+            kind,
+            task,
+            classes,
+            base_id: [0; 8],
+            needs: Needs::new(),
+            delta: None,
+            size: object.layout.size(),
+            digest: object.digest,
+            piece_size: object.layout.piece_size(),
+            list_root: object.list_root,
+            flash: object.layout.size(),
+            ram: 0,
+        }
+    }
+
     /// How the content is cut into pieces.
     pub fn layout(&self) -> Result<Layout, ManifestError> {
         Layout::new(self.size, self.piece_size).ok_or(ManifestError::Pieces)
@@ -121,6 +200,16 @@ impl Manifest {
     /// The object that carries the content.
     pub fn object(&self) -> Result<ObjectIdentity, ManifestError> {
         Ok(ObjectIdentity { layout: self.layout()?, digest: self.digest, list_root: self.list_root })
+    }
+
+    /// What is in force once it is installed: the content, or what a delta makes.
+    pub fn image(&self) -> ImageIdentity {
+        self.delta.map_or(ImageIdentity { digest: self.digest, size: self.size }, |delta| delta.result)
+    }
+
+    /// The image that it applies to, where it is a delta.
+    pub fn replaces(&self) -> Option<[u8; 8]> {
+        self.delta.map(|delta| delta.replaces)
     }
 
     /// The object's short name in frames.
@@ -140,6 +229,12 @@ impl Manifest {
         if self.sequence == u32::MAX {
             return Err(ManifestError::Sequence);
         }
+        if self.floor > self.sequence {
+            return Err(ManifestError::Floor);
+        }
+        if self.delta.is_some_and(|delta| delta.result.size == 0 || self.base_id != [0; 8]) {
+            return Err(ManifestError::Delta);
+        }
         self.object()
     }
 }
@@ -157,6 +252,10 @@ pub enum ManifestError {
     NoClass,
     /// The sequence is the one that is kept free.
     Sequence,
+    /// The floor is above the sequence: the device could not run what it installs.
+    Floor,
+    /// A delta that makes nothing, or that names a base beside what it applies to.
+    Delta,
     /// The content is empty or too large, or the piece size is not allowed.
     Pieces,
 }
@@ -169,6 +268,8 @@ impl fmt::Display for ManifestError {
             Self::Digest => "manifest digest does not match",
             Self::NoClass => "manifest names no device class",
             Self::Sequence => "sequence number is out of range",
+            Self::Floor => "version floor is above the version itself",
+            Self::Delta => "a delta makes nothing, or names a base",
             Self::Pieces => "content size or piece size is not allowed",
         })
     }
@@ -176,10 +277,11 @@ impl fmt::Display for ManifestError {
 
 impl core::error::Error for ManifestError {}
 
-/// Longest packed manifest in bytes.
-pub const MAX_PACKED: usize = suit::PACKED_LEN + 8;
-/// Longest envelope in bytes: less than two frames of 190.
-pub const MAX_ENVELOPE: usize = 320;
+/// Longest packed manifest in bytes: a delta with a floor and all needs. Without floor and needs a delta has 180, and
+/// whatever is no delta 160 at most, which is one frame.
+pub const MAX_PACKED: usize = suit::PACKED_LEN + 36 + 4 + 6 * MAX_NEEDS;
+/// Longest envelope in bytes: two frames of 190.
+pub const MAX_ENVELOPE: usize = 380;
 
 /// A manifest as received: readable, but nobody has checked who signed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,10 +292,10 @@ pub struct ClaimedManifest {
 }
 
 impl ClaimedManifest {
-    /// Reads either shape: an envelope starts with the bytes D8 6B, a packed manifest with the byte 01.
+    /// Reads either shape: an envelope starts with the bytes D8 6B, a packed manifest with a byte whose lower half is 1.
     pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
         let claimed = match bytes.first() {
-            Some(&suit::PACKED_VERSION) => suit::unpack(bytes)?,
+            Some(first) if first & 0x0F == suit::PACKED_VERSION => suit::unpack(bytes)?,
             Some(_) => suit::decode_envelope(bytes)?,
             None => return Err(ManifestError::Malformed),
         };

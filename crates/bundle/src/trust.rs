@@ -3,7 +3,7 @@
 use crate::cose::{self, KeyId};
 use crate::delegation::{ALL_KEYS, Delegation, Revocation, Statement, decode_payload};
 use crate::manifest::{
-    Authority, ClaimedManifest, ComponentKind, KindMask, Manifest, ManifestError, VerifiedManifest,
+    Authority, ClaimedManifest, ComponentKind, KindMask, Manifest, ManifestError, Need, VerifiedManifest,
 };
 use crate::suit;
 use core::fmt;
@@ -45,7 +45,7 @@ pub enum Refusal {
     WrongComponent,
     /// It needs another base.
     WrongBase,
-    /// It applies to other content than the device has.
+    /// It applies to another image than the device has.
     WrongPredecessor,
     /// Not newer than what the device has or has tried.
     Rollback {
@@ -54,6 +54,8 @@ pub enum Refusal {
         /// Sequence on offer.
         offered: u32,
     },
+    /// It needs another component, or a newer version of it, than the device has.
+    MissingNeed(Need),
     /// It needs more flash than there is.
     NoFlash {
         /// Bytes needed.
@@ -94,6 +96,9 @@ impl fmt::Display for Refusal {
             Self::WrongPredecessor => f.write_str("applies to other content than installed"),
             Self::Rollback { have, offered } => {
                 write!(f, "sequence {offered} is not newer than {have}")
+            }
+            Self::MissingNeed(Need { kind, task, sequence }) => {
+                write!(f, "needs {kind:?} of task {task} at sequence {sequence} or newer")
             }
             Self::NoFlash { need, have } => write!(f, "needs {need} bytes of flash, there are {have}"),
             Self::NoRam { need, have } => write!(f, "needs {need} bytes of RAM, there are {have}"),
@@ -295,11 +300,16 @@ fn may_sign(delegation: &Delegation, manifest: &Manifest) -> Result<(), Refusal>
     if !manifest.classes.within(delegation.classes) {
         return Err(Refusal::ClassNotAllowed);
     }
-    if manifest.size > delegation.size_cap {
-        return Err(Refusal::TooLarge { cap: delegation.size_cap, size: manifest.size });
+    // A small delta may make a large image: what it makes counts too.
+    let size = manifest.size.max(manifest.image().size);
+    if size > delegation.size_cap {
+        return Err(Refusal::TooLarge { cap: delegation.size_cap, size });
     }
     Ok(())
 }
+
+/// Components that a device can name as there, for the needs of others.
+pub const MAX_COMPONENTS: usize = 8;
 
 /// The device and the component that a bundle is to be installed for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -316,6 +326,8 @@ pub struct Target {
     pub flash: u32,
     /// RAM free for it, in bytes.
     pub ram: u32,
+    /// What is confirmed on the device, each component with its sequence: what a manifest's needs are held against.
+    pub has: Vec<Need, MAX_COMPONENTS>,
 }
 
 /// What a device has of a component already.
@@ -323,7 +335,7 @@ pub struct Target {
 pub struct Installed {
     /// Highest sequence that was confirmed or has failed; only higher ones are taken.
     pub floor: Option<u32>,
-    /// First 8 bytes of the active content's SHA-256.
+    /// First 8 bytes of the active image's SHA-256.
     pub digest: Option<[u8; 8]>,
 }
 
@@ -343,10 +355,17 @@ impl VerifiedManifest {
         if m.base_id != [0; 8] && m.base_id != target.base_id {
             return Err(Refusal::WrongBase);
         }
-        if m.replaces.is_some() && m.replaces != installed.digest {
+        if m.delta.is_some() && m.replaces() != installed.digest {
             return Err(Refusal::WrongPredecessor);
         }
-        let need = m.flash.max(m.size);
+        let is_met = |need: &Need| {
+            let fits = |has: &Need| (has.kind, has.task) == (need.kind, need.task);
+            target.has.iter().any(|has| fits(has) && has.sequence >= need.sequence)
+        };
+        if let Some(need) = m.needs.iter().find(|need| !is_met(need)) {
+            return Err(Refusal::MissingNeed(*need));
+        }
+        let need = m.flash.max(m.image().size);
         if need > target.flash {
             return Err(Refusal::NoFlash { need, have: target.flash });
         }

@@ -5,8 +5,8 @@ mod common;
 
 use common::{Bundle, delegation, edge_key, public, root_key};
 use compotastic_bundle::{
-    ClaimedManifest, ClassMask, ComponentKind, Delegation, Encoder, KeyId, Manifest, Revocation, SliceSource,
-    verify,
+    ClaimedManifest, ClassMask, ComponentKind, Delegation, Delta, Encoder, ImageIdentity, KeyId, Manifest,
+    Need, Needs, Revocation, SliceSource, verify,
 };
 use coset::{CborSerializable, CoseSign1, TaggedCborSerializable, cbor::Value, iana};
 use ed25519_dalek::{Signature, VerifyingKey};
@@ -45,18 +45,38 @@ fn large() -> Bundle {
     Bundle::with_piece_size(content(3000), 4, 16)
 }
 
-fn vectors() -> Vec<(&'static str, Vec<u8>)> {
-    let (small, large) = (small(), large());
-    let delta = Manifest {
+fn small_manifest() -> Manifest {
+    small().manifest.manifest().clone()
+}
+
+fn firmware_delta() -> Manifest {
+    let result = ImageIdentity { digest: [0xD1; 32], size: 250_000 };
+    Manifest {
         sequence: 70_000,
         kind: ComponentKind::Firmware,
         task: 0,
         classes: ClassMask(0x8000_0001),
         base_id: [0; 8],
-        replaces: Some(*b"previous"),
-        ..small.manifest.manifest().clone()
-    };
-    let delta = ClaimedManifest::sign(delta, &root_key()).unwrap();
+        delta: Some(Delta { replaces: *b"previous", result }),
+        flash: 250_000,
+        ..small_manifest()
+    }
+}
+
+fn needs() -> Needs {
+    Needs::from_array([
+        Need { kind: ComponentKind::Firmware, task: 0, sequence: 60_000 },
+        Need { kind: ComponentKind::Model, task: 7, sequence: 2 },
+    ])
+}
+
+fn vectors() -> Vec<(&'static str, Vec<u8>)> {
+    let (small, large) = (small(), large());
+    let delta = ClaimedManifest::sign(firmware_delta(), &root_key()).unwrap();
+    let all = Manifest { floor: 69_000, needs: needs(), ..firmware_delta() };
+    let all = ClaimedManifest::sign(all, &root_key()).unwrap();
+    let policy = Manifest { kind: ComponentKind::Policy, floor: 3, needs: needs(), ..small_manifest() };
+    let policy = ClaimedManifest::sign(policy, &edge_key()).unwrap();
     let claimed = small.manifest.claimed();
     let edge = KeyId::of(&public(&edge_key()));
     vec![
@@ -68,6 +88,10 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         ("model_envelope", claimed.to_envelope().to_vec()),
         ("firmware_packed", delta.to_packed().to_vec()),
         ("firmware_envelope", delta.to_envelope().to_vec()),
+        ("firmware_all_packed", all.to_packed().to_vec()),
+        ("firmware_all_envelope", all.to_envelope().to_vec()),
+        ("policy_packed", policy.to_packed().to_vec()),
+        ("policy_envelope", policy.to_envelope().to_vec()),
         ("small_last_piece", small.symbol(0, 5)),
         ("small_symbol_6", small.symbol(0, 6)),
         ("small_symbol_1000", small.symbol(0, 1000)),
@@ -161,20 +185,27 @@ fn coset_reads_the_envelope() {
         assert_eq!(*entry(&common, 2), Value::Array(vec![id]));
         let sequence = inside(entry(&common, 4));
         let parameters = &sequence.as_array().unwrap()[1];
-        let image = Value::Array(vec![(-16).into(), m.digest.to_vec().into()]);
+        let image = Value::Array(vec![(-16).into(), m.image().digest.to_vec().into()]);
         assert_eq!(inside(entry(parameters, 3)), image);
-        assert_eq!(*entry(parameters, 14), m.size.into());
+        assert_eq!(*entry(parameters, 14), m.image().size.into());
     }
 }
 
 #[test]
 fn both_shapes_verify() {
-    for name in ["model_packed", "model_envelope"] {
-        assert_eq!(verify(&vector(name), &common::trust()).unwrap(), small().manifest);
-    }
-    for name in ["firmware_packed", "firmware_envelope"] {
-        let verified = verify(&vector(name), &common::trust()).unwrap();
-        assert_eq!(verified.replaces, Some(*b"previous"));
+    let all = Manifest { floor: 69_000, needs: needs(), ..firmware_delta() };
+    let policy = Manifest { kind: ComponentKind::Policy, floor: 3, needs: needs(), ..small_manifest() };
+    let said = [
+        ("model", small_manifest()),
+        ("firmware", firmware_delta()),
+        ("firmware_all", all),
+        ("policy", policy),
+    ];
+    for (name, manifest) in said {
+        for shape in ["packed", "envelope"] {
+            let verified = verify(&vector(&format!("{name}_{shape}")), &common::trust()).unwrap();
+            assert_eq!(*verified.manifest(), manifest, "{name} {shape}");
+        }
     }
 }
 

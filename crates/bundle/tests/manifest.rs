@@ -4,13 +4,15 @@ mod common;
 
 use common::{Bundle, Lcg, content, edge_key, root_key, trust};
 use compotastic_bundle::{
-    ClaimedManifest, ClassMask, ComponentKind, Delegation, MAX_ENVELOPE, Manifest, ManifestError, Refusal,
-    Revocation, TrustStore, verify,
+    ClaimedManifest, ClassMask, ComponentKind, Delegation, Delta, ImageIdentity, MAX_ENVELOPE, MAX_NEEDS,
+    MAX_PACKED, Manifest, ManifestError, Need, Refusal, Revocation, TrustStore, verify,
 };
 use proptest::prelude::*;
 
 /// Largest body of one of our frames on the air.
 const FRAME: usize = 190;
+/// Most of a record that one frame carries.
+const RECORD_PART: usize = 180;
 
 #[test]
 fn sizes_on_the_air() {
@@ -25,30 +27,42 @@ fn sizes_on_the_air() {
     assert!(envelope + bundle.stream.len() <= 4608);
 }
 
+type Replaced = ([u8; 8], u32, [u8; 32]);
+
 fn any_manifest() -> impl Strategy<Value = Manifest> {
     (
         (any::<u32>(), 1u8..=4, any::<u8>(), 1u32..=u32::MAX, any::<[u8; 8]>()),
-        (any::<Option<[u8; 8]>>(), 1u32..600_000, any::<[u8; 32]>(), 10u16..=64, any::<[u8; 8]>()),
-        (any::<u32>(), any::<u32>()),
+        (any::<Option<Replaced>>(), 1u32..600_000, any::<[u8; 32]>(), 10u16..=64, any::<[u8; 8]>()),
+        (any::<u32>(), any::<u32>(), any::<Option<u32>>()),
+        prop::collection::vec((1u8..=4, any::<u8>(), any::<u32>()), 0..=MAX_NEEDS),
     )
-        .prop_map(
-            |((sequence, kind, task, classes, base_id), (replaces, size, digest, p, root), (flash, ram))| {
-                Manifest {
-                    sequence: sequence.min(u32::MAX - 1),
-                    kind: ComponentKind::from_u8(kind).unwrap(),
-                    task,
-                    classes: ClassMask(classes),
-                    base_id,
-                    replaces,
-                    size,
-                    digest,
-                    piece_size: p * 16,
-                    list_root: root,
-                    flash,
-                    ram,
-                }
-            },
-        )
+        .prop_map(|(first, second, (flash, ram, floor), needs)| {
+            let (sequence, kind, task, classes, base_id) = first;
+            let (replaced, size, digest, p, list_root) = second;
+            let kind_of = |kind| ComponentKind::from_u8(kind).unwrap();
+            let need = |(kind, task, sequence)| Need { kind: kind_of(kind), task, sequence };
+            let delta = replaced.map(|(replaces, size, digest)| Delta {
+                replaces,
+                result: ImageIdentity { digest, size: size.max(1) },
+            });
+            let sequence = sequence.min(u32::MAX - 1);
+            Manifest {
+                sequence,
+                floor: floor.unwrap_or(0).min(sequence),
+                kind: kind_of(kind),
+                task,
+                classes: ClassMask(classes),
+                base_id: if delta.is_some() { [0; 8] } else { base_id },
+                needs: needs.into_iter().map(need).collect(),
+                delta,
+                size,
+                digest,
+                piece_size: p * 16,
+                list_root,
+                flash,
+                ram,
+            }
+        })
 }
 
 proptest! {
@@ -58,7 +72,10 @@ proptest! {
     fn both_shapes_say_the_same(manifest in any_manifest()) {
         let claimed = ClaimedManifest::sign(manifest.clone(), &root_key()).unwrap();
         let (packed, envelope) = (claimed.to_packed(), claimed.to_envelope());
-        prop_assert!(packed.len() <= FRAME && envelope.len() <= 2 * FRAME);
+        let is_small = manifest.delta.is_none() || (manifest.floor == 0 && manifest.needs.is_empty());
+        let most = if is_small { RECORD_PART } else { MAX_PACKED };
+        prop_assert!(packed.len() <= most);
+        prop_assert!(envelope.len() <= 2 * FRAME);
         for bytes in [&packed[..], &envelope[..]] {
             let verified = verify(bytes, &trust()).unwrap();
             prop_assert_eq!(verified.manifest(), &manifest);
@@ -83,7 +100,6 @@ proptest! {
         let trust = trust();
         for bytes in [claimed.to_packed().to_vec(), claimed.to_envelope().to_vec()] {
             for len in 0..bytes.len() {
-                // A packed manifest without its last 8 bytes reads as one that replaces nothing: signed otherwise.
                 prop_assert!(verify(&bytes[..len], &trust).is_err());
             }
             let longer = [&bytes[..], &[more]].concat();
@@ -139,9 +155,16 @@ fn mutated_records_never_panic_and_never_verify() {
 #[test]
 fn fields_out_of_range_are_refused() {
     let good = Bundle::new(content(300, 1), 9).manifest.manifest().clone();
+    let result = ImageIdentity { digest: [1; 32], size: 1 };
+    let delta = Manifest { base_id: [0; 8], delta: Some(Delta { replaces: [2; 8], result }), ..good.clone() };
+    assert!(ClaimedManifest::sign(Manifest { floor: 9, ..delta.clone() }, &edge_key()).is_ok());
     let sign = |m: Manifest| ClaimedManifest::sign(m, &edge_key()).unwrap_err();
     assert_eq!(sign(Manifest { classes: ClassMask(0), ..good.clone() }), ManifestError::NoClass);
     assert_eq!(sign(Manifest { sequence: u32::MAX, ..good.clone() }), ManifestError::Sequence);
+    assert_eq!(sign(Manifest { floor: 10, ..good.clone() }), ManifestError::Floor);
+    assert_eq!(sign(Manifest { base_id: [3; 8], ..delta.clone() }), ManifestError::Delta);
+    let nothing = Delta { replaces: [2; 8], result: ImageIdentity { size: 0, ..result } };
+    assert_eq!(sign(Manifest { delta: Some(nothing), ..delta }), ManifestError::Delta);
     for (size, piece_size) in [(0, 176), (300, 0), (300, 8), (300, 100), (300, 1040), (u32::MAX, 176)] {
         assert_eq!(
             sign(Manifest { size, piece_size, ..good.clone() }),
@@ -156,6 +179,10 @@ fn fields_out_of_range_are_refused() {
 fn another_encoding_of_the_same_fields_is_refused() {
     let envelope = Bundle::new(content(300, 1), 9).manifest.claimed().to_envelope();
     assert_eq!(envelope[4], 0x58, "a byte string with one byte of length");
+    let mut packed = Bundle::new(content(300, 1), 9).manifest.claimed().to_packed().to_vec();
+    packed[0] |= 0x20;
+    packed.extend([0; 4]);
+    assert_eq!(ClaimedManifest::parse(&packed), Err(ManifestError::NotCanonical), "a floor of nothing");
     let longer_head = [&envelope[..4], &[0x59, 0], &envelope[5..]].concat();
     assert_eq!(ClaimedManifest::parse(&longer_head), Err(ManifestError::NotCanonical));
 }

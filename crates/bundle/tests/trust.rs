@@ -4,9 +4,9 @@ mod common;
 
 use common::{Bundle, content, delegation, edge_key, public, root_key, target, trust};
 use compotastic_bundle::{
-    ALL_KEYS, Authority, ClaimedManifest, ClassMask, ComponentKind, Delegation, Installed, KeyId, KindMask,
-    MAX_DELEGATIONS, MAX_REVOCATIONS, Manifest, RecordChange, RecordError, Refusal, Revocation, Target,
-    TrustStore,
+    ALL_KEYS, Authority, ClaimedManifest, ClassMask, ComponentKind, Delegation, Delta, ImageIdentity,
+    Installed, KeyId, KindMask, MAX_DELEGATIONS, MAX_REVOCATIONS, Manifest, Need, Needs, RecordChange,
+    RecordError, Refusal, Revocation, Target, TrustStore,
 };
 use ed25519_dalek::SigningKey;
 
@@ -81,7 +81,12 @@ fn an_edge_key_stays_within_its_delegation() {
     assert_eq!(refusal(policy.clone()), Refusal::TooLarge { cap: 999, size: 1000 });
     let classes = ClassMask(policy.classes.0 | 1 << 31);
     assert_eq!(refusal(Manifest { classes, ..policy.clone() }), Refusal::ClassNotAllowed);
-    assert!(store.verify(&signed(Manifest { size: 999, ..policy }, &edge_key())).is_ok());
+    assert!(store.verify(&signed(Manifest { size: 999, ..policy.clone() }, &edge_key())).is_ok());
+    // A small delta that makes a large image.
+    let result = ImageIdentity { digest: [7; 32], size: 1001 };
+    let delta = Some(Delta { replaces: [1; 8], result });
+    let delta = Manifest { size: 999, base_id: [0; 8], delta, ..policy };
+    assert_eq!(refusal(delta), Refusal::TooLarge { cap: 999, size: 1001 });
 }
 
 #[test]
@@ -197,8 +202,37 @@ fn a_device_takes_only_what_is_for_it_and_newer() {
     assert_eq!(admit(good(), target(), has(5)), Err(Refusal::Rollback { have: 5, offered: 5 }));
     assert_eq!(admit(good(), target(), has(6)), Err(Refusal::Rollback { have: 6, offered: 5 }));
 
-    let delta = |id| Manifest { replaces: Some([id; 8]), ..good() };
+    let result = ImageIdentity { digest: [7; 32], size: 2000 };
+    let delta = |id| Manifest { base_id: [0; 8], delta: Some(Delta { replaces: [id; 8], result }), ..good() };
     assert_eq!(admit(delta(1), target(), has(4)), Ok(()));
     assert_eq!(admit(delta(2), target(), has(4)), Err(Refusal::WrongPredecessor));
     assert_eq!(admit(delta(1), target(), none), Err(Refusal::WrongPredecessor));
+    // It is the image that has to fit.
+    let small = Target { flash: 1999, ..target() };
+    assert_eq!(admit(delta(1), small, has(4)), Err(Refusal::NoFlash { need: 2000, have: 1999 }));
+}
+
+#[test]
+fn needs_are_held_against_what_the_device_has() {
+    let (own, firmware) = (
+        Need { kind: ComponentKind::Model, task: common::TASK, sequence: 3 },
+        Need { kind: ComponentKind::Firmware, task: 0, sequence: 7 },
+    );
+    let manifest = Manifest { needs: Needs::from_array([own, firmware]), ..good() };
+    let verified = trust().verify(&signed(manifest, &edge_key())).unwrap();
+    let admit = |has: &[Need]| {
+        let has = heapless::Vec::from_slice(has).unwrap();
+        verified.admit(&Target { has, ..target() }, &Installed::default())
+    };
+    let at = |need: Need, sequence| Need { sequence, ..need };
+    assert_eq!(admit(&[]), Err(Refusal::MissingNeed(own)));
+    assert_eq!(admit(&[own]), Err(Refusal::MissingNeed(firmware)));
+    assert_eq!(admit(&[at(own, 2), firmware]), Err(Refusal::MissingNeed(own)));
+    assert_eq!(admit(&[own, at(firmware, 6)]), Err(Refusal::MissingNeed(firmware)));
+    assert_eq!(admit(&[own, Need { task: 1, ..firmware }]), Err(Refusal::MissingNeed(firmware)));
+    assert_eq!(
+        admit(&[own, Need { kind: ComponentKind::Logic, ..firmware }]),
+        Err(Refusal::MissingNeed(firmware))
+    );
+    assert_eq!(admit(&[at(firmware, 8), own]), Ok(()));
 }

@@ -47,19 +47,11 @@ pub fn pack(part: &[u8], classes: ClassMask, edge: &SigningKey, delegation: &[u8
     let mut stream = vec![0; layout.stream_len() as usize];
     let identity = build_stream(part, DEFAULT_PIECE_SIZE, &mut stream)
         .ok_or_else(|| anyhow!("a content of {size} bytes cannot be cut into pieces"))?;
+    let sequence = u32::from(parsed.version());
     let manifest = Manifest {
-        sequence: u32::from(parsed.version()),
-        kind: ComponentKind::Model,
-        task: parsed.task(),
-        classes,
         base_id: parsed.base_id(),
-        replaces: None,
-        size,
-        digest: identity.digest,
-        piece_size: DEFAULT_PIECE_SIZE,
-        list_root: identity.list_root,
-        flash: size,
         ram: 4096,
+        ..Manifest::of(&identity, ComponentKind::Model, parsed.task(), sequence, classes)
     };
     let packed =
         ClaimedManifest::sign(manifest, edge).map_err(|error| anyhow!("cannot sign: {error}"))?.to_packed();

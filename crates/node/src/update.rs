@@ -125,6 +125,7 @@ impl<F: NorFlash> Update<F> {
             base_id: config.base.as_ref().map_or([0xFF; 8], BaseEncoder::id),
             flash: self.slots.capacity(),
             ram: RAM_FOR_PARTS,
+            has: heapless::Vec::new(),
         }
     }
 

@@ -4,6 +4,7 @@
 import hashlib
 import pathlib
 import struct
+import uuid
 
 # --- CBOR, as much as is needed -------------------------------------------------------------------------------
 
@@ -21,8 +22,10 @@ def cbor(data):
         return argument, rest
     if major == 1:
         return -1 - argument, rest
-    if major in (2, 3):
+    if major == 2:
         return rest[:argument], rest[argument:]
+    if major == 3:
+        return rest[:argument].decode(), rest[argument:]
     if major == 4:
         items = []
         for _ in range(argument):
@@ -106,6 +109,9 @@ def ed25519(public, message, signature):
 # --- COSE_Sign1 and SUIT ------------------------------------------------------------------------------------------
 
 KEYS = {}
+VENDOR = uuid.uuid5(uuid.NAMESPACE_DNS, "compotastic")
+CLASSES = bytearray(uuid.uuid5(VENDOR, "device classes").bytes)
+CLASSES[6], CLASSES[8] = CLASSES[6] & 0x0F | 0x80, CLASSES[8] & 0x3F | 0x80
 
 
 def sign1(data, detached=None):
@@ -125,28 +131,44 @@ def envelope(data):
     assert whole(digest) == [-16, hashlib.sha256(bstr(parts[3])).digest()]
     key, signature, _ = sign1(block, digest)
     manifest = whole(parts[3])
-    assert manifest[1] == 1 and manifest[7] == bytes([0x82, 3, 15])
+    assert list(manifest) == [1, 2, 3, 7, 20] and manifest[1] == 1 and whole(manifest[7]) == [3, 15]
     common = whole(manifest[3])
     [[kind, task]] = common[2]
-    override, parameters, custom, nothing = whole(common[4])
-    assert (override, custom, nothing) == (20, -1, None)
+    override, parameters, *checks = whole(common[4])
+    assert override == 20 and checks == [1, 15, 2, 15] and list(parameters) == [1, 2, 3, 14]
+    assert parameters[1] == VENDOR.bytes and parameters[2][:12] == CLASSES[:12]
     algorithm, image = whole(parameters[3])
     assert algorithm == -16
-    classes, base, replaces, piece_size, root, flash, ram = whole(parameters[-1])
+    override, fetch, *rest = whole(manifest[20])
+    assert override == 20 and list(fetch) == [21, -257] and fetch[21] == "#c" and rest == [21, 15, -257, None, 3, 15]
+    root, piece_size, ram, flash, floor, base, delta, *needs = whole(fetch[-257])
+    size, digest, result = parameters[14], image, None
+    if delta:
+        base, size, digest = delta
+        result = (parameters[14], image)
     return dict(
-        kind=kind[0], task=task[0], sequence=manifest[2], size=parameters[14], digest=image, classes=classes,
-        base=base, replaces=replaces, piece_size=piece_size, root=root, flash=flash, ram=ram, key=key,
-        signature=signature,
+        kind=kind[0], task=task[0], sequence=manifest[2], size=size, digest=digest,
+        classes=int.from_bytes(parameters[2][12:], "big"), base=base or bytes(8), result=result, floor=floor,
+        needs=needs, piece_size=piece_size, root=root, flash=flash, ram=ram, key=key, signature=signature,
     )
 
 
 def packed(data):
     fields = struct.unpack_from("<4B5I32s8s8s8s64s", data)
-    version, kind, task, piece, sequence, classes, size, flash, ram, digest, root, base, key, signature = fields
-    assert version == 1 and len(data) in (144, 152)
+    first, kind, task, piece, sequence, classes, size, flash, ram, digest, root, base, key, signature = fields
+    assert first & 15 == 1
+    rest, result, floor, needs = data[144:], None, 0, []
+    if first & 16:
+        result, rest = struct.unpack_from("<I32s", rest), rest[36:]
+    if first & 32:
+        floor, rest = int.from_bytes(rest[:4], "little"), rest[4:]
+    for _ in range(first >> 6):
+        needs.append(list(struct.unpack_from("<BBI", rest)))
+        rest = rest[6:]
+    assert rest == b""
     return dict(
         kind=kind, task=task, sequence=sequence, size=size, digest=digest, classes=classes, base=base,
-        replaces=data[144:] or None, piece_size=piece * 16, root=root, flash=flash, ram=ram, key=key,
+        result=result, floor=floor, needs=needs, piece_size=piece * 16, root=root, flash=flash, ram=ram, key=key,
         signature=signature,
     )
 
@@ -219,10 +241,16 @@ def main():
     assert sign1(v["delegation"])[0] == root == sign1(v["revocation"])[0]
     assert whole(sign1(v["delegation"])[2]) == [1, v["edge_public"], 6, 0xFF, 1 << 20, 1]
     assert whole(sign1(v["revocation"])[2]) == [2, edge, 2]
-    for name, key in (("model", edge), ("firmware", root)):
-        manifest = envelope(v[name + "_envelope"])
-        assert manifest == packed(v[name + "_packed"]) and manifest["key"] == key
-    assert manifest["replaces"] == b"previous" and manifest["classes"] == 0x80000001
+    said = {}
+    for name, key in (("model", edge), ("policy", edge), ("firmware", root), ("firmware_all", root)):
+        said[name] = envelope(v[name + "_envelope"])
+        assert said[name] == packed(v[name + "_packed"]) and said[name]["key"] == key, name
+    for name in ("firmware", "firmware_all"):
+        assert said[name]["base"] == b"previous" and said[name]["classes"] == 0x80000001
+        assert said[name]["result"] == (250000, bytes([0xD1]) * 32)
+    needs = [[4, 0, 60000], [1, 7, 2]]
+    assert [said[name]["floor"] for name in said] == [0, 3, 0, 69000]
+    assert [said[name]["needs"] for name in said] == [[], needs, [], needs]
     for name, size in (("small", 1000), ("large", 3000)):
         content = bytes((7 * i + i // 256) & 255 for i in range(size))
         manifest = envelope(v["model_envelope" if name == "small" else "large_envelope"])

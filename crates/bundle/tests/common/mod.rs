@@ -56,6 +56,7 @@ pub fn target() -> Target {
         base_id: BASE,
         flash: 1 << 20,
         ram: 1 << 16,
+        has: heapless::Vec::new(),
     }
 }
 
@@ -67,18 +68,9 @@ pub fn content(len: usize, seed: u64) -> Vec<u8> {
 
 pub fn manifest_of(object: &ObjectIdentity, sequence: u32) -> Manifest {
     Manifest {
-        sequence,
-        kind: ComponentKind::Model,
-        task: TASK,
-        classes: ClassMask::of(CLASS),
         base_id: BASE,
-        replaces: None,
-        size: object.layout.size(),
-        digest: object.digest,
-        piece_size: object.layout.piece_size(),
-        list_root: object.list_root,
-        flash: object.layout.size(),
         ram: 2048,
+        ..Manifest::of(object, ComponentKind::Model, TASK, sequence, ClassMask::of(CLASS))
     }
 }
 

@@ -161,18 +161,9 @@ impl Bundles {
             epoch: 1,
         };
         let manifest = Manifest {
-            sequence: u32::from(version),
-            kind: ComponentKind::Model,
-            task: TASK,
-            classes,
             base_id: self.base_id,
-            replaces: None,
-            size,
-            digest: identity.digest,
-            piece_size: DEFAULT_PIECE_SIZE,
-            list_root: identity.list_root,
-            flash: size,
             ram: 4096,
+            ..Manifest::of(&identity, ComponentKind::Model, TASK, u32::from(version), classes)
         };
         let tag = manifest.tag().0;
         let packed = ClaimedManifest::sign(manifest, edge).expect("all fields are in range").to_packed();
