@@ -5,12 +5,12 @@ mod common;
 
 use common::{CLASS, content, public, root_key};
 use compotastic_bundle::boot::{
-    BootError, Firmware, IMAGE_TRIAL_STARTS, ImageBegun, ImageError, ImageGeometry, ImageIdentity,
-    LogTrusted, Mended, RootSigned, Start, Voucher, WholeImage, provision, start,
+    BootError, Firmware, IMAGE_TRIAL_STARTS, ImageBegun, ImageError, ImageGeometry, LogTrusted, Mended,
+    NativeImage, RootSigned, Start, Voucher, WholeImage, provision, start,
 };
 use compotastic_bundle::ramflash::RamFlash;
 use compotastic_bundle::{
-    ClaimedManifest, ClassMask, ComponentKind, Manifest, ObjectIdentity, TrustStore, build_stream,
+    ClaimedManifest, ClassMask, ComponentKind, Delta, ImageIdentity, Manifest, TrustStore, build_stream,
 };
 use ed25519_dalek::SigningKey;
 
@@ -25,28 +25,22 @@ fn geometry() -> ImageGeometry {
 
 struct Image {
     bytes: Vec<u8>,
-    identity: ImageIdentity,
+    identity: NativeImage,
     proof: Vec<u8>,
-}
-
-fn manifest(object: &ObjectIdentity, sequence: u32) -> Manifest {
-    Manifest {
-        kind: ComponentKind::Firmware,
-        task: 0,
-        base_id: [0; 8],
-        classes: ClassMask::of(CLASS),
-        ..common::manifest_of(object, sequence)
-    }
 }
 
 fn signed(sequence: u32, len: usize, key: &SigningKey, change: impl Fn(&mut Manifest)) -> Image {
     let bytes = content(len, u64::from(sequence));
     let object = build_stream(&bytes, 176, &mut vec![0; 2 * len + 64]).unwrap();
-    let mut manifest = manifest(&object, sequence);
+    let mut manifest = Manifest::of(&object, ComponentKind::Firmware, 0, sequence, ClassMask::of(CLASS));
     change(&mut manifest);
     let proof = ClaimedManifest::sign(manifest, key).unwrap().to_packed().to_vec();
-    let identity = ImageIdentity { digest: object.digest, size: len as u32, sequence, floor: 0 };
+    let identity = NativeImage { digest: object.digest, size: len as u32, sequence, floor: 0 };
     Image { bytes, identity, proof }
+}
+
+fn delta_to(digest: [u8; 32], size: u32) -> Delta {
+    Delta { replaces: [1; 8], result: ImageIdentity { digest, size } }
 }
 
 fn image(sequence: u32) -> Image {
@@ -166,14 +160,14 @@ fn an_image_that_hangs_is_reverted() {
 fn nothing_older_and_nothing_below_the_floor_is_started() {
     let (one, two, three) = (image(1), image(2), image(3));
     // The floor of a trial is not in force before it is confirmed: its predecessor, below it, comes back.
-    let strict = Image { identity: ImageIdentity { floor: 2, ..two.identity }, ..two };
+    let strict = Image { identity: NativeImage { floor: 2, ..two.identity }, ..two };
     let mut flash = on_trial(&one, &strict);
     reset(&mut flash);
     app(&mut flash).fall_back().unwrap();
     assert_eq!(reset(&mut flash).image, one.identity);
     assert_eq!(app(&mut flash).floor(), 0);
     // And after the confirmation it stands: what was replaced does not come back, though it is whole in slot B.
-    let strict = Image { identity: ImageIdentity { floor: 3, ..three.identity }, ..three };
+    let strict = Image { identity: NativeImage { floor: 3, ..three.identity }, ..three };
     write(&mut flash, &strict).unwrap();
     reset(&mut flash);
     app(&mut flash).confirm().unwrap();
@@ -186,7 +180,7 @@ fn nothing_older_and_nothing_below_the_floor_is_started() {
     assert_eq!(reset_by(&mut flash, &LogTrusted), Err(BootError::NothingToStart));
     flash.bytes_mut()[a + 1000] ^= 8;
     assert_eq!(reset(&mut flash).image, strict.identity, "nothing was changed meanwhile");
-    let senseless = ImageIdentity { sequence: 9, floor: 10, ..one.identity };
+    let senseless = NativeImage { sequence: 9, floor: 10, ..one.identity };
     assert_eq!(app(&mut flash).begin(&senseless), Err(ImageError::Size));
 }
 
@@ -245,7 +239,8 @@ fn only_what_a_root_key_signed_for_this_class_is_started() {
         ("another kind", signed(2, len, &root_key(), |m| m.kind = ComponentKind::Logic)),
         ("another image", signed(2, len, &root_key(), |m| m.digest[0] ^= 1)),
         ("another sequence", signed(2, len, &root_key(), |m| m.sequence = 3)),
-        ("a delta", signed(2, len, &root_key(), |m| m.replaces = Some([1; 8]))),
+        ("another floor", signed(2, len, &root_key(), |m| m.floor = 1)),
+        ("a delta for another", signed(2, len, &root_key(), |m| m.delta = Some(delta_to([9; 32], 77)))),
     ];
     for (what, image) in wrong {
         // The application asks the same question before it asks for the trial ...
@@ -266,8 +261,17 @@ fn only_what_a_root_key_signed_for_this_class_is_started() {
         let started = reset_by(&mut flash, &voucher).unwrap();
         assert_eq!(started, Start { image: one.identity, on_trial: false, mended: None }, "{what}");
     }
-    let mut flash = on_trial(&one, &two);
-    assert_eq!(reset_by(&mut flash, &voucher).unwrap().image, two.identity);
+    // The manifest of a delta is a proof of what it makes.
+    let (digest, size) = (two.identity.digest, two.identity.size);
+    let made = signed(2, len, &root_key(), |m| {
+        (m.digest, m.delta) = ([3; 32], Some(delta_to(digest, size)));
+    });
+    for proven in [two, made] {
+        let mut flash = on_trial(&one, &proven);
+        assert_eq!(reset_by(&mut flash, &voucher).unwrap().image, proven.identity);
+    }
+    let mut flash = on_trial(&one, &image(2));
+    assert_eq!(reset_by(&mut flash, &voucher).unwrap().image.sequence, 2);
     app(&mut flash).fall_back().unwrap();
     assert_eq!(reset_by(&mut flash, &voucher).unwrap().image, one.identity);
 }
@@ -371,9 +375,9 @@ fn geometries() {
         assert_eq!(provision(&mut flash, &geometry, &one.identity), Err(BootError::Geometry), "{geometry:?}");
     }
     assert_eq!(start(&mut flash, &good, &LogTrusted, &mut [0; 64]), Err(BootError::NotProvisioned));
-    let large = ImageIdentity { size: good.capacity() + 1, ..one.identity };
+    let large = NativeImage { size: good.capacity() + 1, ..one.identity };
     assert_eq!(provision(&mut flash, &good, &large), Err(BootError::NothingToStart));
     let mut flash = device(&one);
     assert_eq!(start(&mut flash, &good, &LogTrusted, &mut [0; 8]), Err(BootError::Geometry));
-    assert_eq!(app(&mut flash).begin(&ImageIdentity { sequence: 5, ..large }), Err(ImageError::Size));
+    assert_eq!(app(&mut flash).begin(&NativeImage { sequence: 5, ..large }), Err(ImageError::Size));
 }

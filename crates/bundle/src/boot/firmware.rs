@@ -2,7 +2,7 @@
 
 use super::flash::{Inputs, chunk, is_whole};
 use super::log::{Log, Phase, State};
-use super::{BootError, IMAGE_TRIAL_STARTS, ImageGeometry, ImageIdentity, ImageProducer, PROOF_MAX};
+use super::{BootError, IMAGE_TRIAL_STARTS, ImageGeometry, ImageProducer, NativeImage, PROOF_MAX};
 use super::{ProduceError, Voucher};
 use crate::flashstore::{UNIT, is_blank};
 use crate::trust::Installed;
@@ -108,7 +108,7 @@ impl<F: NorFlash> Firmware<F> {
     }
 
     /// The image in slot A, which runs.
-    pub fn running(&self) -> &ImageIdentity {
+    pub fn running(&self) -> &NativeImage {
         match (&self.state.phase, &self.state.other) {
             (Phase::Trial | Phase::Reverting, Some(candidate)) => candidate,
             _ => &self.state.current,
@@ -136,7 +136,7 @@ impl<F: NorFlash> Firmware<F> {
     }
 
     /// The image that is being written or waits in slot B.
-    pub fn candidate(&self) -> Option<&ImageIdentity> {
+    pub fn candidate(&self) -> Option<&NativeImage> {
         let writing = matches!(self.state.phase, Phase::Writing | Phase::Swapping);
         self.state.other.as_ref().filter(|_| writing)
     }
@@ -163,7 +163,7 @@ impl<F: NorFlash> Firmware<F> {
     }
 
     /// Announces an image. Its predecessor in slot B is given up; what was written of the same image is kept.
-    pub fn begin(&mut self, image: &ImageIdentity) -> Result<ImageBegun, ImageError<F::Error>> {
+    pub fn begin(&mut self, image: &NativeImage) -> Result<ImageBegun, ImageError<F::Error>> {
         if !matches!(self.state.phase, Phase::Settled | Phase::Writing) {
             return Err(ImageError::OnTrial);
         }
@@ -337,7 +337,7 @@ impl<F: NorFlash> Firmware<F> {
 }
 
 struct Source<'a, P> {
-    image: ImageIdentity,
+    image: NativeImage,
     producer: &'a mut P,
     object: Range<u32>,
     proof: &'a [u8],

@@ -1,6 +1,6 @@
 //! Reading and copying images in flash.
 
-use super::{ImageGeometry, ImageIdentity, PROOF_MAX, Voucher};
+use super::{ImageGeometry, NativeImage, PROOF_MAX, Voucher};
 use crate::flashstore::{UNIT, is_blank};
 use core::ops::Range;
 use embedded_storage::nor_flash::{NorFlash, ReadNorFlash};
@@ -76,7 +76,7 @@ pub(super) fn is_whole<F: NorFlash, V: Voucher + ?Sized>(
     flash: &mut F,
     geometry: &ImageGeometry,
     start: u32,
-    image: &ImageIdentity,
+    image: &NativeImage,
     voucher: &V,
 ) -> Result<bool, F::Error> {
     if image.size > geometry.capacity() {

@@ -2,7 +2,7 @@
 
 use super::flash::{copy_page, is_whole};
 use super::log::{Log, Phase, State};
-use super::{IMAGE_TRIAL_STARTS, ImageGeometry, ImageIdentity, Voucher};
+use super::{IMAGE_TRIAL_STARTS, ImageGeometry, NativeImage, Voucher};
 use crate::flashstore::UNIT;
 use core::fmt;
 use embedded_storage::nor_flash::NorFlash;
@@ -43,12 +43,12 @@ pub enum Mended {
     /// back.
     Reverted {
         /// The image that failed.
-        failed: ImageIdentity,
+        failed: NativeImage,
     },
     /// The image in force was damaged, and its predecessor is back in its place. The same one may be installed again.
     Restored {
         /// The damaged image.
-        damaged: ImageIdentity,
+        damaged: NativeImage,
     },
 }
 
@@ -56,7 +56,7 @@ pub enum Mended {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Start {
     /// What it is.
-    pub image: ImageIdentity,
+    pub image: NativeImage,
     /// Whether it is on trial: it is to test itself, and to call [`super::Firmware::confirm`] or
     /// [`super::Firmware::fall_back`].
     pub on_trial: bool,
@@ -68,7 +68,7 @@ pub struct Start {
 pub fn provision<F: NorFlash>(
     flash: &mut F,
     geometry: &ImageGeometry,
-    image: &ImageIdentity,
+    image: &NativeImage,
 ) -> Result<(), BootError<F::Error>> {
     let (mut log, found) = open(flash, geometry)?;
     if found.is_some() {
@@ -198,14 +198,14 @@ impl<F: NorFlash, V: Voucher + ?Sized> Loader<'_, F, V> {
         Ok(())
     }
 
-    fn may_start(&mut self, at: u32, image: &ImageIdentity) -> Result<bool, BootError<F::Error>> {
+    fn may_start(&mut self, at: u32, image: &NativeImage) -> Result<bool, BootError<F::Error>> {
         let allowed = image.sequence >= self.state.floor;
         let whole = is_whole(self.flash, self.geometry, at, image, self.voucher);
         Ok(allowed && whole.map_err(BootError::Flash)?)
     }
 
     /// Brings the new image to slot A, if it is whole and newer; gives it up otherwise.
-    fn swap(&mut self, candidate: ImageIdentity) -> Result<(), BootError<F::Error>> {
+    fn swap(&mut self, candidate: NativeImage) -> Result<(), BootError<F::Error>> {
         let newer = Some(candidate.sequence) > self.state.tried.max(Some(self.state.current.sequence));
         if self.state.step == 0 && !(newer && self.may_start(self.b(), &candidate)?) {
             return self.set(self.settled());
@@ -215,7 +215,7 @@ impl<F: NorFlash, V: Voucher + ?Sized> Loader<'_, F, V> {
     }
 
     /// Counts a start of the image on trial; false if it has failed.
-    fn try_candidate(&mut self, candidate: ImageIdentity) -> Result<bool, BootError<F::Error>> {
+    fn try_candidate(&mut self, candidate: NativeImage) -> Result<bool, BootError<F::Error>> {
         let whole = self.may_start(self.a(), &candidate)?;
         if whole && self.state.starts < IMAGE_TRIAL_STARTS {
             self.set(State { starts: self.state.starts + 1, ..self.state })?;
@@ -231,7 +231,7 @@ impl<F: NorFlash, V: Voucher + ?Sized> Loader<'_, F, V> {
     }
 
     /// Brings the image in force back to slot A; false, and on with the trial, if it is not whole any more.
-    fn revert(&mut self, failed: ImageIdentity) -> Result<bool, BootError<F::Error>> {
+    fn revert(&mut self, failed: NativeImage) -> Result<bool, BootError<F::Error>> {
         let current = self.state.current;
         if self.state.step == 0 && !self.may_start(self.b_old(), &current)? {
             let starts = IMAGE_TRIAL_STARTS;
@@ -245,7 +245,7 @@ impl<F: NorFlash, V: Voucher + ?Sized> Loader<'_, F, V> {
     }
 
     /// Puts the predecessor in force, if there is one that is whole and may run.
-    fn restore(&mut self, predecessor: Option<ImageIdentity>) -> Result<(), BootError<F::Error>> {
+    fn restore(&mut self, predecessor: Option<NativeImage>) -> Result<(), BootError<F::Error>> {
         let Some(predecessor) = predecessor else { return Err(BootError::NothingToStart) };
         if !self.may_start(self.b_old(), &predecessor)? {
             return Err(BootError::NothingToStart);
@@ -254,18 +254,18 @@ impl<F: NorFlash, V: Voucher + ?Sized> Loader<'_, F, V> {
         self.set(State { phase: Phase::Restoring, step: 0, current, other, ..self.state })
     }
 
-    fn pages(&self, other: ImageIdentity) -> u32 {
+    fn pages(&self, other: NativeImage) -> u32 {
         self.geometry.pages(&self.state.current).max(self.geometry.pages(&other))
     }
 
     /// Copies that bring slot B's image to A and A's to B, one page up: from the last page to the first, each page of
     /// A up into the page of B that is free, then the page of B that belongs there.
-    fn forth(&self, other: ImageIdentity) -> Steps {
+    fn forth(&self, other: NativeImage) -> Steps {
         Steps { pages: self.pages(other), forth: true }
     }
 
     /// The same backwards: from the first page to the last.
-    fn back(&self, other: ImageIdentity) -> Steps {
+    fn back(&self, other: NativeImage) -> Steps {
         Steps { pages: self.pages(other), forth: false }
     }
 

@@ -14,7 +14,7 @@
 //! behind the last one that can be seen: room for one state stays free, and only what is beyond it, or a half that is
 //! erased anew, is written.
 
-use super::ImageIdentity;
+use super::NativeImage;
 use crate::crc::crc32;
 use crate::flashstore::{UNIT, is_blank};
 use embedded_storage::nor_flash::NorFlash;
@@ -69,26 +69,26 @@ pub(crate) struct State {
     /// Highest sequence that has failed.
     pub tried: Option<u32>,
     /// The image in force: confirmed, and what a failed trial goes back to.
-    pub current: ImageIdentity,
+    pub current: NativeImage,
     /// The other one, if any; which one that is tells the phase.
-    pub other: Option<ImageIdentity>,
+    pub other: Option<NativeImage>,
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes)
 }
 
-fn put_image(out: &mut [u8], image: &ImageIdentity) {
+fn put_image(out: &mut [u8], image: &NativeImage) {
     out[..32].copy_from_slice(&image.digest);
     out[32..36].copy_from_slice(&image.size.to_le_bytes());
     out[36..40].copy_from_slice(&image.sequence.to_le_bytes());
     out[40..44].copy_from_slice(&image.floor.to_le_bytes());
 }
 
-fn get_image(bytes: &[u8]) -> Option<ImageIdentity> {
+fn get_image(bytes: &[u8]) -> Option<NativeImage> {
     let digest = bytes.get(..32)?.try_into().ok()?;
     let (size, sequence, floor) = (u32_at(bytes, 32), u32_at(bytes, 36), u32_at(bytes, 40));
-    let image = ImageIdentity { digest, size, sequence, floor };
+    let image = NativeImage { digest, size, sequence, floor };
     image.is_sound().then_some(image)
 }
 
@@ -276,8 +276,8 @@ mod tests {
 
     type Flash = RamFlash<1024, 8, 256>;
 
-    fn image(n: u8) -> ImageIdentity {
-        ImageIdentity { digest: [n; 32], size: 1000 + u32::from(n), sequence: u32::from(n), floor: 0 }
+    fn image(n: u8) -> NativeImage {
+        NativeImage { digest: [n; 32], size: 1000 + u32::from(n), sequence: u32::from(n), floor: 0 }
     }
 
     fn state(step: u32) -> State {

@@ -54,7 +54,7 @@ pub(crate) const PROOF_ROOM: u32 = 512;
 
 /// What tells images apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ImageIdentity {
+pub struct NativeImage {
     /// SHA-256 of the whole image.
     pub digest: [u8; 32],
     /// Its size in bytes, at least 1.
@@ -65,7 +65,7 @@ pub struct ImageIdentity {
     pub floor: u32,
 }
 
-impl ImageIdentity {
+impl NativeImage {
     /// Whether the numbers make sense, whatever the flash.
     fn is_sound(&self) -> bool {
         self.size > 0 && self.sequence < u32::MAX && self.floor <= self.sequence
@@ -82,7 +82,7 @@ impl ImageIdentity {
     }
 }
 
-/// Where images lie in flash.
+/// Where native images lie in flash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageGeometry {
     /// The boot log: two halves, each of whole erase units.
@@ -120,7 +120,7 @@ impl ImageGeometry {
     }
 
     /// Pages that an image and its proof take.
-    fn pages(&self, image: &ImageIdentity) -> u32 {
+    fn pages(&self, image: &NativeImage) -> u32 {
         image.stored_len().div_ceil(self.page)
     }
 
@@ -150,7 +150,7 @@ impl ImageGeometry {
 }
 
 /// Shows an image as `7 (a1b2c3d4)`: sequence and the first bytes of its digest.
-impl fmt::Display for ImageIdentity {
+impl fmt::Display for NativeImage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, ..] = self.digest;
         write!(f, "{} ({a:02x}{b:02x}{c:02x}{d:02x})", self.sequence)

@@ -1,6 +1,6 @@
 //! Who says that an image may run.
 
-use super::ImageIdentity;
+use super::NativeImage;
 use crate::manifest::{ClaimedManifest, ComponentKind, VerifiedManifest};
 use crate::trust::TrustStore;
 
@@ -11,7 +11,7 @@ pub const PROOF_MAX: usize = super::PROOF_ROOM as usize - 2;
 /// before each start.
 pub trait Voucher {
     /// Whether `proof`, which was stored behind the image, vouches for it. Empty if there is none.
-    fn vouches(&self, image: &ImageIdentity, proof: &[u8]) -> bool;
+    fn vouches(&self, image: &NativeImage, proof: &[u8]) -> bool;
 }
 
 /// Takes the boot log's word: whoever writes to flash may decide what runs. For boot loaders that have no room for
@@ -20,7 +20,7 @@ pub trait Voucher {
 pub struct LogTrusted;
 
 impl Voucher for LogTrusted {
-    fn vouches(&self, _: &ImageIdentity, _: &[u8]) -> bool {
+    fn vouches(&self, _: &NativeImage, _: &[u8]) -> bool {
         true
     }
 }
@@ -36,23 +36,25 @@ pub struct RootSigned<'a> {
 }
 
 impl Voucher for RootSigned<'_> {
-    fn vouches(&self, image: &ImageIdentity, proof: &[u8]) -> bool {
+    fn vouches(&self, image: &NativeImage, proof: &[u8]) -> bool {
         let verified = ClaimedManifest::parse(proof).ok().and_then(|c| self.trust.verify(&c).ok());
         verified.is_some_and(|manifest| {
-            manifest.classes.contains(self.class) && ImageIdentity::of(&manifest) == Some(*image)
+            manifest.classes.contains(self.class) && NativeImage::of(&manifest) == Some(*image)
         })
     }
 }
 
-impl ImageIdentity {
-    /// The image that a manifest for firmware is about; none if it is about anything else.
+impl NativeImage {
+    /// The image that is in force once this bundle is installed, if it is one for firmware: its content, or what a delta
+    /// makes.
     pub fn of(manifest: &VerifiedManifest) -> Option<Self> {
         let m = manifest.manifest();
-        (m.kind == ComponentKind::Firmware && m.replaces.is_none()).then_some(Self {
-            digest: m.digest,
-            size: m.size,
+        let image = m.image();
+        (m.kind == ComponentKind::Firmware).then_some(Self {
+            digest: image.digest,
+            size: image.size,
             sequence: m.sequence,
-            floor: 0,
+            floor: m.floor,
         })
     }
 }
