@@ -1,6 +1,6 @@
 //! The object that a new image is made of, on its way: a place of its own in the object store.
 
-use crate::flashstore::{FlashStore, UNIT, is_usable};
+use crate::flashstore::{FlashStore, is_usable};
 use crate::manifest::{ClaimedManifest, VerifiedManifest};
 use crate::place::{self, HEADER, Prepared};
 use crate::receiver::content_digest;
@@ -47,7 +47,7 @@ pub struct Download<F> {
 
 impl<F: NorFlash> Download<F> {
     /// Nothing is read or written yet. None unless both regions are whole erase units apart from each other within
-    /// the flash, and `place` has two at least and more than the 512 bytes that a manifest takes.
+    /// the flash, and `place` has more than the 512 bytes that a manifest takes.
     pub fn open(flash: F, place: Range<u32>, spare: Range<u32>) -> Option<Self> {
         let erase = F::ERASE_SIZE as u32;
         let sound = |r: &Range<u32>| {
@@ -61,7 +61,7 @@ impl<F: NorFlash> Download<F> {
             && sound(&place)
             && sound(&spare)
             && apart
-            && place.len() as u32 > (HEADER + UNIT as u32).max(erase);
+            && place.len() as u32 > HEADER;
         fits.then_some(Self { flash, place, spare, begun: None })
     }
 
