@@ -18,6 +18,9 @@ pub enum Cut {
     Inside(u8),
     /// When it is complete, but before its caller knows.
     After,
+    /// The same for a write; but the cells are so weak that all of it is garbage when power comes back once more. For
+    /// an erasure like [`Cut::After`].
+    Fading,
     /// When all of it is done by half: each bit that was to be written or erased may have been or not, to the end of
     /// the write or of the first page.
     Garbled,
@@ -57,6 +60,8 @@ pub struct RamFlash<const SIZE: usize, const WRITE: usize = 4, const ERASE: usiz
     powered: bool,
     /// Bytes that read as erased and are not.
     weak: Vec<Range<usize>, 16>,
+    /// Bytes that will be garbage, and whether power has come back since.
+    fading: Vec<(Range<usize>, bool), 16>,
 }
 
 impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> Default for RamFlash<SIZE, WRITE, ERASE> {
@@ -76,6 +81,7 @@ impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> RamFlash<SIZE, W
             cut: None,
             powered: true,
             weak: Vec::new(),
+            fading: Vec::new(),
         }
     }
 
@@ -116,6 +122,15 @@ impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> RamFlash<SIZE, W
 
     /// Brings power back, with no further cut planned.
     pub fn power_on(&mut self) {
+        for (range, _) in self.fading.clone().iter().filter(|(_, again)| *again) {
+            for at in range.clone() {
+                self.bytes[at] |= self.garbage(at);
+            }
+        }
+        self.fading.retain(|(_, again)| !again);
+        for (_, again) in &mut self.fading {
+            *again = true;
+        }
         self.powered = true;
         self.cut = None;
     }
@@ -133,7 +148,7 @@ impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> RamFlash<SIZE, W
                 Ok(match cut {
                     Cut::Before | Cut::Unseen | Cut::Garbled => (0, true),
                     Cut::Inside(share) => (units * usize::from(share) / 256, true),
-                    Cut::After => (units, true),
+                    Cut::After | Cut::Fading => (units, true),
                 })
             }
             _ => Ok((units, false)),
@@ -209,6 +224,7 @@ impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> NorFlash for Ram
         self.bytes[from..from + whole_pages].fill(0xFF);
         self.erased_pages += (whole_pages / ERASE) as u64;
         self.weak.retain(|weak| weak.start < from || weak.end > from + whole_pages);
+        self.fading.retain(|(fading, _)| fading.start < from || fading.end > from + whole_pages);
         self.weaken(lost, from..(from + ERASE).min(to));
         if self.is_garbled(lost) {
             for at in from..(from + ERASE).min(to) {
@@ -240,6 +256,10 @@ impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> NorFlash for Ram
         self.bytes[start..start + words].copy_from_slice(&bytes[..words]);
         self.written += words as u64;
         self.weaken(lost, start..(start + WRITE).min(end));
+        if lost && matches!(self.cut, Some((_, Cut::Fading))) {
+            // With more of them than anyone asks for, the last ones stay.
+            let _ = self.fading.push((start..end, false));
+        }
         if self.is_garbled(lost) {
             for (at, byte) in (start..).zip(bytes) {
                 self.bytes[at] = byte | self.garbage(at);
@@ -257,6 +277,25 @@ impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> NorFlash for Ram
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_fades_is_whole_once() {
+        let mut f = RamFlash::<4096, 4, 1024>::new();
+        f.cut_after(0, Cut::Fading);
+        assert_eq!(f.write(1024, &[0; 16]), Err(RamFlashError::NoPower));
+        f.power_on();
+        assert_eq!(f.bytes()[1024..1040], [0; 16]);
+        f.power_on();
+        assert_ne!(f.bytes()[1024..1040], [0; 16]);
+        f.erase(1024, 2048).unwrap();
+        f.cut_after(0, Cut::Fading);
+        assert_eq!(f.write(1024, &[0; 16]), Err(RamFlashError::NoPower));
+        f.power_on();
+        f.erase(1024, 2048).unwrap();
+        f.write(1024, &[0; 16]).unwrap();
+        f.power_on();
+        assert_eq!(f.bytes()[1024..1040], [0; 16], "written anew");
+    }
 
     #[test]
     fn what_only_looks_erased_has_to_be_erased() {

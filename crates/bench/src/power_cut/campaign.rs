@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Kinds of cuts.
-pub const CUTS: [Cut; 9] = [
+pub const CUTS: [Cut; 10] = [
     Cut::Before,
     Cut::Inside(0),
     Cut::Inside(20),
@@ -21,6 +21,7 @@ pub const CUTS: [Cut; 9] = [
     Cut::Inside(255),
     Cut::Garbled,
     Cut::Unseen,
+    Cut::Fading,
     Cut::After,
 ];
 
@@ -147,6 +148,9 @@ impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> Campaign<SIZE, W
             attempt += 1;
         }
         device.live(map, world, story, 2, attempt)?;
+        // What only seemed written is gone now.
+        device.flash.power_on();
+        device.live(map, world, story, 2, attempt + 1)?;
         self.ends_with(&mut device, if story == Story::Confirm { 2 } else { 1 })?;
         // And nothing stays behind that would be in the way of the next one.
         device.live(map, world, Story::Confirm, 3, 1)?;
@@ -159,5 +163,23 @@ impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> Campaign<SIZE, W
             return Ok(());
         }
         Err(Halt::Broken(format!("it runs {} in the end, {sequence} is right", started.image.sequence)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_cuts_of_a_small_update_and_pairs_of_them_are_survived() {
+        let shape = Shape { name: "test", page: 1024, image_len: 3_000, log_half: 1 };
+        for story in Story::ALL {
+            let campaign = Campaign::<32768, 8, 1024>::new(&shape, story, 1).unwrap();
+            let count = campaign.run(400, &ProgressBar::hidden()).unwrap();
+            println!("{}: {} operations, {} cuts", story.name(), count.operations, count.cuts);
+            assert_eq!(count.failure, None, "{}", story.name());
+            assert_eq!(count.survived, count.cuts + count.pairs);
+            assert!(count.operations > 80, "{}", count.operations);
+        }
     }
 }

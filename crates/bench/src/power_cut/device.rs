@@ -148,7 +148,7 @@ impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> Device<SIZE, WRI
     /// From reset to the start of an image, which must be a published one, whole.
     pub fn boot(&mut self, map: &Map, world: &World) -> Result<Start, Halt> {
         let voucher = RootSigned { trust: &world.trust, class: CLASS };
-        let started = start(&mut *self.flash, &map.images, &voucher, &mut [0; 1024]).map_err(boot_halt)?;
+        let started = start(&mut *self.flash, &map.images, &voucher, &mut [0; 512]).map_err(boot_halt)?;
         let published = world.images.iter().find(|image| image.identity == started.image);
         let published = published.ok_or_else(|| Halt::Broken(format!("unknown image {}", started.image)))?;
         let a = map.images.slots[0].start as usize;
@@ -215,14 +215,17 @@ impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> Device<SIZE, WRI
         let running = started.image.sequence;
         let patch = world.patch(running, goal);
         let patch = patch.ok_or_else(|| Halt::Broken(format!("no way from {running} to {goal}")))?;
-        let object = match self.receive(map, world, patch, attempt) {
+        let mut object = self.receive(map, world, patch, attempt);
+        match object {
             // A place that looked erased refuses a write: it is given up, and all is received anew.
             Err(DownloadError::Flash(RamFlashError::NotErased)) => {
                 self.download(map)?.clear().map_err(flash_halt)?;
-                self.receive(map, world, patch, attempt)
+                object = self.receive(map, world, patch, attempt);
             }
-            other => other,
-        };
+            // A piece has faded after it was verified: what is bad is found and received again.
+            Err(DownloadError::Digest) => object = self.receive(map, world, patch, attempt),
+            _ => {}
+        }
         self.install(map, world, patch, object.map_err(download_halt)?)?;
         Ok(Next::Reset)
     }
@@ -291,7 +294,7 @@ impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> Device<SIZE, WRI
         let mut firmware = self.firmware(map)?;
         firmware.begin(&new).map_err(image_halt)?;
         let mut producer = diff::Patch::default();
-        let mut buffer = [0; 512];
+        let mut buffer = [0; 256];
         while !firmware
             .write_page(&mut producer, object.clone(), &proof, &mut buffer)
             .map_err(image_halt)?

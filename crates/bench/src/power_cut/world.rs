@@ -101,8 +101,8 @@ impl Draw {
 fn changed(old: &[u8], draw: &mut Draw) -> Vec<u8> {
     let mut new = old.to_vec();
     for _ in 0..6 {
-        let at = draw.below(new.len() - 100);
-        let (out, into) = (draw.below(60), draw.below(80));
+        let at = draw.below(new.len() - 60);
+        let (out, into) = (draw.below(60), draw.below(500));
         let put = draw.bytes(into);
         new.splice(at..at + out, put);
     }
