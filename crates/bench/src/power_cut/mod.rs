@@ -4,10 +4,13 @@
 //! A simulated device with one NOR flash runs a story to its end. Then it runs it again for each flash operation and
 //! each kind of cut, loses power there, is switched on, has to start a whole image that was published, and has to come to
 //! the same end. `--pairs` adds a second cut on the way from the first to the end.
+//!
+//! Beside it: embassy-boot with the same images under the same single cuts.
 
 mod campaign;
 mod device;
 mod diff;
+mod embassy;
 mod world;
 
 use anyhow::{Result, ensure};
@@ -17,7 +20,8 @@ use serde::Serialize;
 
 use campaign::{Campaign, Count};
 use device::Story;
-use world::Shape;
+use embassy::Twice;
+use world::{Shape, World};
 
 /// Options of `bench power-cut`.
 #[derive(Args, Clone, Debug)]
@@ -42,6 +46,8 @@ pub struct PowerCutArgs {
 /// One flash and one story.
 #[derive(Debug, Serialize)]
 pub struct Row {
+    /// `compotastic`, or the peer.
+    pub method: &'static str,
     /// Device whose flash is like this.
     pub flash: &'static str,
     /// Unit of writing, in bytes.
@@ -62,9 +68,39 @@ pub struct Row {
     pub pairs: u64,
     /// Runs that started whole images only and came to the right end.
     pub survived: u64,
-    /// What went wrong in the first of the others.
+    /// What went wrong in the first of the others; with the peer, in all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+}
+
+const OURS: &str = "compotastic";
+
+/// The peer: its boot loader exchanges slots too, without digests, log or counted trials.
+fn peer_rows(args: &PowerCutArgs) -> Result<Vec<Row>> {
+    let world = World::new(9_000, args.seed)?;
+    let mut rows = Vec::new();
+    for (twice, flash) in
+        [(Twice::Refused, "words are written once"), (Twice::Allowed, "words may be written twice")]
+    {
+        for story in [Story::Confirm, Story::Revert] {
+            let count = embassy::run(&world, story, twice)?;
+            rows.push(Row {
+                method: "embassy-boot 0.7",
+                flash,
+                write_bytes: 4,
+                erase_bytes: 1024,
+                image_bytes: world.images[1].bytes.len(),
+                object_bytes: world.images[1].bytes.len(),
+                story: story.name(),
+                operations: count.operations,
+                cuts: count.cuts,
+                pairs: 0,
+                survived: count.survived,
+                failure: count.failure,
+            });
+        }
+    }
+    Ok(rows)
 }
 
 /// Runs one shape through all stories.
@@ -79,6 +115,7 @@ fn rows<const SIZE: usize, const WRITE: usize, const ERASE: usize>(
         bar.set_message(format!("{}, {}", shape.name, story.name()));
         let Count { operations, cuts, pairs, survived, failure } = campaign.run(args.pairs, bar)?;
         rows.push(Row {
+            method: OURS,
             flash: shape.name,
             write_bytes: WRITE,
             erase_bytes: ERASE,
@@ -117,6 +154,7 @@ pub fn measure(args: &PowerCutArgs, bar: &ProgressBar) -> Result<Vec<Row>> {
         let f4 = Shape { name: "STM32F4: 128 KiB sectors", page: 1, image_len: 120_000, log_half: 1 };
         all.extend(rows::<{ 1024 * K }, 4, { 128 * K }>(&f4, args, bar)?);
     }
+    all.extend(peer_rows(args)?);
     Ok(all)
 }
 
@@ -131,19 +169,34 @@ pub fn run(args: &PowerCutArgs) -> Result<()> {
     } else {
         print(&rows);
     }
-    let lost = rows.iter().filter(|row| row.survived < row.cuts + row.pairs).count();
-    ensure!(lost == 0, "{lost} of {} rows have runs that did not survive", rows.len());
+    let lost = ours(&rows).filter(|row| row.survived < row.cuts + row.pairs).count();
+    ensure!(lost == 0, "{lost} rows of ours have runs that did not survive");
     Ok(())
+}
+
+fn ours(rows: &[Row]) -> impl Iterator<Item = &Row> {
+    rows.iter().filter(|row| row.method == OURS)
 }
 
 fn print(rows: &[Row]) {
     println!(
-        "{:<34} {:>5} {:>6} {:>7} {:>7}  {:<18} {:>10} {:>7} {:>7} {:>9}",
-        "flash", "write", "erase", "image", "object", "story", "operations", "cuts", "pairs", "survived"
+        "{:<17} {:<34} {:>5} {:>6} {:>7} {:>7}  {:<18} {:>10} {:>7} {:>7} {:>9}",
+        "method",
+        "flash",
+        "write",
+        "erase",
+        "image",
+        "object",
+        "story",
+        "operations",
+        "cuts",
+        "pairs",
+        "survived"
     );
     for row in rows {
         println!(
-            "{:<34} {:>5} {:>6} {:>7} {:>7}  {:<18} {:>10} {:>7} {:>7} {:>9}",
+            "{:<17} {:<34} {:>5} {:>6} {:>7} {:>7}  {:<18} {:>10} {:>7} {:>7} {:>9}",
+            row.method,
             row.flash,
             row.write_bytes,
             row.erase_bytes,
@@ -159,10 +212,10 @@ fn print(rows: &[Row]) {
             println!("  failure: {failure}");
         }
     }
-    let sum = |of: fn(&Row) -> u64| rows.iter().map(of).sum::<u64>();
+    let sum = |of: fn(&Row) -> u64| ours(rows).map(of).sum::<u64>();
     let (cuts, pairs) = (sum(|row| row.cuts), sum(|row| row.pairs));
     println!(
-        "\n{} flash operations; {cuts} runs with one cut and {pairs} with two; {} survived.",
+        "\ncompotastic: {} flash operations; {cuts} runs with one cut and {pairs} with two; {} survived.",
         sum(|row| row.operations),
         sum(|row| row.survived)
     );

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Subcommand};
+use compotastic_bench::power_cut::PowerCutArgs;
 use compotastic_edge::{
     distil::task::{TaskConfig, evaluate},
     student::distil_student,
@@ -25,6 +26,8 @@ pub enum BenchCommand {
     Student(StudentArgs),
     /// Air time per remote job beside a plain-text bot and the two smallest packets
     Job(JobArgs),
+    /// Power cuts at every flash operation of a firmware update
+    PowerCut(PowerCutArgs),
 }
 
 /// Options of `bench text`.
@@ -86,6 +89,7 @@ pub fn run(command: BenchCommand) -> Result<()> {
         BenchCommand::Text(args) => text(&args),
         BenchCommand::Student(args) => student(&args),
         BenchCommand::Job(args) => super::bench_job::run(&args),
+        BenchCommand::PowerCut(args) => compotastic_bench::power_cut::run(&args),
     }
 }
 
