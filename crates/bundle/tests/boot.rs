@@ -5,14 +5,15 @@ mod common;
 
 use common::{CLASS, content, public, root_key};
 use compotastic_bundle::boot::{
-    BootError, Firmware, IMAGE_TRIAL_STARTS, ImageBegun, ImageError, ImageGeometry, LogTrusted, Mended,
-    NativeImage, RootSigned, Start, Voucher, WholeImage, provision, start,
+    BootError, Firmware, IMAGE_TRIAL_STARTS, ImageBegun, ImageError, ImageGeometry, ImageProducer, Inputs,
+    LogTrusted, Mended, NativeImage, ProduceError, RootSigned, Start, Voucher, WholeImage, provision, start,
 };
 use compotastic_bundle::ramflash::RamFlash;
 use compotastic_bundle::{
     ClaimedManifest, ClassMask, ComponentKind, Delta, ImageIdentity, Manifest, TrustStore, build_stream,
 };
 use ed25519_dalek::SigningKey;
+use embedded_storage::nor_flash::ReadNorFlash;
 
 type Flash = RamFlash<65536, 8, 1024>;
 
@@ -310,6 +311,57 @@ fn writing_goes_on_after_a_restart() {
     firmware.write_page(&mut WholeImage::default(), object, &two.proof, &mut buffer).unwrap();
     assert_eq!(firmware.begin(&image(3).identity), Ok(ImageBegun::Fresh));
     assert!(firmware.abandon().unwrap() && firmware.candidate().is_none());
+}
+
+/// Each byte is the one 48 before plus one; the first 48 are the object.
+#[derive(Default)]
+struct Growing {
+    at: u32,
+}
+
+impl ImageProducer for Growing {
+    fn next<F: ReadNorFlash>(
+        &mut self,
+        inputs: &mut Inputs<'_, F>,
+        out: &mut [u8],
+    ) -> Result<usize, ProduceError<F::Error>> {
+        assert!(!inputs.read_new(self.at, &mut [0]).unwrap(), "not made yet");
+        // Odd counts, so that reads straddle what is in flash and what is not.
+        let count = out.len().min(37);
+        let out = &mut out[..count];
+        if self.at < 48 {
+            assert!(inputs.read_object(self.at, &mut out[..1]).unwrap());
+            self.at += 1;
+            return Ok(1);
+        }
+        assert!(inputs.read_new(self.at - 48, out).unwrap());
+        out.iter_mut().for_each(|byte| *byte = byte.wrapping_add(1));
+        self.at += count as u32;
+        Ok(count)
+    }
+}
+
+#[test]
+fn an_image_can_be_made_of_itself() {
+    let seed = content(48, 5);
+    let bytes: Vec<u8> = (0..6000).map(|n| seed[n % 48].wrapping_add((n / 48) as u8)).collect();
+    let identity = NativeImage { digest: sha256(&bytes), size: 6000, sequence: 2, floor: 0 };
+    let mut flash = device(&image(1));
+    let object = put_object(&mut flash, &seed);
+    for buffer in [16, 32, 48, 100, 1000, 4000] {
+        let mut flash = flash.clone();
+        let mut buffer = vec![0; buffer];
+        let mut firmware = app(&mut flash);
+        firmware.begin(&identity).unwrap();
+        firmware.write_page(&mut Growing::default(), object.clone(), &[], &mut buffer).unwrap();
+        // After a restart as well.
+        let mut firmware = app(&mut flash);
+        firmware.begin(&identity).unwrap();
+        let mut producer = Growing::default();
+        while !firmware.write_page(&mut producer, object.clone(), &[], &mut buffer).unwrap().is_complete() {}
+        firmware.request(&LogTrusted).unwrap();
+        assert_eq!(reset(&mut flash).image, identity);
+    }
 }
 
 #[test]

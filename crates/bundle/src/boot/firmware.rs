@@ -263,10 +263,13 @@ impl<F: NorFlash> Firmware<F> {
         let count = source.image.size.saturating_sub(offset).min(out.len() as u32) as usize;
         let a = self.geometry.slots[0].start;
         let old = a..a + self.state.current.size;
-        let mut inputs = Inputs { flash: &mut self.flash, old, object: source.object.clone() };
+        let new = self.geometry.slots[1].start;
         let mut filled = 0;
         while filled < count {
-            match source.producer.next(&mut inputs, &mut out[filled..count]) {
+            let (made, room) = out[..count].split_at_mut(filled);
+            let (flash, old, object) = (&mut self.flash, old.clone(), source.object.clone());
+            let mut inputs = Inputs { flash, old, object, new, stored: offset, made };
+            match source.producer.next(&mut inputs, room) {
                 Ok(0) => return Err(ImageError::Object),
                 // A producer that claims more than it was asked for has written no more.
                 Ok(more) => filled = (filled + more).min(count),

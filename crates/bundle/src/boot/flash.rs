@@ -9,12 +9,18 @@ use sha2::{Digest, Sha256};
 /// Bytes that are read or written at once where the caller gives no buffer.
 const CHUNK: usize = 256;
 
-/// What a new image is made of: the one in force, and the object that was received for it.
+/// What a new image is made of: the one in force, the object that was received for it, and what there is of itself.
 #[derive(Debug)]
 pub struct Inputs<'a, F> {
     pub(super) flash: &'a mut F,
     pub(super) old: Range<u32>,
     pub(super) object: Range<u32>,
+    /// Where the image goes.
+    pub(super) new: u32,
+    /// How much of it is there already.
+    pub(super) stored: u32,
+    /// What comes after that and is not there yet.
+    pub(super) made: &'a [u8],
 }
 
 impl<F: ReadNorFlash> Inputs<'_, F> {
@@ -36,6 +42,22 @@ impl<F: ReadNorFlash> Inputs<'_, F> {
     /// Reads `out.len()` bytes of the object from `offset`; false, and nothing read, if that is beyond its end.
     pub fn read_object(&mut self, offset: u32, out: &mut [u8]) -> Result<bool, F::Error> {
         read_range(self.flash, &self.object, offset, out)
+    }
+
+    /// Reads `out.len()` bytes of the new image from `offset`, as produced by earlier calls; false, and part of it read,
+    /// if that is beyond what has been produced.
+    pub fn read_new(&mut self, offset: u32, out: &mut [u8]) -> Result<bool, F::Error> {
+        let stored = (self.stored.saturating_sub(offset) as usize).min(out.len());
+        let (from_flash, rest) = out.split_at_mut(stored);
+        if !from_flash.is_empty() {
+            read_any(self.flash, self.new + offset, from_flash)?;
+        }
+        let skip = offset.saturating_sub(self.stored) as usize;
+        let Some(made) = self.made.get(skip..).and_then(|made| made.get(..rest.len())) else {
+            return Ok(false);
+        };
+        rest.copy_from_slice(made);
+        Ok(true)
     }
 }
 
