@@ -2,4 +2,5 @@
 //! each figure and the figure beside it come from one run. Nothing here knows foundation models.
 #![forbid(unsafe_code)]
 
+pub mod delta;
 pub mod power_cut;

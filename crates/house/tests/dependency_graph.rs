@@ -12,11 +12,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("bundle", &[]),
     ("delta", &[]),
-    ("node", &["wire", "mesh", "text", "model", "bundle"]),
+    ("node", &["wire", "mesh", "text", "model", "bundle", "delta"]),
     ("sim", &["bundle", "model", "node", "mesh", "wire"]),
     ("text-train", &["text"]),
     ("edge", &["bundle", "model"]),
-    ("bench", &["bundle"]),
+    ("bench", &["bundle", "delta"]),
     ("house", &[]),
     ("", &["bench", "bundle", "edge", "mesh", "model", "node", "sim", "text", "text-train", "wire"]),
 ];

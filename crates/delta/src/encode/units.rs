@@ -1,0 +1,244 @@
+//! From images to a patch of one method.
+
+use alloc::vec;
+use alloc::vec::Vec;
+use core::convert::Infallible;
+use core::marker::PhantomData;
+
+use super::crc;
+use super::plan::{Costs, Segment, mask, plan, resolve, votes};
+use crate::engine::{Engine, Place, View, Want};
+use crate::header::{Header, Method};
+use crate::range::encode::{Meter, RangeEncoder};
+use crate::range::{Bits, Known};
+use crate::thumb::{far_displacement, is_far};
+
+struct Images<'a> {
+    old: &'a [u16],
+    new: &'a [u16],
+}
+
+impl View for Images<'_> {
+    type Error = Infallible;
+
+    fn old(&mut self, at: u32) -> Result<u16, Infallible> {
+        Ok(self.old.get(at as usize).copied().unwrap_or(0))
+    }
+
+    fn new(&mut self, at: u32) -> Result<u16, Infallible> {
+        Ok(self.new.get(at as usize).copied().unwrap_or(0))
+    }
+}
+
+fn units(bytes: &[u8], method: Method) -> Vec<u16> {
+    match method {
+        Method::Thumb => bytes
+            .chunks(2)
+            .map(|pair| u16::from(pair[0]) | u16::from(*pair.get(1).unwrap_or(&0)) << 8)
+            .collect(),
+        _ => bytes.iter().map(|byte| u16::from(*byte)).collect(),
+    }
+}
+
+fn sure<T>(result: Result<T, Infallible>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(never) => match never {},
+    }
+}
+
+fn two(units: &[u16], at: u32) -> [u16; 2] {
+    [units.get(at as usize).copied().unwrap_or(0), units.get(at as usize + 1).copied().unwrap_or(0)]
+}
+
+/// Calls per kilobyte that make an image look like code.
+const CALLS: usize = 4;
+
+/// Whether an image looks like Thumb code: enough calls, and most of them to places within.
+pub(crate) fn looks_like_thumb(image: &[u8]) -> bool {
+    let halves = units(image, Method::Thumb);
+    let calls = targets(&halves).filter(|target| *target < halves.len() as u32).count();
+    calls > 16 && calls > CALLS * image.len() / 1024
+}
+
+fn targets(halves: &[u16]) -> impl Iterator<Item = u32> {
+    halves.windows(2).enumerate().filter(|(_, pair)| is_far(pair[0], pair[1])).map(|(at, pair)| {
+        (at as u32 + 2).wrapping_add(far_displacement(pair[0], pair[1]) as u32)
+    })
+}
+
+/// The address at which most pointers of the image point at what is called within it.
+fn load_address(halves: &[u16]) -> u32 {
+    let mut called: Vec<u32> = targets(halves).collect();
+    called.sort_unstable();
+    called.dedup();
+    let words = halves.chunks_exact(2).map(|pair| u32::from(pair[1]) << 16 | u32::from(pair[0]));
+    let mut votes: Vec<u32> = Vec::new();
+    for word in words.filter(|word| word & 1 == 1 && word >> 28 == 0) {
+        for target in &called {
+            let base = (word & !1).wrapping_sub(target * 2);
+            if base & 0xff == 0 && base < 0x1000_0000 {
+                votes.push(base);
+            }
+        }
+    }
+    votes.sort_unstable();
+    let most = votes.chunk_by(|a, b| a == b).max_by_key(|same| same.len());
+    most.map_or(0, |same| same[0])
+}
+
+/// The model after the map and the training.
+fn prepared(header: &Header, old: &[u16], map: &[(u32, u32)], bits: &mut impl Bits<Error = Infallible>) -> Engine {
+    let mut engine = Engine::new();
+    engine.reset(header.method, header.old_len, header.base);
+    for wanted in map {
+        let (from, to) = sure(engine.map_entry(bits, *wanted));
+        engine.add_entry(from, to);
+    }
+    let per_block = 64 / header.method.unit();
+    engine.at = header.prime.0 * per_block;
+    let end = ((header.prime.0 + header.prime.1) * per_block).min(old.len() as u32);
+    while engine.at < end {
+        let halves = two(old, engine.at);
+        sure(engine.train(&mut Known(PhantomData), halves));
+    }
+    engine.begin();
+    engine
+}
+
+/// Walks over the new image as the plan says.
+fn walk(
+    engine: &mut Engine,
+    images: &mut Images,
+    segments: &[Segment],
+    mut unit: impl FnMut(&mut Engine, &mut Images, &Want),
+) {
+    let mut next = 0;
+    while (engine.at as usize) < images.new.len() {
+        while segments.get(next).is_some_and(|s| s.new + s.len <= engine.at) {
+            next += 1;
+        }
+        let copy = segments.get(next).filter(|s| s.new <= engine.at).map(|s| {
+            let from = s.from + (engine.at - s.new);
+            match s.from.checked_sub(images.old.len() as u32) {
+                None => Place::Old(from),
+                Some(_) => Place::New(from - images.old.len() as u32),
+            }
+        });
+        let want = Want { halves: two(images.new, engine.at), copy };
+        unit(engine, images, &want);
+    }
+}
+
+/// What each unit costs as a literal, in 1/16 bit.
+fn literal_costs(header: &Header, images: &mut Images) -> Vec<u32> {
+    let mut costs = vec![0_u32; images.new.len()];
+    let mut engine = prepared(header, images.old, &[], &mut Meter::default());
+    walk(&mut engine, images, &[], |engine, images, want| {
+        let at = engine.at as usize;
+        let mut meter = Meter::default();
+        let unit = sure(engine.unit(&mut meter, images, want));
+        let len = usize::from(unit.len);
+        let end = (at + len).min(costs.len());
+        costs[at..end].fill((meter.cost / 256) as u32 / len as u32);
+    });
+    costs
+}
+
+/// The patch of `method`.
+pub(crate) fn encode(old: &[u8], new: &[u8], method: Method) -> Vec<u8> {
+    let mut header = Header {
+        method,
+        old_len: old.len() as u32,
+        old_crc: crc(old),
+        new_len: new.len() as u32,
+        new_crc: crc(new),
+        base: 0,
+        entries: 0,
+        prime: (0, 0),
+    };
+    if method == Method::Stored {
+        let mut bytes = Vec::new();
+        header.write(&mut bytes);
+        bytes.extend(new);
+        return bytes;
+    }
+    let (old, new) = (units(old, method), units(new, method));
+    let mut images = Images { old: &old, new: &new };
+    let copies = matches!(method, Method::Thumb | Method::Bytes);
+    if method == Method::Thumb {
+        header.base = load_address(&old);
+    }
+    if copies {
+        header.prime = (0, header.old_len.div_ceil(64) * 3 / 4);
+    }
+    let mut segments = Vec::new();
+    if copies {
+        let literal = literal_costs(&header, &mut images);
+        let costs = Costs { literal: &literal, hit: 3, miss: 16 * 5, end: 16 * 6, near: 16 * 9, far: 16 * 24 };
+        segments = if method == Method::Thumb {
+            let (from, to) = (mask(&old, header.base), mask(&new, header.base));
+            let mut segments = plan(&from, &to, None, &costs);
+            for _ in 0..2 {
+                let votes = votes(&old, &new, header.base, &segments);
+                let mut blocks: Vec<Segment> = segments.iter().filter(|s| s.len >= 24 && (s.from as usize) < old.len()).copied().collect();
+                blocks.sort_by_key(|s| s.from);
+                let moved = |target: u32| {
+                    if let Some(new) = votes.get(&target) { return *new; }
+                    let at = blocks.partition_point(|s| s.from <= target);
+                    at.checked_sub(1).map_or(target, |at| target - blocks[at].from + blocks[at].new)
+                };
+                let exact = (resolve(&old, header.base, moved), resolve(&new, header.base, |target| target));
+                segments = plan(&from, &to, Some((&exact.0, &exact.1)), &costs);
+            }
+            segments
+        } else {
+            let plain = |units: &[u16]| -> Vec<u32> { units.iter().map(|unit| u32::from(*unit)).collect() };
+            plan(&plain(&old), &plain(&new), None, &costs)
+        };
+    }
+    let mut best: Option<Vec<u8>> = None;
+    let blocks = header.old_len.div_ceil(64);
+    let mut trials: Vec<(u32, (u32, u32))> = [12, 24, 48, u32::MAX].map(|least| (least, header.prime)).to_vec();
+    let mut best_least = u32::MAX;
+    if copies {
+        for eighths in [(0, 8), (0, 4), (2, 4), (2, 6)] {
+            trials.push((0, (blocks * eighths.0 / 8, blocks * eighths.1 / 8)));
+        }
+    }
+    for (least, prime) in trials {
+        let least = if least == 0 { best_least } else { least };
+        header.prime = prime;
+        let map: Vec<(u32, u32)> = segments
+            .iter()
+            .filter(|s| s.len >= least && (s.from as usize) < old.len())
+            .map(|s| (s.from, s.new))
+            .collect();
+        if map.len() > Engine::MAX_ENTRIES as usize || ((method != Method::Thumb || old.is_empty()) && least != u32::MAX) {
+            continue;
+        }
+        header.entries = map.len() as u32;
+        let mut bytes = Vec::new();
+        header.write(&mut bytes);
+        let mut bits = RangeEncoder::new();
+        let mut engine = prepared(&header, &old, &map, &mut bits);
+        extern crate std;
+        if std::env::var("STATS").is_ok() { engine.mixer.live = true; for s in &crate::mixer::STATS { s.store(0, core::sync::atomic::Ordering::Relaxed); } }
+        walk(&mut engine, &mut images, &segments, |engine, images, want| {
+            let sum = || crate::mixer::STATS.iter().map(|s| s.load(core::sync::atomic::Ordering::Relaxed)).sum::<u64>();
+            let (before, at) = (sum(), engine.at);
+            let unit = sure(engine.unit(&mut bits, images, want));
+            if std::env::var("DUMP").is_ok() {
+                let cost = (sum() - before) as f64 / 4096.0;
+                if cost > 3.0 { std::println!("U {:06x} {:6.1} {:?} {:04x} {:04x} len {} old {:04x?}", at * 2, cost, want.copy, want.halves[0], want.halves[1], unit.len, match want.copy { Some(Place::Old(o)) => two(images.old, o), Some(Place::New(o)) => two(images.new, o), None => [0, 0] }); }
+            }
+        });
+        bytes.extend(bits.finish());
+        if std::env::var("STATS").is_ok() { std::print!("map {} prime {:?} {}:", map.len(), prime, bytes.len()); for (i, s) in crate::mixer::STATS.iter().enumerate() { let v = s.load(core::sync::atomic::Ordering::Relaxed)/4096/8; if v > 9 { std::print!(" {i}:{v}"); } } std::println!(""); }
+        if best.as_ref().is_none_or(|best| bytes.len() < best.len()) {
+            best = Some(bytes);
+            best_least = least;
+        }
+    }
+    best.unwrap_or_default()
+}
