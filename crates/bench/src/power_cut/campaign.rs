@@ -62,7 +62,7 @@ fn deep<T: Send>(act: impl FnOnce() -> T + Send) -> Result<T> {
 impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> Campaign<SIZE, WRITE, ERASE> {
     /// Runs the story once without a cut.
     pub fn new(shape: &Shape, story: Story, seed: u64) -> Result<Self> {
-        let world = World::new(shape.image_len, seed)?;
+        let world = World::new(shape.image_len, shape.coding, seed)?;
         let map = Map::new::<SIZE, WRITE, ERASE>(shape, &world).context("the flash is too small")?;
         let (start, operations) = deep(|| {
             let start = Device::new(&map, &world)?;
@@ -168,11 +168,11 @@ impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> Campaign<SIZE, W
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::world::Coding, *};
 
     #[test]
     fn all_cuts_of_a_small_update_and_pairs_of_them_are_survived() {
-        let shape = Shape { name: "test", page: 1024, image_len: 3_000, log_half: 1 };
+        let shape = Shape { name: "test", page: 1024, image_len: 3_000, log_half: 1, coding: Coding::Plain };
         for story in Story::ALL {
             let campaign = Campaign::<32768, 8, 1024>::new(&shape, story, 1).unwrap();
             let count = campaign.run(400, &ProgressBar::hidden()).unwrap();

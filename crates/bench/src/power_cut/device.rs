@@ -5,15 +5,17 @@ use std::fmt;
 use compotastic_bundle::{
     ObjectReceiver, Target,
     boot::{
-        BootError, Download, DownloadError, Firmware, ImageError, ImageGeometry, RootSigned, Start,
-        provision, start,
+        BootError, Download, DownloadError, Firmware, ImageError, ImageGeometry, ImageProducer, RootSigned,
+        Start, provision, start,
     },
     ramflash::{RamFlash, RamFlashError},
 };
+use compotastic_node::image::DeltaImage;
+use embedded_storage::nor_flash::NorFlash;
 
 use super::{
     diff,
-    world::{CLASS, Patch, Shape, World},
+    world::{CLASS, Coding, Patch, Shape, World},
 };
 
 /// Symbols that are kept while they cannot be used.
@@ -90,6 +92,18 @@ fn download_halt(e: DownloadError<RamFlashError>) -> Halt {
         DownloadError::Flash(e) => flash_halt(e),
         e => Halt::Broken(format!("download: {e}")),
     }
+}
+
+/// Writes a whole image.
+fn write_all<F: NorFlash>(
+    firmware: &mut Firmware<F>,
+    producer: &mut impl ImageProducer,
+    object: core::ops::Range<u32>,
+    proof: &[u8],
+) -> Result<(), ImageError<F::Error>> {
+    let mut buffer = [0; 256];
+    while !firmware.write_page(producer, object.clone(), proof, &mut buffer)?.is_complete() {}
+    Ok(())
 }
 
 /// What the application wants after a start.
@@ -293,13 +307,11 @@ impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> Device<SIZE, WRI
         let proof = patch.manifest.claimed().to_packed();
         let mut firmware = self.firmware(map)?;
         firmware.begin(&new).map_err(image_halt)?;
-        let mut producer = diff::Patch::default();
-        let mut buffer = [0; 256];
-        while !firmware
-            .write_page(&mut producer, object.clone(), &proof, &mut buffer)
-            .map_err(image_halt)?
-            .is_complete()
-        {}
+        let written = match world.coding {
+            Coding::Plain => write_all(&mut firmware, &mut diff::Patch::default(), object, &proof),
+            Coding::Delta => write_all(&mut firmware, &mut *Box::new(DeltaImage::new(&new)), object, &proof),
+        };
+        written.map_err(image_halt)?;
         let voucher = RootSigned { trust: &world.trust, class: CLASS };
         firmware.request(&voucher).map_err(image_halt)
     }

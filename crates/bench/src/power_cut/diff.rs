@@ -1,5 +1,5 @@
 //! A plain difference of two images: runs of the old one and bytes of their own. Enough to have an object that makes an
-//! image only together with the old one; `compotastic-delta` is the one that saves air time.
+//! image only together with the old one, quickly; `compotastic-delta` is what saves air time.
 
 use std::collections::BTreeMap;
 

@@ -21,7 +21,7 @@ use serde::Serialize;
 use campaign::{Campaign, Count};
 use device::Story;
 use embassy::Twice;
-use world::{Shape, World};
+use world::{Coding, Shape, World};
 
 /// Options of `bench power-cut`.
 #[derive(Args, Clone, Debug)]
@@ -77,7 +77,7 @@ const OURS: &str = "compotastic";
 
 /// The peer: its boot loader exchanges slots too, without digests, log or counted trials.
 fn peer_rows(args: &PowerCutArgs) -> Result<Vec<Row>> {
-    let world = World::new(9_000, args.seed)?;
+    let world = World::new(9_000, Coding::Plain, args.seed)?;
     let mut rows = Vec::new();
     for (twice, flash) in
         [(Twice::Refused, "words are written once"), (Twice::Allowed, "words may be written twice")]
@@ -135,8 +135,10 @@ fn rows<const SIZE: usize, const WRITE: usize, const ERASE: usize>(
 /// Measures all shapes.
 pub fn measure(args: &PowerCutArgs, bar: &ProgressBar) -> Result<Vec<Row>> {
     const K: usize = 1024;
-    let small = |name, page, image_len| Shape { name, page, image_len, log_half: 1 };
+    let small = |name, page, image_len| Shape { name, page, image_len, log_half: 1, coding: Coding::Plain };
     let mut all = Vec::new();
+    let decoder = Shape { coding: Coding::Delta, ..small("delta decoder, 1 KiB pages", 1024, 2_500) };
+    all.extend(rows::<{ 32 * K }, 4, 1024>(&decoder, args, bar)?);
     all.extend(rows::<{ 64 * K }, 4, 1024>(&small("nRF51, SAMD: 1 KiB pages", 1024, 9_000), args, bar)?);
     all.extend(rows::<{ 64 * K }, 4, 256>(
         &small("SAMD21: 256 B rows, 1 KiB at once", 1024, 9_000),
@@ -149,9 +151,9 @@ pub fn measure(args: &PowerCutArgs, bar: &ProgressBar) -> Result<Vec<Row>> {
     all.extend(rows::<{ 512 * K }, 16, 8192>(&small("STM32U5, H5: quad words", 8192, 30_000), args, bar)?);
     if args.full {
         // 63 of 64 pages: the memory map of ARCHITECTURE.md, one page of slot B free.
-        let nrf = Shape { name: "nRF52840: the memory map", page: 4096, image_len: 250_000, log_half: 1 };
+        let nrf = small("nRF52840: the memory map", 4096, 250_000);
         all.extend(rows::<{ 1024 * K }, 4, 4096>(&nrf, args, bar)?);
-        let f4 = Shape { name: "STM32F4: 128 KiB sectors", page: 1, image_len: 120_000, log_half: 1 };
+        let f4 = small("STM32F4: 128 KiB sectors", 1, 120_000);
         all.extend(rows::<{ 1024 * K }, 4, { 128 * K }>(&f4, args, bar)?);
     }
     all.extend(peer_rows(args)?);

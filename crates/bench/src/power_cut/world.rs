@@ -5,6 +5,7 @@ use compotastic_bundle::{
     ClaimedManifest, ClassMask, ComponentKind, DEFAULT_PIECE_SIZE, Delta, Encoder, ImageIdentity, Manifest,
     ObjectIdentity, SliceSource, TrustStore, VerifiedManifest, boot::NativeImage, build_stream,
 };
+use compotastic_delta::encode::{Hint, encode};
 use ed25519_dalek::SigningKey;
 use sha2::{Digest, Sha256};
 
@@ -12,6 +13,15 @@ use super::diff::diff;
 
 /// The device's class.
 pub const CLASS: u8 = 3;
+
+/// What objects are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// A plain difference: quick, for the many runs.
+    Plain,
+    /// What goes on the air: decoding takes longer than all else.
+    Delta,
+}
 
 /// A flash and what is in it.
 #[derive(Clone, Debug)]
@@ -24,6 +34,8 @@ pub struct Shape {
     pub image_len: usize,
     /// Half of the boot log, in bytes, rounded up to erase units.
     pub log_half: u32,
+    /// What objects are.
+    pub coding: Coding,
 }
 
 /// An image that was published.
@@ -74,6 +86,8 @@ pub struct World {
     pub trust: TrustStore,
     /// The signed manifest of the first image.
     pub first_proof: Vec<u8>,
+    /// What objects are.
+    pub coding: Coding,
 }
 
 /// SplitMix64.
@@ -111,7 +125,7 @@ fn changed(old: &[u8], draw: &mut Draw) -> Vec<u8> {
 
 impl World {
     /// Draws it.
-    pub fn new(image_len: usize, seed: u64) -> Result<Self> {
+    pub fn new(image_len: usize, coding: Coding, seed: u64) -> Result<Self> {
         let mut draw = Draw(seed);
         let key = SigningKey::from_bytes(&draw.bytes(32).try_into().map_err(|_| anyhow!("no key"))?);
         let trust = TrustStore::new(&[key.verifying_key().to_bytes()]).context("the root key")?;
@@ -128,7 +142,13 @@ impl World {
             images.collect::<Vec<_>>().try_into().map_err(|_| anyhow!("three images"))?;
         let patch = |from: usize, to: usize| -> Result<Patch> {
             let (old, new) = (&images[from], &images[to]);
-            let content = diff(&old.bytes, &new.bytes);
+            let content = match coding {
+                Coding::Plain => diff(&old.bytes, &new.bytes),
+                Coding::Delta => {
+                    let encoded = encode(&old.bytes, &new.bytes, Hint::Unknown);
+                    encoded.map_err(|e| anyhow!("no patch: {e:?}"))?.bytes
+                }
+            };
             let (stream, object) = stream(&content)?;
             let replaces = identity(&old.identity).digest8();
             let delta = Delta { replaces, result: identity(&new.identity) };
@@ -141,7 +161,7 @@ impl World {
         let (_, object) = stream(&images[0].bytes)?;
         let first = ClaimedManifest::sign(manifest(&object, &images[0].identity), &key);
         let first_proof = first.map_err(|e| anyhow!("{e}"))?.to_packed().to_vec();
-        Ok(Self { images, patches, trust, first_proof })
+        Ok(Self { images, patches, trust, first_proof, coding })
     }
 
     /// The object that leads from one image to another.
