@@ -38,6 +38,9 @@ pub struct Count {
     pub failure: Option<String>,
 }
 
+/// What a thread found: how many survived, and the first that did not, with its number.
+type Share = (u64, Option<(u64, String)>);
+
 /// A planned cut: before which operation, and how.
 type Planned = (u64, Cut);
 
@@ -87,7 +90,7 @@ impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> Campaign<SIZE, W
         let single = |n: u64| vec![(n / CUTS.len() as u64, CUTS[(n % CUTS.len() as u64) as usize])];
         let plan = |n: u64| if n < cuts { single(n) } else { self.pair(n - cuts) };
         let threads = thread::available_parallelism().map_or(1, usize::from) as u64;
-        let results = thread::scope(|scope| -> Result<Vec<(u64, Option<(u64, String)>)>> {
+        let results = thread::scope(|scope| -> Result<Vec<Share>> {
             let mut workers = Vec::new();
             for worker in 0..threads {
                 let work = move || {
