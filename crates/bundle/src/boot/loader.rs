@@ -304,3 +304,74 @@ impl Steps {
         (step.is_multiple_of(2), index)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boot::{Firmware, LogTrusted, WholeImage};
+    use crate::ramflash::RamFlash;
+    use proptest::prelude::*;
+    use sha2::{Digest, Sha256};
+
+    type Flash = RamFlash<16384, 4, 512>;
+
+    fn geometry() -> ImageGeometry {
+        ImageGeometry::packed::<Flash>(0, 512, 2000, 1024).unwrap()
+    }
+
+    fn image(bytes: &[u8], sequence: u32) -> NativeImage {
+        let digest = Sha256::digest(bytes).into();
+        NativeImage { digest, size: bytes.len() as u32, sequence, floor: 0 }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever a log says that reads whole: only a whole image is started, and nothing panics.
+        #[test]
+        fn no_state_starts_what_is_not_whole(
+            phase in 0usize..6,
+            starts in any::<u8>(),
+            step in prop_oneof![0u32..20, any::<u32>()],
+            floor in 0u32..4,
+            tried in proptest::option::of(0u32..4),
+            which in (0usize..3, proptest::option::of(0usize..3)),
+            slots in (0usize..3, 0usize..3, 0usize..3),
+        ) {
+            let contents = [[1u8; 1500], [2; 1500], [3; 1500]];
+            let images: std::vec::Vec<_> =
+                contents.iter().zip(1..).map(|(bytes, sequence)| image(bytes, sequence)).collect();
+            let phase = [
+                Phase::Settled, Phase::Writing, Phase::Swapping, Phase::Trial, Phase::Reverting, Phase::Restoring,
+            ][phase];
+            let needed = (phase != Phase::Settled).then_some(images[0]);
+            let other = which.1.map(|other| images[other]).or(needed);
+            let state = State { phase, starts, step, floor, tried, current: images[which.0], other };
+            let geometry = geometry();
+            let mut flash = Flash::new();
+            let (a, b) = (geometry.slots[0].start as usize, geometry.slots[1].start as usize);
+            flash.bytes_mut()[a..a + 1500].copy_from_slice(&contents[slots.0]);
+            // Both places of slot B at once: what is common to them belongs to the upper one.
+            flash.bytes_mut()[b..b + 1500].copy_from_slice(&contents[slots.1]);
+            flash.bytes_mut()[b + 1024..b + 2524].copy_from_slice(&contents[slots.2]);
+            let (mut log, none) = open(&mut flash, &geometry).unwrap();
+            prop_assert_eq!(none, None);
+            log.append(&mut flash, &state).unwrap();
+            for _ in 0..6 {
+                match start(&mut flash, &geometry, &LogTrusted, &mut [0; 64]) {
+                    Ok(started) => {
+                        let size = started.image.size as usize;
+                        prop_assert_eq!(image(&flash.bytes()[a..a + size], started.image.sequence), started.image);
+                        prop_assert!(started.image.sequence >= floor, "the floor holds");
+                    }
+                    Err(e) => prop_assert_eq!(e, BootError::NothingToStart),
+                }
+            }
+            let mut firmware = Firmware::open(&mut flash, geometry).unwrap();
+            if firmware.begin(&NativeImage { sequence: 9, ..images[0] }).is_ok() {
+                let progress = firmware.write_page(&mut WholeImage::default(), 0..1500, &[], &mut [0; 64]);
+                prop_assert!(progress.is_ok());
+            }
+        }
+    }
+}

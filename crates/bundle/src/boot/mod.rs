@@ -17,8 +17,8 @@
 //!
 //! What keeps that true:
 //!
-//! - A state is one record in a log of two halves; the last whole one counts, and old ones are never read again (see
-//!   [`log`]). What a power cut may have left half-programmed is not relied on: the boot loader writes the last word again
+//! - A state is one record in a log of two halves; the last whole one counts, and old ones are never read again
+//!   (`log.rs`). What a power cut may have left half-programmed is not relied on: the boot loader writes the last word again
 //!   before it acts on it, and never appends right behind it.
 //! - Each copy goes to a page that it erases first, from a page that no earlier step of the same exchange writes later:
 //!   so any step can be done again.
