@@ -269,10 +269,10 @@ impl Plan {
                 let at_ms = u64::from(publication.at_s) * 1000 + u64::from(rng.below(5_000));
                 let down_s = 1 + rng.below(120);
                 let event = if rng.below(3) == 0 {
-                    Event::Crash { calls: 1 + rng.below(150), down_s }
+                    Event::Crash { calls: 1 + rng.below(60), down_s }
                 } else {
-                    // A part takes some tens of operations to receive and switch.
-                    Event::PowerLoss { operations: rng.below(50), share: rng.below(257) as u16, down_s }
+                    // A part takes some ten to forty operations to receive and switch.
+                    Event::PowerLoss { operations: rng.below(20), share: rng.below(257) as u16, down_s }
                 };
                 if rng.below(4) > 0 && at_ms < u64::from(plan.faults_end_s) * 1000 {
                     plan.faults.push(Fault { at_ms, node, event });
