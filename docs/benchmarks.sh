@@ -106,5 +106,21 @@ Whole scenarios with faults, held against the promises (docs/FAULT_SEARCH.md).
 
 P
   block 'compotastic sim explore --seeds 1..2000' "$bin" sim explore --seeds 1..2000
+  cat <<'P'
+## Crashes during updates
+
+The same scenarios, with nodes that stop while a bundle is on its way.
+
+P
+  block 'compotastic sim explore --updates --seeds 1..1000' "$bin" sim explore --updates --seeds 1..1000
+  cat <<'P'
+## Power cuts
+
+A whole firmware update on one NOR flash (object received, image made out of it and the old one, slots exchanged, trial, confirmation or the way
+back), with power cut at each flash operation in ten ways: before, torn at five places, garbled, begun but invisible, whole but fading later, after. A run
+survives if each start names a whole published image, it comes to the same end, and the next update goes through. Beside it embassy-boot, single cuts.
+
+P
+  block 'compotastic bench power-cut --full' "$bin" bench power-cut --full
 } >"$out.new"
 mv "$out.new" "$out"

@@ -5,3 +5,4 @@
 pub mod spread;
 pub mod fec;
 pub mod delta;
+pub mod power_cut;

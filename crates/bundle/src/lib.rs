@@ -9,6 +9,8 @@
 //!    place in flash and coded symbols in a spare area, and decodes when there are enough.
 //! 4. [`Slots::switch`] checks the whole content and puts it on trial; [`Slots::confirm`] or [`Slots::fall_back`].
 //!
+//! Native images go the same way to the object store, and from there to a slot of their own: [`boot`].
+//!
 //! Power may fail inside any flash operation. Whoever holds a whole object serves it: [`Encoder`].
 //!
 //! Nothing here allocates, reads a clock or draws a random number.
@@ -21,6 +23,7 @@ extern crate std;
 mod bits;
 mod book;
 pub mod code;
+pub mod boot;
 mod cose;
 mod crc;
 mod delegation;
@@ -30,6 +33,7 @@ mod gf;
 mod manifest;
 pub mod matrix;
 pub mod object;
+mod place;
 #[cfg(feature = "ramflash")]
 pub mod ramflash;
 mod receiver;

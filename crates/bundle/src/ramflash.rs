@@ -3,9 +3,11 @@
 //! It is stricter than most parts: a written word cannot be written again before it is erased, and what a cut leaves of
 //! the word or page it hit is garbage.
 
+use core::ops::Range;
 use embedded_storage::nor_flash::{
     ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash, check_erase, check_read, check_write,
 };
+use heapless::Vec;
 
 /// When, relative to a flash operation, power fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +18,15 @@ pub enum Cut {
     Inside(u8),
     /// When it is complete, but before its caller knows.
     After,
+    /// The same for a write; but the cells are so weak that all of it is garbage when power comes back once more. For
+    /// an erasure like [`Cut::After`].
+    Fading,
+    /// When all of it is done by half: each bit that was to be written or erased may have been or not, to the end of
+    /// the write or of the first page.
+    Garbled,
+    /// When it has begun and nothing of it is to be seen, or worse, all: what was to be written reads as erased, the page
+    /// that was to be erased reads as erased too, and neither can be written before a whole erasure.
+    Unseen,
 }
 
 /// Why an operation failed.
@@ -47,6 +58,10 @@ pub struct RamFlash<const SIZE: usize, const WRITE: usize = 4, const ERASE: usiz
     erased_pages: u64,
     cut: Option<(u64, Cut)>,
     powered: bool,
+    /// Bytes that read as erased and are not.
+    weak: Vec<Range<usize>, 16>,
+    /// Bytes that will be garbage, and whether power has come back since.
+    fading: Vec<(Range<usize>, bool), 16>,
 }
 
 impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> Default for RamFlash<SIZE, WRITE, ERASE> {
@@ -58,7 +73,16 @@ impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> Default for RamF
 impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> RamFlash<SIZE, WRITE, ERASE> {
     /// An erased flash with power.
     pub const fn new() -> Self {
-        Self { bytes: [0xFF; SIZE], operations: 0, written: 0, erased_pages: 0, cut: None, powered: true }
+        Self {
+            bytes: [0xFF; SIZE],
+            operations: 0,
+            written: 0,
+            erased_pages: 0,
+            cut: None,
+            powered: true,
+            weak: Vec::new(),
+            fading: Vec::new(),
+        }
     }
 
     /// All that is in it.
@@ -98,6 +122,15 @@ impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> RamFlash<SIZE, W
 
     /// Brings power back, with no further cut planned.
     pub fn power_on(&mut self) {
+        for (range, _) in self.fading.clone().iter().filter(|(_, again)| *again) {
+            for at in range.clone() {
+                self.bytes[at] |= self.garbage(at);
+            }
+        }
+        self.fading.retain(|(_, again)| !again);
+        for (_, again) in &mut self.fading {
+            *again = true;
+        }
         self.powered = true;
         self.cut = None;
     }
@@ -113,9 +146,9 @@ impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> RamFlash<SIZE, W
             Some((at, cut)) if at == now => {
                 self.powered = false;
                 Ok(match cut {
-                    Cut::Before => (0, true),
+                    Cut::Before | Cut::Unseen | Cut::Garbled => (0, true),
                     Cut::Inside(share) => (units * usize::from(share) / 256, true),
-                    Cut::After => (units, true),
+                    Cut::After | Cut::Fading => (units, true),
                 })
             }
             _ => Ok((units, false)),
@@ -125,6 +158,23 @@ impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> RamFlash<SIZE, W
     /// Whether the unit after `done` was hit.
     fn is_torn(&self, lost: bool) -> bool {
         lost && matches!(self.cut, Some((_, Cut::Inside(_))))
+    }
+
+    fn is_garbled(&self, lost: bool) -> bool {
+        lost && matches!(self.cut, Some((_, Cut::Garbled)))
+    }
+
+    /// These bytes look erased and are not.
+    fn weaken(&mut self, lost: bool, range: Range<usize>) {
+        if lost && matches!(self.cut, Some((_, Cut::Unseen))) {
+            self.bytes[range.clone()].fill(0xFF);
+            if let Err(range) = self.weak.push(range)
+                && let Some(last) = self.weak.last_mut()
+            {
+                // More than anyone asks for: what lies between is called weak too.
+                *last = last.start.min(range.start)..last.end.max(range.end);
+            }
+        }
     }
 
     fn end(&self, lost: bool) -> Result<(), RamFlashError> {
@@ -173,6 +223,14 @@ impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> NorFlash for Ram
         let whole_pages = done / ERASE * ERASE;
         self.bytes[from..from + whole_pages].fill(0xFF);
         self.erased_pages += (whole_pages / ERASE) as u64;
+        self.weak.retain(|weak| weak.start < from || weak.end > from + whole_pages);
+        self.fading.retain(|(fading, _)| fading.start < from || fading.end > from + whole_pages);
+        self.weaken(lost, from..(from + ERASE).min(to));
+        if self.is_garbled(lost) {
+            for at in from..(from + ERASE).min(to) {
+                self.bytes[at] |= self.garbage(at);
+            }
+        }
         if self.is_torn(lost) && whole_pages < to - from {
             // Of the page that was being erased a part is erased, a part untouched, and the word between is neither.
             let page = from + whole_pages;
@@ -188,13 +246,25 @@ impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> NorFlash for Ram
     fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), RamFlashError> {
         check_write(self, offset, bytes.len()).map_err(RamFlashError::Arguments)?;
         let start = offset as usize;
-        if self.powered && self.bytes[start..start + bytes.len()].iter().any(|b| *b != 0xFF) {
+        let end = start + bytes.len();
+        let weak = self.weak.iter().any(|weak| weak.start < end && start < weak.end);
+        if self.powered && (weak || self.bytes[start..end].iter().any(|b| *b != 0xFF)) {
             return Err(RamFlashError::NotErased);
         }
         let (done, lost) = self.begin(bytes.len())?;
         let words = done / WRITE * WRITE;
         self.bytes[start..start + words].copy_from_slice(&bytes[..words]);
         self.written += words as u64;
+        self.weaken(lost, start..(start + WRITE).min(end));
+        if lost && matches!(self.cut, Some((_, Cut::Fading))) {
+            // With more of them than anyone asks for, the last ones stay.
+            let _ = self.fading.push((start..end, false));
+        }
+        if self.is_garbled(lost) {
+            for (at, byte) in (start..).zip(bytes) {
+                self.bytes[at] = byte | self.garbage(at);
+            }
+        }
         if self.is_torn(lost) && words < bytes.len() {
             for (at, byte) in (start + words..).zip(&bytes[words..words + WRITE]) {
                 self.bytes[at] = byte | self.garbage(at);
@@ -207,6 +277,43 @@ impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> NorFlash for Ram
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_fades_is_whole_once() {
+        let mut f = RamFlash::<4096, 4, 1024>::new();
+        f.cut_after(0, Cut::Fading);
+        assert_eq!(f.write(1024, &[0; 16]), Err(RamFlashError::NoPower));
+        f.power_on();
+        assert_eq!(f.bytes()[1024..1040], [0; 16]);
+        f.power_on();
+        assert_ne!(f.bytes()[1024..1040], [0; 16]);
+        f.erase(1024, 2048).unwrap();
+        f.cut_after(0, Cut::Fading);
+        assert_eq!(f.write(1024, &[0; 16]), Err(RamFlashError::NoPower));
+        f.power_on();
+        f.erase(1024, 2048).unwrap();
+        f.write(1024, &[0; 16]).unwrap();
+        f.power_on();
+        assert_eq!(f.bytes()[1024..1040], [0; 16], "written anew");
+    }
+
+    #[test]
+    fn what_only_looks_erased_has_to_be_erased() {
+        let mut f = RamFlash::<4096, 4, 1024>::new();
+        f.cut_after(0, Cut::Unseen);
+        assert_eq!(f.write(1024, &[0; 16]), Err(RamFlashError::NoPower));
+        f.power_on();
+        assert!(f.bytes().iter().all(|b| *b == 0xFF));
+        assert_eq!(f.write(1024, &[0; 4]), Err(RamFlashError::NotErased));
+        f.write(1028, &[0; 4]).unwrap();
+        f.cut_after(0, Cut::Unseen);
+        assert_eq!(f.erase(1024, 3072), Err(RamFlashError::NoPower));
+        f.power_on();
+        assert_eq!(f.bytes()[1028], 0xFF);
+        assert_eq!(f.write(2044, &[0; 4]), Err(RamFlashError::NotErased));
+        f.erase(1024, 2048).unwrap();
+        f.write(1024, &[0; 1024]).unwrap();
+    }
 
     #[test]
     fn cuts_leave_what_they_should() {

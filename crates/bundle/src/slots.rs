@@ -7,10 +7,10 @@
 //! The rollback floor rises when a trial is confirmed or has failed, never by the trial itself: a fallback is always
 //! allowed to run.
 
-use crate::crc::crc32;
 use crate::flashstore::{FlashSource, FlashStore, UNIT, is_usable};
-use crate::manifest::{ClaimedManifest, MAX_PACKED, Manifest, VerifiedManifest};
+use crate::manifest::{ClaimedManifest, Manifest, VerifiedManifest};
 use crate::object::Layout;
+use crate::place::{self, HEADER, Prepared};
 use crate::receiver::content_digest;
 use crate::slotlog::{Log, Part, State};
 use crate::trust::{Installed, Refusal, Target};
@@ -20,13 +20,6 @@ use embedded_storage::nor_flash::NorFlash;
 
 /// Restarts after which a trial that nobody confirmed has failed.
 pub const MAX_TRIAL_BOOTS: u8 = 3;
-
-/// Bytes before the content of a slot.
-const HEADER: u32 = 512;
-/// Magic u32, length u16, zero u16, CRC-32 of the manifest, 4 unused; then the packed manifest.
-const HEADER_HEAD: usize = 16;
-const HEADER_LEN: usize = (HEADER_HEAD + MAX_PACKED).next_multiple_of(UNIT);
-const MAGIC: [u8; 4] = *b"Cps1";
 
 /// Where slots lie in flash: all offsets and lengths are multiples of the erase unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,15 +162,6 @@ pub struct Recovery {
     pub damaged: Option<u32>,
 }
 
-/// What a slot was prepared for.
-#[derive(Debug)]
-struct Prepared {
-    claimed: ClaimedManifest,
-    layout: Layout,
-    /// Tells spare symbols of this bundle from any other's.
-    binding: u32,
-}
-
 /// The slots of one component.
 #[derive(Debug)]
 pub struct Slots<F> {
@@ -252,40 +236,17 @@ impl<F: NorFlash> Slots<F> {
     /// The content of a slot if it is whole and what the log says.
     fn check(&mut self, part: Part, on_trial: bool) -> Result<Option<Active>, F::Error> {
         let region = self.geometry.slots[usize::from(part.slot)].clone();
-        let Some(Prepared { claimed, layout, .. }) = self.header(&region)? else {
+        let Some(prepared) = place::read_header(&mut self.flash, &region)? else {
             return Ok(None);
         };
-        let manifest = claimed.manifest;
+        let (content, layout) = (prepared.content(&region), prepared.layout);
+        let manifest = prepared.claimed.manifest;
         let named = manifest.digest8() == part.content && manifest.sequence == part.sequence;
-        if !named || content_digest(&layout, &mut self.pieces(&region))? != manifest.digest {
+        let mut pieces = place::pieces(&mut self.flash, &region);
+        if !named || content_digest(&layout, &mut pieces)? != manifest.digest {
             return Ok(None);
         }
-        let start = region.start + HEADER;
-        let content = start..start + layout.size();
         Ok(Some(Active { manifest, content, on_trial, slot: part.slot }))
-    }
-
-    fn pieces(&mut self, slot: &Range<u32>) -> FlashSource<&mut F> {
-        FlashSource::new(&mut self.flash, slot.start + HEADER..slot.end)
-    }
-
-    /// What a slot was prepared for.
-    fn header(&mut self, slot: &Range<u32>) -> Result<Option<Prepared>, F::Error> {
-        let mut bytes = [0; HEADER_LEN];
-        self.flash.read(slot.start, &mut bytes)?;
-        let len = usize::from(u16::from_le_bytes([bytes[4], bytes[5]]));
-        let Some(packed) = bytes.get(HEADER_HEAD..HEADER_HEAD + len) else {
-            return Ok(None);
-        };
-        let crc = u32::from_le_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
-        if bytes[..4] != MAGIC || bytes[6..8] != [0, 0] || crc != crc32(&[packed]) {
-            return Ok(None);
-        }
-        let room = slot.len() as u32 - HEADER;
-        Ok(ClaimedManifest::parse(packed).ok().and_then(|claimed| {
-            let layout = claimed.manifest.layout().ok().filter(|l| l.stored_len() <= room)?;
-            Some(Prepared { claimed, layout, binding: crc })
-        }))
     }
 
     /// The content in force, if any.
@@ -297,7 +258,7 @@ impl<F: NorFlash> Slots<F> {
     pub fn active_manifest(&mut self) -> Result<Option<ClaimedManifest>, F::Error> {
         let Some(slot) = self.active.as_ref().map(|active| usize::from(active.slot)) else { return Ok(None) };
         let region = self.geometry.slots[slot].clone();
-        Ok(self.header(&region)?.map(|prepared| prepared.claimed))
+        Ok(place::read_header(&mut self.flash, &region)?.map(|prepared| prepared.claimed))
     }
 
     /// What the last start found amiss.
@@ -343,7 +304,7 @@ impl<F: NorFlash> Slots<F> {
         let region = self.inactive();
         let floor = self.installed().floor;
         let newer = |m: &Manifest| floor.is_none_or(|have| m.sequence > have);
-        Ok(self.header(&region)?.map(|p| p.claimed).filter(|c| newer(&c.manifest)))
+        Ok(place::read_header(&mut self.flash, &region)?.map(|p| p.claimed).filter(|c| newer(&c.manifest)))
     }
 
     /// Prepares the inactive slot for a bundle, if it is for this device and newer than what it has.
@@ -364,63 +325,35 @@ impl<F: NorFlash> Slots<F> {
         self.begun = None;
         let region = self.inactive();
         let claimed = verified.claimed();
-        let known = self.header(&region).map_err(BeginError::Flash)?;
+        let known = place::read_header(&mut self.flash, &region).map_err(BeginError::Flash)?;
         if let Some(prepared) = known.filter(|p| p.claimed == *claimed) {
             self.begun = Some(prepared);
             return Ok(Begun::Resumed);
         }
-        self.begun = Some(self.prepare(&region, claimed.clone(), layout).map_err(BeginError::Flash)?);
+        let spare = &self.geometry.spare;
+        let prepared = place::prepare(&mut self.flash, &region, spare, claimed.clone(), layout);
+        self.begun = Some(prepared.map_err(BeginError::Flash)?);
         Ok(Begun::Fresh)
-    }
-
-    fn prepare(
-        &mut self,
-        region: &Range<u32>,
-        claimed: ClaimedManifest,
-        layout: Layout,
-    ) -> Result<Prepared, F::Error> {
-        // The old manifest goes first and the new one comes last, so that a slot is never taken for what it is not.
-        let header_end = region.start + F::ERASE_SIZE as u32;
-        self.flash.erase(region.start, header_end)?;
-        self.flash.erase(header_end, region.end)?;
-        self.flash.erase(self.geometry.spare.start, self.geometry.spare.end)?;
-        let packed = claimed.to_packed();
-        let binding = crc32(&[&packed]);
-        let mut header = [0xFF; HEADER_LEN];
-        header[..4].copy_from_slice(&MAGIC);
-        header[4..6].copy_from_slice(&(packed.len() as u16).to_le_bytes());
-        header[6..8].fill(0);
-        header[8..12].copy_from_slice(&binding.to_le_bytes());
-        header[HEADER_HEAD..HEADER_HEAD + packed.len()].copy_from_slice(&packed);
-        self.flash.write(region.start, &header)?;
-        Ok(Prepared { claimed, layout, binding })
     }
 
     /// Where the pieces of the bundle that was begun go; none if none was.
     pub fn store(&mut self) -> Option<FlashStore<&mut F>> {
         let region = self.inactive();
-        let prepared = self.begun.as_ref()?;
-        FlashStore::new(
-            &mut self.flash,
-            region.start + HEADER..region.end,
-            self.geometry.spare.clone(),
-            &prepared.layout,
-            prepared.binding,
-        )
+        self.begun.as_ref()?.store(&mut self.flash, &region, &self.geometry.spare)
     }
 
     /// The stream of the active content, to serve it to others.
     pub fn source(&mut self) -> Option<FlashSource<&mut F>> {
         let slot = usize::from(self.active.as_ref()?.slot);
         let region = self.geometry.slots[slot].clone();
-        Some(self.pieces(&region))
+        Some(place::pieces(&mut self.flash, &region))
     }
 
     /// Gives up the bundle that was begun, for instance because its content is not what its manifest says.
     pub fn abandon(&mut self) -> Result<(), F::Error> {
         if self.begun.take().is_some() {
             let region = self.inactive();
-            self.flash.erase(region.start, region.start + F::ERASE_SIZE as u32)?;
+            place::forget(&mut self.flash, &region)?;
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("bundle", &[]),
     ("delta", &[]),
-    ("node", &["wire", "mesh", "text", "model", "bundle"]),
+    ("node", &["wire", "mesh", "text", "model", "bundle", "delta"]),
     ("sim", &["bundle", "model", "node", "mesh", "wire"]),
     ("text-train", &["text"]),
     ("edge", &["bundle", "model"]),

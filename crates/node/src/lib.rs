@@ -13,6 +13,7 @@ mod beacons;
 mod executor;
 pub mod governor;
 pub mod hosted;
+pub mod image;
 pub mod jobs;
 pub mod near;
 pub mod outbox;

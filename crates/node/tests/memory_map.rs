@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, mem::size_of};
 
+use compotastic_bundle::{MAX_SPARE, boot::ImageGeometry};
 use compotastic_mesh::router::Router;
 use compotastic_model::Scratch;
-use compotastic_node::{Agent, Station, update::PART_MAX};
+use compotastic_node::{Agent, Station, image::DeltaImage, update::PART_MAX};
 use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash};
 
 const ARCHITECTURE: &str = include_str!("../../../ARCHITECTURE.md");
@@ -63,6 +64,32 @@ fn flash_adds_up_to_a_megabyte_and_holds_what_it_has_to() {
     assert!(length("text/tables/text-v1.bin") <= 64 << 10);
     // Two slots, each with a part, its hash entries, spare symbols, and the rounding to sectors.
     fits(&map, "object store", 2 * (PART_MAX + 512 + 48 * 192 + 2 * Handle::ERASE_SIZE));
+}
+
+/// Slots of native images: one page of slot B stays free, and what is left of the object store holds the object that makes an
+/// image, with its spare symbols.
+#[test]
+fn images_and_what_they_are_made_of_fit() {
+    let map = table("flash");
+    let (a, b) = (map["image A"] << 10, map["image B"] << 10);
+    assert_eq!(a, b, "slots are exchanged");
+    let page = Handle::ERASE_SIZE;
+    let start = (map["boot"] << 10) as u32;
+    let longest = (a - page - 512) as u32;
+    let geometry =
+        ImageGeometry::packed::<Handle>(start, page as u32, longest, page as u32).expect("it fits");
+    assert_eq!(geometry.slots[0].len(), a);
+    assert_eq!(geometry.capacity(), longest);
+    fits(&map, "keys, state and log", geometry.log.len() + 4 * page);
+    let parts = 2 * (PART_MAX + 512 + 48 * 192 + 2 * page);
+    let left = (map["object store"] << 10) - parts;
+    let spare = (MAX_SPARE * 192).next_multiple_of(page);
+    println!("left for an object: {} bytes", left - spare);
+    // Patches between minor releases of firmware of this size take 4 to 14 KB. A whole image does not fit: it comes as a
+    // delta, or by a cable.
+    assert!(left - spare > 24 << 10);
+    // The decoder and a buffer of a page take the scratch of inference, which waits meanwhile.
+    fits(&table("RAM"), "inference and coding scratch", size_of::<DeltaImage>() + page);
 }
 
 #[test]

@@ -24,6 +24,40 @@ fn no_promise_is_broken() {
     }
 }
 
+/// Runs so many swarms in which nodes stop during updates, and counts those stops.
+fn interrupted_updates(seeds: std::ops::RangeInclusive<u64>) -> (u64, u64) {
+    let (mut stops, mut cuts) = (0, 0);
+    for seed in seeds {
+        let outcomes = explore(&Plan::draw_update(seed), base(), None, false).unwrap();
+        let repeat = format!("compotastic sim explore --updates --seeds {seed}..{seed}");
+        assert!(outcomes.violations.is_empty(), "{:#?}\n{repeat}", outcomes.violations);
+        stops += outcomes.interrupted.0;
+        cuts += outcomes.interrupted.1;
+    }
+    (stops, cuts)
+}
+
+#[test]
+fn no_node_is_bricked_or_on_a_wrong_part_after_a_stop_during_an_update() {
+    let (stops, cuts) = interrupted_updates(1..=15);
+    println!("{stops} stops during an update, {cuts} inside a flash operation");
+    assert!(stops >= 15 && cuts >= 8, "{stops} {cuts}");
+    for mutant in [Mutant::DoesNotBoot, Mutant::ForgetsImage, Mutant::RollsBack] {
+        let noticed = (1..=20).any(|seed| {
+            let outcomes = explore(&Plan::draw_update(seed), base(), Some(mutant), false).unwrap();
+            outcomes.violations.iter().any(|violation| matches!(violation.checker, "boot" | "install"))
+        });
+        assert!(noticed, "{mutant:?}");
+    }
+}
+
+#[test]
+#[ignore = "minutes; `compotastic sim explore --updates --seeds 1..1000` is the same on all cores"]
+fn a_thousand_swarms_with_stops_during_updates() {
+    let (stops, cuts) = interrupted_updates(1..=1000);
+    println!("1000 swarms: {stops} stops during an update, {cuts} inside a flash operation");
+}
+
 /// docs/FAULT_SEARCH.md tells what each of them was.
 #[test]
 fn what_once_broke_a_promise_does_not_any_more() {

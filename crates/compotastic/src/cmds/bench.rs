@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Subcommand};
+use compotastic_bench::power_cut::PowerCutArgs;
 use compotastic_edge::{
     distil::task::{TaskConfig, evaluate},
     student::distil_student,
@@ -29,6 +30,8 @@ pub enum BenchCommand {
     Fec(compotastic_bench::fec::FecArgs),
     /// Sizes of patches beside bsdiff, xdelta3, zstd, detools and HDiffPatch
     Delta(compotastic_bench::delta::DeltaArgs),
+    /// Power cuts at every flash operation of a firmware update
+    PowerCut(PowerCutArgs),
 }
 
 /// Options of `bench text`.
@@ -92,6 +95,7 @@ pub fn run(command: BenchCommand) -> Result<()> {
         BenchCommand::Job(args) => super::bench_job::run(&args),
         BenchCommand::Fec(args) => compotastic_bench::fec::run(&args),
         BenchCommand::Delta(args) => compotastic_bench::delta::run(&args),
+        BenchCommand::PowerCut(args) => compotastic_bench::power_cut::run(&args),
     }
 }
 

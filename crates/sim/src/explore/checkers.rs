@@ -232,6 +232,11 @@ impl Books {
         self.installed.insert(node, (version, content.to_vec()));
     }
 
+    /// Whether a node has yet to install the newest version that was published.
+    pub(super) fn is_behind(&self, node: usize) -> bool {
+        self.newest.is_some() && self.installed.get(&node).map(|(version, _)| *version) < self.newest
+    }
+
     /// Promise 3.
     pub(super) fn does_not_boot(&mut self, now: Instant, node: usize) {
         self.violate(

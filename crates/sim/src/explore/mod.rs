@@ -79,6 +79,7 @@ fn guarded<'p>(
             violations: vec![Violation { checker: "panic", at_s: 0, what }],
             jobs: (0, 0, 0),
             installed: 0,
+            interrupted: (0, 0),
             faults: Default::default(),
             node_seconds: 0,
             event_log_sha256: String::new(),

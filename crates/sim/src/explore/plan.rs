@@ -258,6 +258,32 @@ impl Plan {
         plan
     }
 
+    /// Draws a plan about updates: after each bundle is published, most nodes of ours stop once, after some calls or inside one of
+    /// the next flash operations, and nothing else goes wrong with them.
+    pub fn draw_update(seed: u64) -> Self {
+        let mut plan = Self::draw(seed);
+        let mut rng = Rng::from_seed(seed).child(0x7570_6461);
+        plan.faults.clear();
+        for publication in &plan.publications {
+            for node in (0..plan.nodes.len()).filter(|id| plan.nodes[*id].kind.is_honest()) {
+                let at_ms = u64::from(publication.at_s) * 1000 + u64::from(rng.below(5_000));
+                let down_s = 1 + rng.below(120);
+                let event = if rng.below(3) == 0 {
+                    Event::Crash { calls: 1 + rng.below(60), down_s }
+                } else {
+                    // A part takes some ten to forty operations to receive and switch.
+                    Event::PowerLoss { operations: rng.below(20), share: rng.below(257) as u16, down_s }
+                };
+                if rng.below(4) > 0 && at_ms < u64::from(plan.faults_end_s) * 1000 {
+                    plan.faults.push(Fault { at_ms, node, event });
+                }
+            }
+        }
+        plan.faults.sort_by_key(|fault| fault.at_ms);
+        debug_assert!(plan.check().is_ok());
+        plan
+    }
+
     /// Whether it can be run at all: a plan may come from a file.
     pub fn check(&self) -> Result<(), String> {
         let count = self.nodes.len();

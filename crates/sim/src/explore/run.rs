@@ -57,6 +57,9 @@ pub struct Outcomes {
     pub jobs: (u64, u64, u64),
     /// Models that were installed.
     pub installed: u64,
+    /// Stops of nodes that had not installed the newest model that was published, and those of them that power loss inside a
+    /// flash operation caused.
+    pub interrupted: (u64, u64),
     /// Faults that took effect, by kind.
     pub faults: BTreeMap<&'static str, u64>,
     /// Simulated node-seconds.
@@ -118,6 +121,7 @@ struct Runner<'p> {
     books: Books,
     events: u64,
     installed: u64,
+    interrupted: (u64, u64),
     faults: BTreeMap<&'static str, u64>,
     trace: Option<Vec<String>>,
     look: Option<(Duration, &'p mut dyn FnMut(Instant))>,
@@ -213,6 +217,7 @@ impl<'p> Runner<'p> {
             books: Books::default(),
             events: 0,
             installed: 0,
+            interrupted: (0, 0),
             faults: BTreeMap::new(),
             trace: None,
             look: None,
@@ -540,6 +545,10 @@ impl<'p> Runner<'p> {
     fn crash(&mut self, id: usize, otherwise_s: u32) {
         let down = Duration::from_secs(u64::from(self.down_s(id, otherwise_s)));
         let was_cut = self.flash[id].control.is_dead();
+        if self.books.is_behind(id) {
+            self.interrupted.0 += 1;
+            self.interrupted.1 += u64::from(was_cut);
+        }
         self.tell(id, || if was_cut { "power is gone" } else { "crashes" }.to_string());
         self.world.with_host(id, |body, _| body.forget());
         // A stock radio stays up without its host.
@@ -666,6 +675,7 @@ impl<'p> Runner<'p> {
             jobs: self.books.job_counts(),
             violations: self.books.violations,
             installed: self.installed,
+            interrupted: self.interrupted,
             faults: self.faults,
             node_seconds: self.plan.nodes.len() as u64 * u64::from(self.plan.end_s),
             event_log_sha256,

@@ -29,7 +29,7 @@ const TRIES: u32 = 300;
 /// Options.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  compotastic sim explore --seeds 1..200\n  compotastic sim explore --seeds 1..100000 --minutes 60\n  compotastic sim explore --plan explore-17.json"
+    after_help = "Examples:\n  compotastic sim explore --seeds 1..200\n  compotastic sim explore --seeds 1..100000 --minutes 60\n  compotastic sim explore --updates --seeds 1..1000\n  compotastic sim explore --plan explore-17.json"
 )]
 pub struct ExploreArgs {
     /// Seeds, first and last
@@ -38,6 +38,9 @@ pub struct ExploreArgs {
     /// No further seed is begun after this time
     #[arg(long)]
     minutes: Option<f64>,
+    /// Plans about updates: nodes stop while a bundle is on its way, most of them inside a flash operation
+    #[arg(long, conflicts_with = "plan")]
+    updates: bool,
     /// Runs one plan from a file, as a failure leaves it, instead of seeds
     #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
     plan: Option<PathBuf>,
@@ -75,8 +78,16 @@ struct Summary {
     jobs_ended_with_a_reason: u64,
     jobs_whose_node_stopped: u64,
     models_installed: u64,
+    stops_during_updates: u64,
+    power_cuts_during_updates: u64,
     faults: BTreeMap<&'static str, u64>,
     wall_s: f64,
+}
+
+impl ExploreArgs {
+    fn draw(&self, seed: u64) -> Plan {
+        if self.updates { Plan::draw_update(seed) } else { Plan::draw(seed) }
+    }
 }
 
 fn base() -> Result<BaseEncoder<'static>> {
@@ -138,7 +149,7 @@ fn search(args: &ExploreArgs) -> Result<Summary> {
                 return None;
             }
             let seed = first + index as u64;
-            Some((seed, explore(&Plan::draw(seed), base, None, seed.is_multiple_of(TWICE_EVERY))))
+            Some((seed, explore(&args.draw(seed), base, None, seed.is_multiple_of(TWICE_EVERY))))
         },
         || bar.inc(1),
     );
@@ -151,6 +162,8 @@ fn search(args: &ExploreArgs) -> Result<Summary> {
         jobs_ended_with_a_reason: 0,
         jobs_whose_node_stopped: 0,
         models_installed: 0,
+        stops_during_updates: 0,
+        power_cuts_during_updates: 0,
         faults: BTreeMap::new(),
         wall_s: 0.0,
     };
@@ -162,6 +175,8 @@ fn search(args: &ExploreArgs) -> Result<Summary> {
         summary.jobs_ended_with_a_reason += outcomes.jobs.1;
         summary.jobs_whose_node_stopped += outcomes.jobs.2;
         summary.models_installed += outcomes.installed;
+        summary.stops_during_updates += outcomes.interrupted.0;
+        summary.power_cuts_during_updates += outcomes.interrupted.1;
         for (kind, count) in &outcomes.faults {
             *summary.faults.entry(kind).or_default() += count;
         }
@@ -189,7 +204,7 @@ fn fail(
         }
         let checker = violations[0].checker;
         let twice = checker == "repeatability";
-        let smallest = minimise(&Plan::draw(seed), TRIES, |plan| {
+        let smallest = minimise(&args.draw(seed), TRIES, |plan| {
             explore(plan, base, None, twice)
                 .is_ok_and(|outcomes| outcomes.violations.iter().any(|one| one.checker == checker))
         });
@@ -202,21 +217,26 @@ fn fail(
     Ok(Failure {
         seed,
         violations: violations.iter().map(ToString::to_string).collect(),
-        repeat: format!("compotastic sim explore --seeds {seed}..{seed}"),
+        repeat: format!(
+            "compotastic sim explore{} --seeds {seed}..{seed}",
+            if args.updates { " --updates" } else { "" }
+        ),
         plan: plan_file,
     })
 }
 
 fn print(summary: &Summary) {
     println!(
-        "{} seeds, {:.0} node-hours in {:.0} s of wall time\n  jobs: {} answered, {} ended with a reason, {} with their node\n  models installed: {}",
+        "{} seeds, {:.0} node-hours in {:.0} s of wall time\n  jobs: {} answered, {} ended with a reason, {} with their node\n  models installed: {}; {} nodes stopped before they had the newest, {} of them inside a flash operation",
         summary.seeds,
         summary.node_hours,
         summary.wall_s,
         summary.jobs_answered,
         summary.jobs_ended_with_a_reason,
         summary.jobs_whose_node_stopped,
-        summary.models_installed
+        summary.models_installed,
+        summary.stops_during_updates,
+        summary.power_cuts_during_updates
     );
     println!("Faults");
     for (kind, count) in &summary.faults {
