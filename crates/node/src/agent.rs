@@ -467,6 +467,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             Frame::RecordRequest(request) if for_us => self.handle_record_request(now, incoming, &request),
             // Whoever answers others is there.
             Frame::Result(_) => self.registry.handle_answer(now, incoming.from),
+            Frame::SyncDigest(_) | Frame::SyncList(_) | Frame::SyncRecords(_) => {}
             Frame::Request(_) | Frame::Report(_) | Frame::RecordRequest(_) => {}
         }
     }

@@ -1,0 +1,371 @@
+//! State sync: all members of a swarm come to know the same records of who can do what.
+//!
+//! Each member owns one record, and counts its versions. What a node knows is a list of (member, version) pairs and the records; its
+//! **digest** is the sum of a 64-bit hash of each pair, so a change costs one addition, and the difference of two digests is
+//! the sum of what differs. Everything is a zero-hop broadcast.
+//!
+//! 1. **Equal.** A Trickle timer (RFC 6206) sends the digest, seldom, and not at all where [`Config::redundancy`] others said the same. Nothing
+//!    else is sent.
+//! 2. **News.** A node whose record changed, or that takes a newer one in, passes it on within [`Config::push_wait`], several in one frame,
+//!    with its digest. It stays silent about a record that [`Config::copies`] others have sent meanwhile.
+//! 3. **A digest that differs** is explained from what changed here last ([`decode`]): in most cases it says which records the other
+//!    lacks, and these are sent, by whoever of the neighbours is first. So the digest of one that lacks something is its request.
+//! 4. **What cannot be explained** is put off until no news has come for [`Config::quiet`]. Then a **list** goes out: the latest changes since
+//!    the two were last equal, two bytes each, most of it new to the other after a partition. A receiver knows from the digest
+//!    in it whether that was all. If not, the next list is twice as long, and from half of the members on it is one byte for each member.
+//!    What the receiver has newer it sends, where it is behind it says so by its digest, and by a list if that does not help.
+//!
+//! Where two do not have the same members, lists name them by their numbers.
+//!
+//! **Restart.** A node that starts knows nothing, and says so by a digest of 0, which draws all records. It publishes its own
+//! only after [`Config::settle`]: under the version that the others know if it is the same record, else under the next. One that hears a newer version
+//! of itself, or another record under its version, goes one beyond.
+//!
+//! **Liars.** A member can claim what it likes. Each reaction to a neighbour makes the next one later, up to hours, until both
+//! are equal again, and all frames draw on one bucket ([`Config::burst`], [`Config::refill`]), whoever they are for.
+
+mod decode;
+mod peers;
+mod say;
+mod table;
+
+use compotastic_mesh::{
+    rng::Rng,
+    time::{Duration, Instant},
+};
+use compotastic_wire::{Frame, SyncItem, SyncItemWriter};
+use core::cmp::Ordering;
+use heapless::Vec;
+
+use crate::trickle::Trickle;
+use peers::Peers;
+pub use say::SyncBuffer;
+use table::Table;
+pub use table::{MEMBERS, POOL, compare, term};
+
+/// Longest record, in bytes: one frame carries it.
+pub const RECORD_MAX: usize = SyncItemWriter::RECORD_MAX;
+/// Members that a named list told of and that are not known here.
+const WANTED: usize = 16;
+
+/// How differences are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Summary {
+    /// By what the digest explains, then by the latest changes.
+    Recent,
+    /// By one byte for each member, always. Digests are only compared. For measurements beside [`Summary::Recent`].
+    Vector,
+}
+
+/// Times and limits.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Shortest Trickle interval.
+    pub interval_min: Duration,
+    /// Longest Trickle interval.
+    pub interval_max: Duration,
+    /// Others that say the same before a node keeps silent in an interval (RFC 6206's k).
+    pub redundancy: u8,
+    /// Records wait for company, and for others to send them, between half of this and all of it.
+    pub push_wait: Duration,
+    /// Others that sent a record before a node keeps silent about it.
+    pub copies: u8,
+    /// Without news for so long, a difference that cannot be explained is asked about.
+    pub quiet: Duration,
+    /// After a start a node listens for what is known of it for so long.
+    pub settle: Duration,
+    /// Frames at once.
+    pub burst: u8,
+    /// One more frame after each such time.
+    pub refill: Duration,
+    /// How differences are told.
+    pub summary: Summary,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            interval_min: Duration::from_secs(90),
+            // As beacons.
+            interval_max: Duration::from_secs(5760),
+            redundancy: 1,
+            push_wait: Duration::from_secs(30),
+            copies: 2,
+            quiet: Duration::from_secs(90),
+            settle: Duration::from_secs(180),
+            burst: 24,
+            refill: Duration::from_secs(30),
+            summary: Summary::Recent,
+        }
+    }
+}
+
+/// The record does not fit one frame: [`RECORD_MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLong;
+
+impl core::fmt::Display for TooLong {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "the record is longer than {RECORD_MAX} bytes; leave out what others need least")
+    }
+}
+
+impl core::error::Error for TooLong {}
+
+/// One node's share of the state sync.
+#[derive(Debug)]
+pub struct Sync {
+    config: Config,
+    own: u32,
+    rng: Rng,
+    table: Table,
+    /// Own record that waits for the end of the settling time.
+    unpublished: Option<Vec<u8, RECORD_MAX>>,
+    settled_at: Instant,
+    timer: Trickle,
+    /// Digest that the timer wants said.
+    digest_due: bool,
+    /// When which digest was last said here.
+    said: Option<(Instant, u64)>,
+    push_at: Option<Instant>,
+    list_at: Option<Instant>,
+    /// For whom the list is.
+    list_for: u32,
+    /// Lists without effect since the last change.
+    lists: u8,
+    /// Last change of the table.
+    changed_at: Instant,
+    /// Members that others know of and we do not, with the version that they have.
+    wanted: Vec<(u32, u8), WANTED>,
+    peers: Peers,
+    tokens: u8,
+    refilled_at: Instant,
+}
+
+impl Sync {
+    /// Knows nothing yet. `seed` draws waiting times.
+    pub fn new(own: u32, config: Config, seed: u64, now: Instant) -> Self {
+        let mut rng = Rng::from_seed(seed).child(0x7379_6e63);
+        let timer = Trickle::new(config.interval_min, config.interval_max, config.redundancy, now, &mut rng);
+        Self {
+            config,
+            own,
+            rng,
+            table: Table::default(),
+            unpublished: None,
+            settled_at: now + config.settle,
+            timer,
+            digest_due: false,
+            said: None,
+            push_at: None,
+            list_at: None,
+            list_for: own,
+            lists: 0,
+            changed_at: now,
+            wanted: Vec::new(),
+            peers: Peers::default(),
+            tokens: config.burst,
+            refilled_at: now,
+        }
+    }
+
+    /// Own record from now on. The same one again is no news.
+    pub fn publish(&mut self, now: Instant, record: &[u8]) -> Result<(), TooLong> {
+        let record: Vec<u8, RECORD_MAX> = Vec::from_slice(record).map_err(|_| TooLong)?;
+        if now < self.settled_at {
+            self.unpublished = Some(record);
+        } else {
+            self.publish_now(now, &record);
+        }
+        Ok(())
+    }
+
+    fn publish_now(&mut self, now: Instant, record: &[u8]) {
+        let version = match self.table.index(self.own) {
+            Some(index) if self.table.record(index) == Some(record) => return,
+            Some(index) => self.table.members()[index].version.wrapping_add(1),
+            None => 1,
+        };
+        self.store(now, self.own, version, record);
+    }
+
+    /// A newer version, of ourselves or of another: it is kept and owed to the neighbours.
+    fn store(&mut self, now: Instant, node: u32, version: u8, record: &[u8]) {
+        if !self.table.store(node, version, record) {
+            return;
+        }
+        self.wanted.retain(|(wanted, _)| *wanted != node);
+        self.changed_at = now;
+        self.lists = 0;
+        self.list_at = None;
+        self.timer.reset(now, &mut self.rng);
+        if let Some(index) = self.table.index(node) {
+            self.table.members_mut()[index].aired_at = None;
+            self.owe(now, index);
+        }
+    }
+
+    /// Somebody near may lack this record. What was on the air a moment ago is not sent again before others could say
+    /// that they missed it.
+    fn owe(&mut self, now: Instant, index: usize) {
+        let push_wait = self.config.push_wait;
+        let Some(member) = self.table.members_mut().get_mut(index) else { return };
+        let fresh = |at: Instant| now.saturating_duration_since(at) < push_wait;
+        if member.owed || member.aired_at.is_some_and(fresh) {
+            return;
+        }
+        member.owed = true;
+        member.heard = 0;
+        let wait = self.jitter(push_wait);
+        self.push_at.get_or_insert(now + wait);
+    }
+
+    /// Between half of a time and all of it.
+    fn jitter(&mut self, time: Duration) -> Duration {
+        let half_ms = (time.as_millis() / 2) as u32;
+        Duration::from_millis(u64::from(half_ms) + u64::from(self.rng.below(half_ms.max(1))))
+    }
+
+    /// A frame of a direct neighbour; others than those of the sync are ignored.
+    pub fn handle(&mut self, now: Instant, from: u32, frame: &Frame<'_>) {
+        self.handle_timeout(now);
+        match frame {
+            _ if from == self.own => {}
+            Frame::SyncDigest(digest) => self.handle_digest(now, from, digest.digest),
+            Frame::SyncList(list) => self.handle_list(now, from, list),
+            Frame::SyncRecords(records) => {
+                let changes = self.table.changes();
+                for item in records.items().flatten() {
+                    self.handle_item(now, &item);
+                }
+                if self.table.changes() != changes {
+                    self.peers.brought_news(from);
+                }
+                self.handle_digest(now, from, records.digest);
+            }
+            _ => {}
+        }
+    }
+
+    fn handle_item(&mut self, now: Instant, item: &SyncItem<'_>) {
+        let index = self.table.index(item.node);
+        let order = index
+            .map_or(Ordering::Greater, |index| compare(self.table.members()[index].version, item.version));
+        if item.node == self.own && now >= self.settled_at {
+            let same = index.is_some_and(|index| self.table.record(index) == Some(item.bytes));
+            let ahead = order == Ordering::Greater || (order == Ordering::Equal && !same);
+            let own = index.and_then(|index| self.table.record(index)).map(Vec::<u8, RECORD_MAX>::from_slice);
+            // From before a restart, or made up: ours is the newest by definition.
+            if let (true, Some(Ok(own))) = (ahead, own) {
+                self.store(now, self.own, item.version.wrapping_add(1), &own);
+                return;
+            }
+        }
+        match (order, index) {
+            (Ordering::Greater, _) => {
+                self.store(now, item.node, item.version, item.bytes);
+                self.aired(now, item.node);
+            }
+            (Ordering::Equal, Some(index)) => {
+                self.aired(now, item.node);
+                let member = &mut self.table.members_mut()[index];
+                member.heard = member.heard.saturating_add(1);
+                member.owed &= member.heard < self.config.copies;
+            }
+            (_, Some(index)) => self.owe(now, index),
+            (_, None) => {}
+        }
+    }
+
+    fn aired(&mut self, now: Instant, node: u32) {
+        if let Some(index) = self.table.index(node) {
+            self.table.members_mut()[index].aired_at = Some(now);
+        }
+    }
+
+    fn handle_digest(&mut self, now: Instant, from: u32, digest: u64) {
+        let changes = self.table.changes();
+        if digest == self.table.digest() {
+            self.timer.handle_consistent();
+            self.peers.agree(now, from, digest, changes);
+            if self.list_for == from {
+                self.list_at = None;
+            }
+            return;
+        }
+        let Some(reaction) = self.peers.differ(now, from, digest) else { return };
+        self.timer.reset(now, &mut self.rng);
+        let delta = digest.wrapping_sub(self.table.digest());
+        if digest == 0 {
+            // It knows nothing at all.
+            (0..self.table.members().len()).for_each(|index| self.owe(now, index));
+        } else if self.config.summary == Summary::Recent
+            && let Some(difference) = decode::explain(&self.table, &self.table.by_recency(), delta)
+        {
+            difference.lacks.iter().for_each(|index| self.owe(now, usize::from(*index)));
+            if let Some(index) = difference.ahead {
+                self.table.members_mut()[usize::from(index)].behind = true;
+            }
+        } else {
+            self.list_after(now, from, self.config.quiet);
+        }
+        // Time for our answer to arrive and the other's to come back.
+        let pause = self.config.push_wait.as_micros() << reaction.min(9);
+        self.peers.mute(from, now + Duration::from_micros(pause));
+    }
+
+    /// A list for this neighbour goes out after so long without news.
+    fn list_after(&mut self, now: Instant, peer: u32, wait: Duration) {
+        if self.list_at.is_none() {
+            let jitter = self.jitter(self.config.push_wait);
+            self.list_at = Some((self.changed_at + wait).max(now) + jitter);
+            self.list_for = peer;
+        }
+    }
+
+    /// Time has passed. Extra calls are harmless.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if now >= self.settled_at
+            && let Some(record) = self.unpublished.take()
+        {
+            self.publish_now(now, &record);
+        }
+        let since = now.saturating_duration_since(self.refilled_at);
+        let gained = since.as_micros() / self.config.refill.as_micros().max(1);
+        if gained > 0 {
+            self.tokens = u64::from(self.tokens).saturating_add(gained).min(self.config.burst.into()) as u8;
+            self.refilled_at =
+                self.refilled_at + Duration::from_micros(gained * self.config.refill.as_micros());
+        }
+        if self.timer.poll(now, &mut self.rng) {
+            self.digest_due = true;
+        }
+    }
+
+    /// When to call [`Self::handle_timeout`] and [`Self::poll`] next.
+    pub fn poll_timeout(&self) -> Instant {
+        let settle = self.unpublished.as_ref().map(|_| self.settled_at);
+        let due = self.digest_due.then_some(Instant::ZERO);
+        let says = [self.push_at, self.list_at, due].into_iter().flatten().min();
+        // Without a token nothing can be said before the next one comes.
+        let says =
+            says.map(|at| if self.tokens == 0 { at.max(self.refilled_at + self.config.refill) } else { at });
+        [settle, says].into_iter().flatten().fold(self.timer.poll_timeout(), Instant::min)
+    }
+
+    /// Stands for all that is known here.
+    pub fn digest(&self) -> u64 {
+        self.table.digest()
+    }
+
+    /// Members, by number: version, and the record where it is kept here.
+    pub fn members(&self) -> impl Iterator<Item = (u32, u8, Option<&[u8]>)> {
+        let members = self.table.members().iter().enumerate();
+        members.map(|(index, member)| (member.node, member.version, self.table.record(index)))
+    }
+
+    /// The record of a member.
+    pub fn record(&self, node: u32) -> Option<&[u8]> {
+        self.table.record(self.table.index(node)?)
+    }
+}
