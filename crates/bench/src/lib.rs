@@ -1,3 +1,5 @@
 //! Measurements of the core beside its peers and its limits: what `compotastic bench` runs. The peers' code is here, so that
 //! each figure and the figure beside it come from one run. Nothing here knows foundation models.
 #![forbid(unsafe_code)]
+
+pub mod sync;

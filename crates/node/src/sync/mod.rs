@@ -358,6 +358,11 @@ impl Sync {
         self.table.digest()
     }
 
+    /// Stands for the members' numbers.
+    pub fn membership(&self) -> u16 {
+        self.table.membership()
+    }
+
     /// Members, by number: version, and the record where it is kept here.
     pub fn members(&self) -> impl Iterator<Item = (u32, u8, Option<&[u8]>)> {
         let members = self.table.members().iter().enumerate();

@@ -120,13 +120,15 @@ impl Sync {
             Some(_) => members.iter().filter(|member| since_equal(member)).count(),
             None => FIRST_LIST,
         };
-        let latest = changed.max(1) << self.lists.min(7);
         let behind = members.iter().filter(|member| member.behind).count();
+        let whole = self.config.summary == Summary::Vector;
+        // From a vector it is known what to ask for.
+        let latest = if whole && behind > 0 { 0 } else { changed.max(1) << self.lists.min(7) };
         let joined = members.iter().any(|member| member.before.is_none() && since_equal(member));
         let named = peer.other_members || !self.wanted.is_empty() || joined;
         let form = if named {
             SyncForm::Named
-        } else if self.config.summary == Summary::Vector || 2 * (latest + behind) >= members.len() {
+        } else if (whole && behind == 0) || 2 * (latest + behind) >= members.len() {
             SyncForm::Vector
         } else {
             SyncForm::Indexed
