@@ -90,7 +90,7 @@ impl Default for Config {
             interval_max: Duration::from_secs(5760),
             redundancy: 1,
             push_wait: Duration::from_secs(30),
-            copies: 2,
+            copies: 1,
             quiet: Duration::from_secs(90),
             settle: Duration::from_secs(180),
             burst: 24,
