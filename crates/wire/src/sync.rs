@@ -47,7 +47,7 @@ impl SyncList<'_> {
     fn is_sound(&self) -> bool {
         let length = self.form.entry_len();
         let (members, count) = (usize::from(self.members), self.entries.len() / length);
-        self.entries.len() % length == 0
+        self.entries.len().is_multiple_of(length)
             && match self.form {
                 SyncForm::Indexed => {
                     count <= members && self.entries.chunks_exact(2).all(|entry| entry[0] < self.members)

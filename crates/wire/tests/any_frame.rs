@@ -126,7 +126,7 @@ fn draw<'a>(class: FrameClass, bytes: &'a [u8], entries: &'a mut [u8], broadcast
             let members =
                 if form == SyncForm::Vector && members & 2 == 2 { entries.len() as u8 } else { members };
             let count = entries.len() / form.entry_len();
-            let sound = entries.len() % form.entry_len() == 0
+            let sound = entries.len().is_multiple_of(form.entry_len())
                 && match form {
                     SyncForm::Vector => count == usize::from(members),
                     SyncForm::Named => count <= usize::from(members),

@@ -51,6 +51,9 @@ pub struct SyncArgs {
     /// First of their seeds
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Methods to measure; all if none is named
+    #[arg(long, value_enum, value_delimiter = ',')]
+    methods: Vec<Method>,
     /// One JSON object for each row
     #[arg(long)]
     json: bool,
@@ -133,9 +136,10 @@ pub fn run(args: &SyncArgs) -> Result<()> {
     }
     for (case, changes, loss) in table {
         // While all are equal all do the same.
-        let methods = if case == Case::Silence { &Method::ALL[..1] } else { &Method::ALL[..] };
-        let mut rows: Vec<Row> = methods
+        let all = if case == Case::Silence { &Method::ALL[..1] } else { &Method::ALL[..] };
+        let mut rows: Vec<Row> = all
             .iter()
+            .filter(|method| args.methods.is_empty() || args.methods.contains(method))
             .map(|method| {
                 let outcomes: Vec<Outcome> = (args.seed..args.seed + args.seeds)
                     .map(|seed| {

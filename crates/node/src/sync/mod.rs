@@ -21,9 +21,12 @@
 //! only after [`Config::settle`]: under the version that the others know if it is the same record, else under the next. One that hears a newer version
 //! of itself, or another record under its version, goes one beyond.
 //!
+//! The agent takes part once its host has told it its own record ([`crate::Agent::set_capability`]).
+//!
 //! **Liars.** A member can claim what it likes. Each reaction to a neighbour makes the next one later, up to hours, until both
 //! are equal again, and all frames draw on one bucket ([`Config::burst`], [`Config::refill`]), whoever they are for.
 
+mod agent;
 mod decode;
 mod peers;
 mod say;
@@ -38,6 +41,7 @@ use core::cmp::Ordering;
 use heapless::Vec;
 
 use crate::trickle::Trickle;
+pub use agent::CapabilityError;
 use peers::Peers;
 pub use say::SyncBuffer;
 use table::Table;

@@ -122,8 +122,9 @@ impl Sync {
         };
         let behind = members.iter().filter(|member| member.behind).count();
         let whole = self.config.summary == Summary::Vector;
-        // From a vector it is known what to ask for.
-        let latest = if whole && behind > 0 { 0 } else { changed.max(1) << self.lists.min(7) };
+        // Who knows where it is behind asks for that first.
+        let only_behind = behind > 0 && (whole || self.lists == 0);
+        let latest = if only_behind { 0 } else { changed.max(1) << self.lists.min(7) };
         let joined = members.iter().any(|member| member.before.is_none() && since_equal(member));
         let named = peer.other_members || !self.wanted.is_empty() || joined;
         let form = if named {
