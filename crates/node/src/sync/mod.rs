@@ -18,7 +18,7 @@
 //! Where two do not have the same members, lists name them by their numbers.
 //!
 //! **Restart.** A node that starts knows nothing, and says so by a digest of 0, which draws all records. It publishes its own
-//! only after [`Config::settle`]: under the version that the others know if it is the same record, else under the next. One that hears a newer version
+//! only after [`Config::settle`], and when no neighbour knows more: under the version that the others know if it is the same record, else under the next. One that hears a newer version
 //! of itself, or another record under its version, goes one beyond.
 //!
 //! The agent takes part once its host has told it its own record ([`crate::Agent::set_capability`]).
@@ -51,6 +51,10 @@ pub use table::{MEMBERS, POOL, compare, term};
 pub const RECORD_MAX: usize = SyncItemWriter::RECORD_MAX;
 /// Members that a named list told of and that are not known here.
 const WANTED: usize = 16;
+/// Between two times that a node goes beyond a version that others have of it: who makes them up cannot make it shout.
+const BEYOND_PAUSE: Duration = Duration::from_secs(600);
+/// So many times a node that starts goes on listening while its neighbours know more than it does.
+const SETTLE_TRIES: u8 = 20;
 
 /// How differences are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +130,8 @@ pub struct Sync {
     /// Own record that waits for the end of the settling time.
     unpublished: Option<Vec<u8, RECORD_MAX>>,
     settled_at: Instant,
+    settle_tries: u8,
+    beyond_at: Option<Instant>,
     timer: Trickle,
     /// Digest that the timer wants said.
     digest_due: bool,
@@ -158,6 +164,8 @@ impl Sync {
             table: Table::default(),
             unpublished: None,
             settled_at: now + config.settle,
+            settle_tries: 0,
+            beyond_at: None,
             timer,
             digest_due: false,
             said: None,
@@ -188,7 +196,8 @@ impl Sync {
         let version = match self.table.index(self.own) {
             Some(index) if self.table.record(index) == Some(record) => return,
             Some(index) => self.table.members()[index].version.wrapping_add(1),
-            None => 1,
+            // Others may know of us what we could not hear; any other number is seen to be different.
+            None => self.rng.next_u32() as u8,
         };
         self.store(now, self.own, version, record);
     }
@@ -261,7 +270,7 @@ impl Sync {
             let own = index.and_then(|index| self.table.record(index)).map(Vec::<u8, RECORD_MAX>::from_slice);
             // From before a restart, or made up: ours is the newest by definition.
             if let (true, Some(Ok(own))) = (ahead, own) {
-                self.store(now, self.own, item.version.wrapping_add(1), &own);
+                self.go_beyond(now, item.version, &own);
                 return;
             }
         }
@@ -278,6 +287,16 @@ impl Sync {
             }
             (_, Some(index)) => self.owe(now, index),
             (_, None) => {}
+        }
+    }
+
+    /// Own record under the version after one that others have of us; a second time only after [`BEYOND_PAUSE`], when those who still
+    /// have it will differ from us.
+    fn go_beyond(&mut self, now: Instant, version: u8, record: &[u8]) {
+        let paused = |at: Instant| now.saturating_duration_since(at) < BEYOND_PAUSE;
+        if !self.beyond_at.is_some_and(paused) {
+            self.beyond_at = Some(now);
+            self.store(now, self.own, version.wrapping_add(1), record);
         }
     }
 
@@ -329,10 +348,8 @@ impl Sync {
 
     /// Time has passed. Extra calls are harmless.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if now >= self.settled_at
-            && let Some(record) = self.unpublished.take()
-        {
-            self.publish_now(now, &record);
+        if now >= self.settled_at && self.unpublished.is_some() {
+            self.settle(now);
         }
         let since = now.saturating_duration_since(self.refilled_at);
         let gained = since.as_micros() / self.config.refill.as_micros().max(1);
@@ -343,6 +360,18 @@ impl Sync {
         }
         if self.timer.poll(now, &mut self.rng) {
             self.digest_due = true;
+        }
+    }
+
+    /// Own record goes out, once a neighbour that knows something has told it all; at the latest after [`SETTLE_TRIES`] times.
+    fn settle(&mut self, now: Instant) {
+        let own = self.table.digest();
+        let since = now.saturating_duration_since(Instant::ZERO + self.config.settle);
+        if self.settle_tries < SETTLE_TRIES && self.peers.any_ahead(Instant::ZERO + since, own) {
+            self.settle_tries += 1;
+            self.settled_at = now + self.config.settle;
+        } else if let Some(record) = self.unpublished.take() {
+            self.publish_now(now, &record);
         }
     }
 

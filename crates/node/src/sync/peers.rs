@@ -76,6 +76,11 @@ impl Peers {
         self.peers.iter().find(|peer| peer.node == node)
     }
 
+    /// Whether one that was heard since then knows something, and not the same as we.
+    pub(crate) fn any_ahead(&self, since: Instant, own: u64) -> bool {
+        self.peers.iter().any(|peer| peer.heard_at >= since && peer.digest != 0 && peer.digest != own)
+    }
+
     /// It said what we would say.
     pub(crate) fn agree(&mut self, now: Instant, node: u32, digest: u64, changes: u32) {
         let peer = self.entry(now, node, digest);

@@ -252,7 +252,7 @@ impl Sync {
         }
         let record = self.table.record(index).map(Vec::<u8, { super::RECORD_MAX }>::from_slice);
         if let Some(Ok(record)) = record {
-            self.store(now, self.own, version.wrapping_add(1), &record);
+            self.go_beyond(now, version, &record);
         }
         false
     }
