@@ -182,13 +182,13 @@ def sync_list(b, _broadcast):
     yield "digest", b.number(8)
     yield "membership", b.number(2)
     members, form = b.number(1), b.number(1)
-    require(form <= 2, "unknown form")
+    require(form <= 3, "unknown form")
     yield "members", members
     yield "form", form
-    length, entries = [2, 5, 1][form], b.rest()
+    length, entries = [2, 5, 1, 1][form], b.rest()
     require(len(entries) % length == 0, "half an entry")
     count = len(entries) // length
-    require(count == members if form == 2 else count <= members, "number of entries")
+    require(count == members if form >= 2 else count <= members, "number of entries")
     require(form != 0 or all(index < members for index in entries[::2]), "index beyond the members")
     yield "entries", entries
 

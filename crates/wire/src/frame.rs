@@ -334,6 +334,8 @@ pub enum SyncForm {
     Named = 1,
     /// One byte for each member in the order of their numbers: version.
     Vector = 2,
+    /// One byte for each member in the order of their numbers: bits 15..8 of its term.
+    Checks = 3,
 }
 
 impl SyncForm {
@@ -342,7 +344,7 @@ impl SyncForm {
         match self {
             Self::Indexed => 2,
             Self::Named => 5,
-            Self::Vector => 1,
+            Self::Vector | Self::Checks => 1,
         }
     }
 
@@ -351,6 +353,7 @@ impl SyncForm {
             0 => Self::Indexed,
             1 => Self::Named,
             2 => Self::Vector,
+            3 => Self::Checks,
             _ => return None,
         })
     }
@@ -359,7 +362,7 @@ impl SyncForm {
 /// Which version of which member's record a node has: what changed last here, or all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SyncList<'a> {
-    /// As in [`SyncDigest`], of the whole of it.
+    /// As in [`SyncDigest`]: of the members that are not listed; where all are, of all.
     pub digest: u64,
     /// Stands for the members' numbers: indices mean something only to who has the same members.
     pub membership: u16,

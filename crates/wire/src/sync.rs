@@ -53,7 +53,7 @@ impl SyncList<'_> {
                     count <= members && self.entries.chunks_exact(2).all(|entry| entry[0] < self.members)
                 }
                 SyncForm::Named => count <= members,
-                SyncForm::Vector => count == members,
+                SyncForm::Vector | SyncForm::Checks => count == members,
             }
     }
 }

@@ -117,18 +117,18 @@ fn draw<'a>(class: FrameClass, bytes: &'a [u8], entries: &'a mut [u8], broadcast
         }
         FrameClass::SyncList => {
             let (digest, membership, members) = (u64::from(d.u32()), d.u16(), d.u8());
-            let form = d.one_of(&[SyncForm::Indexed, SyncForm::Named, SyncForm::Vector]);
+            let form = d.one_of(&[SyncForm::Indexed, SyncForm::Named, SyncForm::Vector, SyncForm::Checks]);
             let mut entries = d.rest();
             if members & 1 == 1 {
                 // Whole entries are likely.
                 entries = &entries[..entries.len() - entries.len() % form.entry_len()];
             }
             let members =
-                if form == SyncForm::Vector && members & 2 == 2 { entries.len() as u8 } else { members };
+                if form.entry_len() == 1 && members & 2 == 2 { entries.len() as u8 } else { members };
             let count = entries.len() / form.entry_len();
             let sound = entries.len().is_multiple_of(form.entry_len())
                 && match form {
-                    SyncForm::Vector => count == usize::from(members),
+                    SyncForm::Vector | SyncForm::Checks => count == usize::from(members),
                     SyncForm::Named => count <= usize::from(members),
                     SyncForm::Indexed => {
                         count <= usize::from(members)

@@ -444,7 +444,7 @@ fn limits_and_numbers_are_the_codes() {
         let known = types.iter().any(|t| *t as u8 == kind);
         assert_eq!(Frame::parse(FrameClass::RecordRequest, &[kind, 0, 0, 0, 0], false).is_ok(), known);
     }
-    let forms = [SyncForm::Indexed, SyncForm::Named, SyncForm::Vector];
+    let forms = [SyncForm::Indexed, SyncForm::Named, SyncForm::Vector, SyncForm::Checks];
     assert_eq!(numbered("Class 12: SyncList", "form"), forms.map(|f| (f as u8, format!("{f:?}"))));
     for form in 0..=255u8 {
         let mut body = [0; 12];

@@ -1,8 +1,7 @@
 //! State sync: all members of a swarm come to know the same records of who can do what.
 //!
-//! Each member owns one record, and counts its versions. What a node knows is a list of (member, version) pairs and the records; its
-//! **digest** is the sum of a 64-bit hash of each pair, so a change costs one addition, and the difference of two digests is
-//! the sum of what differs. Everything is a zero-hop broadcast.
+//! Each member owns one record, and counts its versions. A node's **digest** is the sum of a 64-bit hash of each member's number, version
+//! and record, so a change costs one addition, and the difference of two digests is the sum of what differs. Everything is a zero-hop broadcast.
 //!
 //! 1. **Equal.** A Trickle timer (RFC 6206) sends the digest, seldom, and not at all where [`Config::redundancy`] others said the same. Nothing
 //!    else is sent.
@@ -11,9 +10,9 @@
 //! 3. **A digest that differs** is explained from what changed here last ([`decode`]): in most cases it says which records the other
 //!    lacks, and these are sent, by whoever of the neighbours is first. So the digest of one that lacks something is its request.
 //! 4. **What cannot be explained** is put off until no news has come for [`Config::quiet`]. Then a **list** goes out: the latest changes since
-//!    the two were last equal, two bytes each, most of it new to the other after a partition. A receiver knows from the digest
-//!    in it whether that was all. If not, the next list is twice as long, and from half of the members on it is one byte for each member.
-//!    What the receiver has newer it sends, where it is behind it says so by its digest, and by a list if that does not help.
+//!    the two were last equal, two bytes each, most of it new to the other after a partition. The digest in it is that of the rest, and
+//!    tells what else the sender lacks. If it does not help, the next list is twice as long, and from half of the members on it is one
+//!    byte for each member. What the receiver has newer it sends; where it is behind it says so by its digest, and by a list if that does not help.
 //!
 //! Where two do not have the same members, lists name them by their numbers.
 //!
@@ -23,7 +22,7 @@
 //!
 //! The agent takes part once its host has told it its own record ([`crate::Agent::set_capability`]).
 //!
-//! **Liars.** A member can claim what it likes. Each reaction to a neighbour makes the next one later, up to hours, until both
+//! **Liars.** A member can claim what it likes. Each reaction to a neighbour makes the next one later, up to eight minutes, until both
 //! are equal again, and all frames draw on one bucket ([`Config::burst`], [`Config::refill`]), whoever they are for.
 
 mod agent;
@@ -53,6 +52,10 @@ pub const RECORD_MAX: usize = SyncItemWriter::RECORD_MAX;
 const WANTED: usize = 16;
 /// Between two times that a node goes beyond a version that others have of it: who makes them up cannot make it shout.
 const BEYOND_PAUSE: Duration = Duration::from_secs(600);
+/// The wait before another reaction to a neighbour's digest doubles so often, up to 8 minutes.
+const DIGEST_PATIENCE: u8 = 4;
+/// The same for its lists, which say more: up to 4 minutes.
+const LIST_PATIENCE: u8 = 3;
 /// So many times a node that starts goes on listening while its neighbours know more than it does.
 const SETTLE_TRIES: u8 = 20;
 
@@ -143,6 +146,8 @@ pub struct Sync {
     list_for: u32,
     /// Lists without effect since the last change.
     lists: u8,
+    /// The last vector heard was our own, but not the digest.
+    versions_equal: bool,
     /// Last change of the table.
     changed_at: Instant,
     /// Members that others know of and we do not, with the version that they have.
@@ -173,6 +178,7 @@ impl Sync {
             list_at: None,
             list_for: own,
             lists: 0,
+            versions_equal: false,
             changed_at: now,
             wanted: Vec::new(),
             peers: Peers::default(),
@@ -210,6 +216,7 @@ impl Sync {
         self.wanted.retain(|(wanted, _)| *wanted != node);
         self.changed_at = now;
         self.lists = 0;
+        self.versions_equal = false;
         self.list_at = None;
         self.timer.reset(now, &mut self.rng);
         if let Some(index) = self.table.index(node) {
@@ -274,6 +281,12 @@ impl Sync {
                 return;
             }
         }
+        // Two records under one version: the same one of them stays everywhere, until the owner goes beyond.
+        let order =
+            match index.filter(|_| order == Ordering::Equal).and_then(|index| self.table.record(index)) {
+                Some(ours) => item.bytes.cmp(ours),
+                None => order,
+            };
         match (order, index) {
             (Ordering::Greater, _) => {
                 self.store(now, item.node, item.version, item.bytes);
@@ -311,6 +324,9 @@ impl Sync {
         if digest == self.table.digest() {
             self.timer.handle_consistent();
             self.peers.agree(now, from, digest, changes);
+            // What nobody near could give was perhaps a lie.
+            self.wanted.clear();
+            self.table.members_mut().iter_mut().for_each(|member| member.behind = false);
             if self.list_for == from {
                 self.list_at = None;
             }
@@ -323,17 +339,14 @@ impl Sync {
             // It knows nothing at all.
             (0..self.table.members().len()).for_each(|index| self.owe(now, index));
         } else if self.config.summary == Summary::Recent
-            && let Some(difference) = decode::explain(&self.table, &self.table.by_recency(), delta)
+            && let Some(lacks) = decode::explain(&self.table, &self.table.by_recency(), delta)
         {
-            difference.lacks.iter().for_each(|index| self.owe(now, usize::from(*index)));
-            if let Some(index) = difference.ahead {
-                self.table.members_mut()[usize::from(index)].behind = true;
-            }
+            lacks.iter().for_each(|index| self.owe(now, usize::from(*index)));
         } else {
             self.list_after(now, from, self.config.quiet);
         }
         // Time for our answer to arrive and the other's to come back.
-        let pause = self.config.push_wait.as_micros() << reaction.min(9);
+        let pause = self.config.push_wait.as_micros() << reaction.min(DIGEST_PATIENCE);
         self.peers.mute(from, now + Duration::from_micros(pause));
     }
 
@@ -341,7 +354,14 @@ impl Sync {
     fn list_after(&mut self, now: Instant, peer: u32, wait: Duration) {
         if self.list_at.is_none() {
             let jitter = self.jitter(self.config.push_wait);
-            self.list_at = Some((self.changed_at + wait).max(now) + jitter);
+            // Our own digest may do: the other knows what it changed.
+            let first = now
+                + if self.config.summary == Summary::Recent {
+                    self.config.interval_min
+                } else {
+                    Duration::ZERO
+                };
+            self.list_at = Some((self.changed_at + wait).max(first) + jitter);
             self.list_for = peer;
         }
     }

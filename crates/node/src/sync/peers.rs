@@ -102,7 +102,8 @@ impl Peers {
     }
 
     /// It sent a list. As [`Self::differ`].
-    pub(crate) fn list(&mut self, now: Instant, node: u32, digest: u64) -> Option<u8> {
+    pub(crate) fn list(&mut self, now: Instant, node: u32) -> Option<u8> {
+        let digest = self.get(node).map_or(0, |peer| peer.digest);
         self.entry(now, node, digest).lists.reactions(now)
     }
 

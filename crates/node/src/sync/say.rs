@@ -8,9 +8,8 @@ use core::cmp::Ordering;
 use heapless::Vec;
 
 use super::{
-    Summary, Sync,
-    decode::{self, Difference},
-    table::{MEMBERS, Member, compare, term},
+    Summary, Sync, decode,
+    table::{MEMBERS, Member, compare},
 };
 
 /// Changes in a first list for a neighbour with whom we never were equal.
@@ -27,7 +26,7 @@ pub type SyncBuffer = [u8; MAX_PAYLOAD];
 enum Said {
     Digest,
     Records(usize),
-    List(SyncForm, usize),
+    List(SyncForm, usize, u64),
 }
 
 impl Sync {
@@ -44,9 +43,9 @@ impl Sync {
         {
             Said::Records(length)
         } else if due(self.list_at)
-            && let Some((form, length)) = self.list(buffer)
+            && let Some((form, length, rest)) = self.list(buffer)
         {
-            Said::List(form, length)
+            Said::List(form, length, rest)
         } else if core::mem::take(&mut self.digest_due) {
             let half_us = self.config.interval_min.as_micros() / 2;
             let recent = |(at, said): (Instant, u64)| {
@@ -64,8 +63,8 @@ impl Sync {
         Some(match said {
             Said::Digest => Frame::SyncDigest(SyncDigest { digest }),
             Said::Records(length) => Frame::SyncRecords(SyncRecords::from_items(digest, &buffer[..length])),
-            Said::List(form, length) => Frame::SyncList(SyncList {
-                digest,
+            Said::List(form, length, rest) => Frame::SyncList(SyncList {
+                digest: rest,
                 membership: self.table.membership(),
                 members: self.table.members().len() as u8,
                 form,
@@ -105,7 +104,7 @@ impl Sync {
     }
 
     /// The list for the neighbour that differs; none if it has come to agree.
-    fn list(&mut self, buffer: &mut SyncBuffer) -> Option<(SyncForm, usize)> {
+    fn list(&mut self, buffer: &mut SyncBuffer) -> Option<(SyncForm, usize, u64)> {
         self.list_at = None;
         let peer = *self.peers.get(self.list_for)?;
         let members = self.table.members();
@@ -127,14 +126,18 @@ impl Sync {
         let latest = if only_behind { 0 } else { changed.max(1) << self.lists.min(7) };
         let joined = members.iter().any(|member| member.before.is_none() && since_equal(member));
         let named = peer.other_members || !self.wanted.is_empty() || joined;
+        let all = self.versions_equal || (whole && behind == 0) || 2 * (latest + behind) >= members.len();
         let form = if named {
             SyncForm::Named
-        } else if (whole && behind == 0) || 2 * (latest + behind) >= members.len() {
+        } else if all && (self.versions_equal || (self.lists > 2 && self.lists % 2 == 1)) {
+            // The same version may stand for two records.
+            SyncForm::Checks
+        } else if all {
             SyncForm::Vector
         } else {
             SyncForm::Indexed
         };
-        let mut at = 0;
+        let (mut at, mut rest) = (0, self.table.digest());
         let mut put = |bytes: &[u8]| {
             if let Some(room) = buffer.get_mut(at..at + bytes.len()) {
                 room.copy_from_slice(bytes);
@@ -148,39 +151,47 @@ impl Sync {
             order.iter().cycle().skip(start).take(order.len()).filter(|index| !of(index).behind)
         };
         match form {
+            SyncForm::Checks => members.iter().for_each(|member| put(&[member.check()])),
             SyncForm::Vector => members.iter().for_each(|member| put(&[member.version])),
             SyncForm::Indexed => {
                 let chosen = behind.chain(recent(0).take(latest));
-                chosen.for_each(|index| put(&[*index, of(index).version]));
+                chosen.for_each(|index| {
+                    put(&[*index, of(index).version]);
+                    rest = rest.wrapping_sub(of(index).term);
+                });
             }
             SyncForm::Named => {
                 let entry = |node: u32, version: u8| {
                     let [a, b, c, d] = node.to_le_bytes();
                     [a, b, c, d, version]
                 };
-                // Of what we do not have at all we claim the version before: it makes the other send its own.
-                let wanted = self.wanted.iter().map(|(node, version)| entry(*node, version.wrapping_sub(1)));
-                // What does not fit comes in the next list.
-                let start = if latest > NAMED_MAX { usize::from(self.lists) * NAMED_MAX } else { 0 };
-                let known = behind.chain(recent(start).take(latest)).map(|index| {
-                    let member = of(index);
-                    entry(member.node, member.version)
-                });
+                // What does not fit comes in the next list. Of what we do not have at all we claim the version before: it makes
+                // the other send its own.
                 let count = NAMED_MAX.min(members.len());
-                wanted.chain(known).take(count).for_each(|entry| put(&entry));
+                let wanted = self.wanted.iter().take(count);
+                let start = if latest > NAMED_MAX { usize::from(self.lists) * NAMED_MAX } else { 0 };
+                let known = behind.chain(recent(start).take(latest)).take(count - wanted.len());
+                for (node, version) in wanted {
+                    put(&entry(*node, version.wrapping_sub(1)));
+                }
+                for index in known {
+                    put(&entry(of(index).node, of(index).version));
+                    rest = rest.wrapping_sub(of(index).term);
+                }
             }
         }
         self.lists = self.lists.saturating_add(1);
-        Some((form, at))
+        Some((form, at, rest))
     }
 
     pub(super) fn handle_list(&mut self, now: Instant, from: u32, list: &SyncList<'_>) {
-        if list.digest == self.table.digest() {
+        let is_whole = matches!(list.form, SyncForm::Vector | SyncForm::Checks);
+        if is_whole && list.digest == self.table.digest() {
             self.handle_digest(now, from, list.digest);
             return;
         }
-        let Some(reaction) = self.peers.list(now, from, list.digest) else { return };
-        let pause = self.config.push_wait.as_micros() << reaction.min(9);
+        let Some(reaction) = self.peers.list(now, from) else { return };
+        let pause = self.config.push_wait.as_micros() << reaction.min(super::LIST_PATIENCE);
         self.peers.mute_lists(from, now + Duration::from_micros(pause));
         self.timer.reset(now, &mut self.rng);
         let same_members = list.membership == self.table.membership()
@@ -194,7 +205,9 @@ impl Sync {
             }
         }
         let (mut listed, mut is_behind): (Vec<u8, MEMBERS>, bool) = (Vec::new(), false);
-        let (mut sum, mut delta) = (0u64, list.digest.wrapping_sub(self.table.digest()));
+        let mut all_equal = true;
+        // What the sender has of all that it does not list, less what we have.
+        let mut delta = Some(list.digest.wrapping_sub(self.table.digest()));
         for (position, entry) in list.entries.chunks_exact(list.form.entry_len()).enumerate() {
             let (node, version) = match (list.form, entry) {
                 (SyncForm::Named, &[a, b, c, d, version]) => (u32::from_le_bytes([a, b, c, d]), version),
@@ -208,15 +221,24 @@ impl Sync {
                 }
                 _ => continue,
             };
-            sum = sum.wrapping_add(term(node, version));
             let Some(index) = self.table.index(node) else {
                 is_behind |= self.want(node, version);
+                delta = None;
                 continue;
             };
-            let ours = self.table.members()[index].version;
-            delta = delta.wrapping_sub(term(node, version).wrapping_sub(term(node, ours)));
-            let _ = listed.push(index as u8);
-            match compare(ours, version) {
+            let member = &self.table.members()[index];
+            if !listed.contains(&(index as u8)) {
+                let _ = listed.push(index as u8);
+                delta = delta.map(|delta| delta.wrapping_add(member.term));
+            }
+            if list.form == SyncForm::Checks {
+                if version != member.check() {
+                    self.owe(now, index);
+                }
+                continue;
+            }
+            all_equal &= version == member.version;
+            match compare(member.version, version) {
                 Ordering::Equal => {}
                 Ordering::Less => self.owe(now, index),
                 Ordering::Greater => is_behind |= self.fall_behind(now, index, version),
@@ -224,17 +246,14 @@ impl Sync {
         }
         let mut rest = self.table.by_recency();
         rest.retain(|index| !listed.contains(index));
-        let explained = if sum == list.digest {
-            Some(Difference { lacks: rest, ahead: None })
+        let explained = if is_whole {
+            Some(rest)
         } else {
-            decode::explain(&self.table, &rest, delta)
+            delta.and_then(|delta| decode::explain(&self.table, &rest, delta))
         };
-        let is_explained = explained.is_some();
-        let explained = explained.unwrap_or_default();
-        explained.lacks.iter().for_each(|index| self.owe(now, usize::from(*index)));
-        if let Some(index) = explained.ahead {
-            self.table.members_mut()[usize::from(index)].behind = true;
-        }
+        let is_explained = explained.is_some() && list.form != SyncForm::Vector;
+        self.versions_equal = list.form == SyncForm::Vector && all_equal;
+        explained.unwrap_or_default().iter().for_each(|index| self.owe(now, usize::from(*index)));
         if is_behind {
             // Our digest may tell it first.
             let wait = now.saturating_duration_since(self.changed_at) + self.config.interval_min;

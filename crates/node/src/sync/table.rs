@@ -19,9 +19,10 @@ const fn mix(mut value: u64) -> u64 {
     value ^ (value >> 31)
 }
 
-/// What a member at this version adds to the digest. Never 0, so that the digest of nothing is 0 and no other's.
-pub const fn term(node: u32, version: u8) -> u64 {
-    mix((node as u64) << 8 | version as u64) | 1
+/// What a member with this record adds to the digest. Never 0, so that the digest of nothing is 0 and no other's.
+pub fn term(node: u32, version: u8, record: &[u8]) -> u64 {
+    let start = mix(u64::from(node) << 8 | u64::from(version));
+    record.iter().fold(start, |sum, byte| mix(sum ^ u64::from(*byte))) | 1
 }
 
 /// What a member adds to the membership.
@@ -45,8 +46,10 @@ pub fn compare(ours: u8, theirs: u8) -> Ordering {
 pub(crate) struct Member {
     pub(crate) node: u32,
     pub(crate) version: u8,
-    /// The version here before the last change; none if there was none.
-    pub(crate) before: Option<u8>,
+    /// What it adds to the digest.
+    pub(crate) term: u64,
+    /// The version here before the last change, and what it added; none if there was none.
+    pub(crate) before: Option<(u8, u64)>,
     /// Number of the change that brought the version.
     pub(crate) changed: u32,
     /// Somebody near may lack the record: it goes out with the next records.
@@ -65,8 +68,12 @@ pub(crate) struct Member {
 impl Member {
     /// What taking the last change back would add to the digest.
     pub(crate) fn revert(&self) -> u64 {
-        let before = self.before.map_or(0, |version| term(self.node, version));
-        before.wrapping_sub(term(self.node, self.version))
+        self.before.map_or(0, |(_, term)| term).wrapping_sub(self.term)
+    }
+
+    /// Another number for a version and its content, of 8 bits.
+    pub(crate) fn check(&self) -> u8 {
+        (self.term >> 8) as u8
     }
 }
 
@@ -134,6 +141,7 @@ impl Table {
                 let member = Member {
                     node,
                     version,
+                    term: 0,
                     before: None,
                     changed: 0,
                     owed: false,
@@ -147,25 +155,22 @@ impl Table {
                 // There is room: the last one was removed above if there was none.
                 let _ = self.members.insert(index, member);
                 self.membership = self.membership.wrapping_add(member_term(node));
-                // Taken off again below as the old version's.
-                self.digest = self.digest.wrapping_add(term(node, version));
                 self.set(index, version, None, bytes);
                 return true;
             }
         };
-        let before = self.members[index].version;
+        let before = (self.members[index].version, self.members[index].term);
         self.set(index, version, Some(before), bytes);
         true
     }
 
-    fn set(&mut self, index: usize, version: u8, before: Option<u8>, bytes: &[u8]) {
+    fn set(&mut self, index: usize, version: u8, before: Option<(u8, u64)>, bytes: &[u8]) {
         self.release(index);
         self.changes = self.changes.wrapping_add(1);
         let member = &mut self.members[index];
-        self.digest = self
-            .digest
-            .wrapping_sub(term(member.node, member.version))
-            .wrapping_add(term(member.node, version));
+        let term = term(member.node, version, bytes);
+        self.digest = self.digest.wrapping_sub(member.term).wrapping_add(term);
+        member.term = term;
         member.version = version;
         member.before = before;
         member.changed = self.changes;
@@ -197,7 +202,7 @@ impl Table {
     fn remove_last(&mut self) {
         self.release(self.members.len() - 1);
         if let Some(last) = self.members.pop() {
-            self.digest = self.digest.wrapping_sub(term(last.node, last.version));
+            self.digest = self.digest.wrapping_sub(last.term);
             self.membership = self.membership.wrapping_sub(member_term(last.node));
         }
     }
@@ -218,7 +223,11 @@ mod tests {
     use super::*;
 
     fn sum(table: &Table) -> u64 {
-        table.members().iter().fold(0, |sum: u64, member| sum.wrapping_add(term(member.node, member.version)))
+        let members = table.members().iter().enumerate();
+        members.fold(0, |sum: u64, (index, member)| {
+            let record = table.record(index).expect("kept");
+            sum.wrapping_add(term(member.node, member.version, record))
+        })
     }
 
     #[test]
@@ -236,6 +245,9 @@ mod tests {
         for index in 0..100 {
             assert_eq!(b.record(index), Some(&[1; 30][..]));
         }
+        a.store(14, 3, &[1; 29]);
+        assert_ne!(a.digest(), b.digest(), "another record under the same version");
+        a.store(14, 3, &[1; 30]);
         b.store(7, 4, &[]);
         assert_ne!(a.digest(), b.digest());
         let index = b.index(7).unwrap();
