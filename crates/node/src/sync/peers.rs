@@ -121,9 +121,10 @@ impl Peers {
         }
     }
 
-    pub(crate) fn has_other_members(&mut self, node: u32) {
+    /// Whether it has the same members.
+    pub(crate) fn set_other_members(&mut self, node: u32, others: bool) {
         if let Some(peer) = self.peers.iter_mut().find(|peer| peer.node == node) {
-            peer.other_members = true;
+            peer.other_members = others;
         }
     }
 }

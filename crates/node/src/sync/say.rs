@@ -124,7 +124,8 @@ impl Sync {
         // Who knows where it is behind asks for that first.
         let only_behind = behind > 0 && (whole || self.lists == 0);
         let latest = if only_behind { 0 } else { changed.max(1) << self.lists.min(7) };
-        let joined = members.iter().any(|member| member.before.is_none() && since_equal(member));
+        let joined =
+            self.lists == 0 && members.iter().any(|member| member.before.is_none() && since_equal(member));
         let named = peer.other_members || !self.wanted.is_empty() || joined;
         let all = self.versions_equal || (whole && behind == 0) || 2 * (latest + behind) >= members.len();
         let form = if named {
@@ -196,8 +197,8 @@ impl Sync {
         self.timer.reset(now, &mut self.rng);
         let same_members = list.membership == self.table.membership()
             && usize::from(list.members) == self.table.members().len();
+        self.peers.set_other_members(from, !same_members);
         if !same_members {
-            self.peers.has_other_members(from);
             if list.form != SyncForm::Named {
                 // Indices mean something else there.
                 self.list_after(now, from, self.config.push_wait);
@@ -246,13 +247,14 @@ impl Sync {
         }
         let mut rest = self.table.by_recency();
         rest.retain(|index| !listed.contains(index));
+        let rest_len = rest.len();
         let explained = if is_whole {
             Some(rest)
         } else {
             delta.and_then(|delta| decode::explain(&self.table, &rest, delta))
         };
         let is_explained = explained.is_some() && list.form != SyncForm::Vector;
-        self.versions_equal = list.form == SyncForm::Vector && all_equal;
+        self.versions_equal = list.form != SyncForm::Checks && same_members && all_equal && rest_len == 0;
         explained.unwrap_or_default().iter().for_each(|index| self.owe(now, usize::from(*index)));
         if is_behind {
             // Our digest may tell it first.
