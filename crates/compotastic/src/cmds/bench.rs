@@ -25,6 +25,8 @@ pub enum BenchCommand {
     Student(StudentArgs),
     /// Air time per remote job beside a plain-text bot and the two smallest packets
     Job(JobArgs),
+    /// Bytes on the air until the registries of 100 nodes agree, beside other ways to find what differs
+    Sync(compotastic_bench::sync::SyncArgs),
 }
 
 /// Options of `bench text`.
@@ -86,6 +88,7 @@ pub fn run(command: BenchCommand) -> Result<()> {
         BenchCommand::Text(args) => text(&args),
         BenchCommand::Student(args) => student(&args),
         BenchCommand::Job(args) => super::bench_job::run(&args),
+        BenchCommand::Sync(args) => compotastic_bench::sync::run(&args),
     }
 }
 
