@@ -87,6 +87,7 @@ enum Event {
 }
 
 /// All nodes, the air between them, and the clock.
+#[derive(Clone)]
 pub struct World {
     /// The clock.
     pub now: Instant,
@@ -97,6 +98,8 @@ pub struct World {
     /// The halves do not hear each other.
     pub apart: bool,
     pub(crate) field: Field,
+    /// Nodes that have to agree.
+    present: Vec<usize>,
     pub(crate) rng: Rng,
     method: Method,
     loss_ppm: u32,
@@ -133,6 +136,7 @@ impl World {
             account: Account::default(),
             apart: false,
             field,
+            present: (0..count).collect(),
             rng: Rng::from_seed(seed).child(1),
             method,
             loss_ppm: (loss * 1e6) as u32,
@@ -232,6 +236,11 @@ impl World {
         }
     }
 
+    /// The same world, in which differences are told in this way. All ways but ours are alike while all agree.
+    pub fn with(&self, method: Method) -> Self {
+        Self { method, ..self.clone() }
+    }
+
     /// The node's own record changes.
     pub fn change(&mut self, node: usize, edition: u8, record_len: usize) {
         let now = self.now;
@@ -242,9 +251,38 @@ impl World {
 
     /// All know the same versions and hold the same records.
     pub fn agrees(&self) -> bool {
-        let first = &self.nodes[0];
-        self.nodes.iter().all(|node| node.digest() == first.digest())
-            && self.nodes.iter().all(|node| node.members().eq(first.members()))
+        let mut nodes = self.present.iter().map(|node| &self.nodes[*node]);
+        let Some(first) = nodes.next() else { return true };
+        nodes.all(|node| node.digest() == first.digest() && node.members().eq(first.members()))
+    }
+
+    /// All but two neighbours fall silent; those two.
+    pub fn pair(&mut self) -> [usize; 2] {
+        let pair = [0, self.field.links[0].first().copied().unwrap_or(0)];
+        for (node, links) in self.field.links.iter_mut().enumerate() {
+            links.retain(|other| pair.contains(&node) && pair.contains(other));
+        }
+        self.queue.retain(|Reverse((_, _, event))| match event {
+            Event::Wake(node) => pair.contains(node),
+            Event::Heard { .. } => false,
+        });
+        self.present = pair.to_vec();
+        pair
+    }
+
+    /// A node learns of another's change where nobody hears it.
+    pub fn tell(&mut self, node: usize, owner: usize, record_len: usize) {
+        let mut buffer = [0; MAX_PAYLOAD];
+        let mut writer = SyncItemWriter::new(&mut buffer);
+        let (now, bytes) = (self.now, record(owner, 1, record_len));
+        let version =
+            self.nodes[node].members().find(|member| member.0 == number(owner)).map_or(1, |member| member.1);
+        let item = SyncItem { node: number(owner), version: version.wrapping_add(1), bytes: &bytes };
+        // The bench's records fit a frame; its arguments are checked.
+        let _ = writer.push(&item);
+        let digest = self.nodes[node].digest();
+        let frame = Frame::SyncRecords(SyncRecords::from_items(digest, writer.finish()));
+        self.nodes[node].handle(now, 0, &frame);
     }
 
     /// Runs until something is so, or the time has come.

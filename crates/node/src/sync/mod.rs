@@ -124,7 +124,7 @@ impl core::fmt::Display for TooLong {
 impl core::error::Error for TooLong {}
 
 /// One node's share of the state sync.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sync {
     config: Config,
     own: u32,

@@ -37,7 +37,7 @@ impl Patience {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Peers {
     peers: Vec<Peer, PEERS>,
 }

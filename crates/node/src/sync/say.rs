@@ -198,12 +198,10 @@ impl Sync {
         let same_members = list.membership == self.table.membership()
             && usize::from(list.members) == self.table.members().len();
         self.peers.set_other_members(from, !same_members);
-        if !same_members {
-            if list.form != SyncForm::Named {
-                // Indices mean something else there.
-                self.list_after(now, from, self.config.push_wait);
-                return;
-            }
+        if !same_members && list.form != SyncForm::Named {
+            // Indices mean something else there.
+            self.list_after(now, from, self.config.push_wait);
+            return;
         }
         let (mut listed, mut is_behind): (Vec<u8, MEMBERS>, bool) = (Vec::new(), false);
         let mut all_equal = true;
