@@ -51,7 +51,7 @@ pub struct SyncArgs {
     #[arg(long, default_value_t = 30)]
     record_bytes: usize,
     /// Drawn fields for each row, whose means are shown
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 5)]
     seeds: u64,
     /// First of their seeds
     #[arg(long, default_value_t = 1)]
