@@ -7,7 +7,7 @@
 //!    else is sent.
 //! 2. **News.** A node whose record changed, or that takes a newer one in, passes it on within [`Config::push_wait`], several in one frame,
 //!    with its digest. It stays silent about a record that [`Config::copies`] others have sent meanwhile.
-//! 3. **A digest that differs** is explained from what changed here last ([`decode`]): in most cases it says which records the other
+//! 3. **A digest that differs** is explained from what changed here last (`decode.rs`): in most cases it says which records the other
 //!    lacks, and these are sent, by whoever of the neighbours is first. So the digest of one that lacks something is its request.
 //! 4. **What cannot be explained** is put off until no news has come for [`Config::quiet`]. Then a **list** goes out: the latest changes since
 //!    the two were last equal, two bytes each, most of it new to the other after a partition. The digest in it is that of the rest, and
