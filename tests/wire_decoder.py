@@ -191,20 +191,37 @@ def advert(b, _broadcast):
     yield "complete", b.number(2)
 
 
-CLASSES = [
-    beacon,
-    request,
-    offer,
-    award,
-    result,
-    symbol,
-    symbol_request,
-    record,
-    record_request,
-    report,
-    advert,
-]
-SYMBOL = CLASSES.index(symbol)
+def sync_digest(b, _broadcast):
+    yield "digest", b.number(8)
+def sync_list(b, _broadcast):
+    yield "digest", b.number(8)
+    yield "membership", b.number(2)
+    members, form = b.number(1), b.number(1)
+    require(form <= 3, "unknown form")
+    yield "members", members
+    yield "form", form
+    length, entries = [2, 5, 1, 1][form], b.rest()
+    require(len(entries) % length == 0, "half an entry")
+    count = len(entries) // length
+    require(count == members if form >= 2 else count <= members, "number of entries")
+    require(form != 0 or all(index < members for index in entries[::2]), "index beyond the members")
+    yield "entries", entries
+def sync_records(b, _broadcast):
+    yield "digest", b.number(8)
+    items = b.rest()
+    require(items, "no records")
+    left = Bytes(items)
+    while left.data:
+        left.take(5)
+        left.take(left.number(1))
+    yield "items", items
+CLASSES = dict(
+    enumerate(
+        [beacon, request, offer, award, result, symbol, symbol_request, record, record_request, report, advert]
+        + [sync_digest, sync_list, sync_records]
+    )
+)
+SYMBOL = 5
 
 
 def as_page(value):
@@ -227,7 +244,7 @@ def check_frame(name, lines):
     require(2 < len(payload) <= MAX_PAYLOAD, f"{name}: length")
     require(payload[0] >> 5 == VERSION, f"{name}: version")
     number = payload[0] & 31
-    require(number < len(CLASSES), f"{name}: class")
+    require(number in CLASSES, f"{name}: class")
     require(payload[1] == int(head["epoch"]), f"{name}: epoch")
     mac_len = 4 if number == SYMBOL else 8
     covered, tag = payload[:-mac_len], payload[-mac_len:]
@@ -378,6 +395,7 @@ def main(path):
     require(classes == set(range(len(CLASSES))), "a class has no vector")
     shorts = re.findall(r"^\| (0x[0-9a-f]{8}) \| (0x[0-9a-f]{4}) \|$", page, re.M)
     require(len({check_short(int(node, 0), int(short, 0)) for node, short in shorts}) > 3, "too few names of nodes")
+    require(classes == set(CLASSES), "a class has no vector")
     records = {check_record(name, lines) for name, lines in blocks(page, "record")}
     require(records == {"CapabilityRecord", "EnrolmentRecord"}, "a record has no vector")
     print(f"{len(frames)} frames of {len(classes)} classes and {len(records)} records are as the page says")

@@ -2,7 +2,8 @@
 //! each figure and the figure beside it come from one run. Nothing here knows foundation models.
 #![forbid(unsafe_code)]
 
-pub mod spread;
-pub mod fec;
 pub mod delta;
+pub mod fec;
 pub mod power_cut;
+pub mod spread;
+pub mod sync;

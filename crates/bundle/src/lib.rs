@@ -22,8 +22,8 @@ extern crate std;
 
 mod bits;
 mod book;
-pub mod code;
 pub mod boot;
+pub mod code;
 mod cose;
 mod crc;
 mod delegation;

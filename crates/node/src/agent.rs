@@ -37,6 +37,7 @@ use crate::{
     round_trip::RoundTrip,
     spread::Objects,
     state::StateLog,
+    sync::Sync,
     update::{COMPONENTS, MODEL, Update},
 };
 
@@ -283,6 +284,8 @@ pub struct Agent<'a, F: NorFlash> {
     pub(crate) reminders: Deque<(NodeNum, u32), REMINDERS>,
     pub(crate) events: Deque<AgentEvent, EVENTS>,
     pub(crate) near: Vec<Near, NEAR>,
+    /// All members' capability records, once this node has told its own.
+    pub(crate) sync: Option<Sync>,
     /// When the agent started: it listens before it calls into the mesh.
     pub(crate) started: Instant,
     /// Open calls in a row that nobody offered to take; no further one goes out before that time.
@@ -326,6 +329,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             reminders: Deque::new(),
             events: Deque::new(),
             near: Vec::new(),
+            sync: None,
             started: now,
             calls: (0, Instant::ZERO),
             refused_frames: 0,
@@ -499,6 +503,9 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             Frame::RecordRequest(request) if for_us => self.handle_record_request(now, incoming, &request),
             // Whoever answers others is there.
             Frame::Result(_) => self.registry.handle_answer(now, incoming.from),
+            Frame::SyncDigest(_) | Frame::SyncList(_) | Frame::SyncRecords(_) => {
+                self.handle_sync(now, incoming, &frame)
+            }
             Frame::Request(_) | Frame::Report(_) | Frame::RecordRequest(_) => {}
         }
     }
@@ -542,6 +549,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             .or_else(|| self.poll_report(now, link))
             .or_else(|| self.poll_beacon(now))
             .or_else(|| self.poll_bulk(now, link))
+            .or_else(|| self.poll_sync(now, link))
     }
 
     /// A packet whose answer is missed: its destination and its id. The link asks the neighbours for the answer,
@@ -563,6 +571,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             self.promises.poll_timeout(),
             Some(self.beacons.poll_timeout()),
             self.object_timeout(),
+            self.sync_timeout(),
             (!self.replies.is_empty()).then_some(Instant::ZERO),
         ]
         .into_iter()

@@ -59,6 +59,14 @@ impl<F: NorFlash> Agent<'_, F> {
         self.beacons.battery = level.min(15);
     }
 
+    /// Hash of the capability record from now on.
+    pub(crate) fn set_record_hash(&mut self, now: Instant, record_hash: u32) {
+        if self.beacons.record_hash != record_hash {
+            self.beacons.record_hash = record_hash;
+            self.beacon_soon(now);
+        }
+    }
+
     /// Something that the beacon tells has changed.
     pub(crate) fn beacon_soon(&mut self, now: Instant) {
         self.beacons.timer.reset(now, &mut self.rng);

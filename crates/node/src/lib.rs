@@ -26,6 +26,7 @@ mod round_trip;
 mod spread;
 pub mod state;
 pub mod station;
+pub mod sync;
 pub mod trickle;
 pub mod update;
 

@@ -1,8 +1,8 @@
 //! The model part in use, the one on its way, and the flash that holds both.
 
 use compotastic_bundle::{
-    BeginError, Begun, ClaimedManifest, ComponentKind, Encoder, Layout, Need, ObjectReceiver, Outcome, Refusal, Refused,
-    Slots, SwitchError, Target, VerifiedManifest,
+    BeginError, Begun, ClaimedManifest, ComponentKind, Encoder, Layout, Need, ObjectReceiver, Outcome,
+    Refusal, Refused, Slots, SwitchError, Target, VerifiedManifest,
 };
 use compotastic_model::{self as model, BaseEncoder, Scratch, TaskPart};
 use embedded_storage::nor_flash::NorFlash;
@@ -190,8 +190,7 @@ impl<F: NorFlash> Update<F> {
         verified: &VerifiedManifest,
     ) -> Result<usize, Refusal> {
         let manifest = verified.manifest();
-        let component =
-            self.component_for(manifest.kind, manifest.task).ok_or(Refusal::WrongComponent)?;
+        let component = self.component_for(manifest.kind, manifest.task).ok_or(Refusal::WrongComponent)?;
         verified.admit(&self.target(component, config), &self.components[component].slots.installed())?;
         Ok(component)
     }

@@ -222,7 +222,7 @@ fn sort_ours(payload: &[u8], broadcast: bool) -> Sorted {
         Frame::Award(_) => Category::Award,
         Frame::Result(result) if result.status == ResultStatus::Received => Category::Receipt,
         Frame::Result(_) => Category::Result,
-        Frame::Beacon(_) => Category::Beacon,
+        Frame::Beacon(_) | Frame::SyncDigest(_) => Category::Beacon,
         Frame::Symbol(_) => Category::Symbol,
         Frame::SymbolRequest(_) => Category::SymbolRequest,
         Frame::Advert(_) => Category::Advert,
@@ -232,7 +232,9 @@ fn sort_ours(payload: &[u8], broadcast: bool) -> Sorted {
             RecordType::Delegation => Category::Delegation,
             RecordType::Revocation => Category::Revocation,
         },
-        Frame::RecordRequest(_) => Category::RecordRequest,
+        // What a node has, said so that others send what it lacks.
+        Frame::RecordRequest(_) | Frame::SyncList(_) => Category::RecordRequest,
+        Frame::SyncRecords(_) => Category::Capability,
         Frame::Report(report) => {
             alert = report.entries().flatten().any(|entry| entry.priority == ALERT_PRIORITY);
             Category::Report

@@ -4,28 +4,32 @@ use crate::frame::{
     Advert, Award, Beacon, Frame, FrameClass, JobResult, Malformed, Neighbours, Offer, Record, RecordRequest,
     RecordType, Report, ReportEntry, ReportText, Request, ResultStatus, Symbol, SymbolRequest,
 };
+use crate::sync;
 
 /// Reads integers off the front.
-struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
+    pub(crate) fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
         let (taken, rest) = self.0.split_at_checked(length).ok_or(Malformed)?;
         self.0 = rest;
         Ok(taken)
     }
-    fn u8(&mut self) -> Result<u8, Malformed> {
+    pub(crate) fn u8(&mut self) -> Result<u8, Malformed> {
         Ok(self.take(1)?[0])
     }
-    fn u16(&mut self) -> Result<u16, Malformed> {
+    pub(crate) fn u16(&mut self) -> Result<u16, Malformed> {
         let bytes = self.take(2)?;
         Ok(u16::from_le_bytes([bytes[0], bytes[1]]))
     }
-    fn u32(&mut self) -> Result<u32, Malformed> {
+    pub(crate) fn u64(&mut self) -> Result<u64, Malformed> {
+        Ok(u64::from(self.u32()?) | u64::from(self.u32()?) << 32)
+    }
+    pub(crate) fn u32(&mut self) -> Result<u32, Malformed> {
         let bytes = self.take(4)?;
         Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
     }
-    fn rest(&mut self) -> &'a [u8] {
+    pub(crate) fn rest(&mut self) -> &'a [u8] {
         core::mem::take(&mut self.0)
     }
     fn end(&self) -> Result<(), Malformed> {
@@ -67,6 +71,9 @@ impl<'a> Frame<'a> {
             Self::RecordRequest(_) => FrameClass::RecordRequest,
             Self::Report(_) => FrameClass::Report,
             Self::Advert(_) => FrameClass::Advert,
+            Self::SyncDigest(_) => FrameClass::SyncDigest,
+            Self::SyncList(_) => FrameClass::SyncList,
+            Self::SyncRecords(_) => FrameClass::SyncRecords,
         }
     }
 
@@ -167,6 +174,9 @@ impl<'a> Frame<'a> {
                 Self::Report(report)
             }
             FrameClass::Advert => Self::Advert(Advert { object_tag: r.u32()?, complete: r.u16()? }),
+            FrameClass::SyncDigest => Self::SyncDigest(sync::read_digest(&mut r)?),
+            FrameClass::SyncList => Self::SyncList(sync::read_list(&mut r)?),
+            FrameClass::SyncRecords => Self::SyncRecords(sync::read_records(&mut r)?),
         };
         r.end()?;
         Ok(frame)
@@ -251,6 +261,9 @@ impl<'a> Frame<'a> {
                 w.put(&a.object_tag.to_le_bytes())?;
                 w.put(&a.complete.to_le_bytes())
             }
+            Self::SyncDigest(d) => w.put(&d.digest.to_le_bytes()),
+            Self::SyncList(list) => sync::emit_list(list, w),
+            Self::SyncRecords(records) => sync::emit_records(records, w),
         }
     }
 }

@@ -28,11 +28,17 @@ pub enum FrameClass {
     Report = 9,
     /// Which generations of an object a node can serve.
     Advert = 10,
+    /// One number that stands for all that a node knows of the members.
+    SyncDigest = 11,
+    /// Which version of which member's record a node has.
+    SyncList = 12,
+    /// Members' records.
+    SyncRecords = 13,
 }
 
 impl FrameClass {
     /// All classes.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::Beacon,
         Self::Request,
         Self::Offer,
@@ -44,11 +50,21 @@ impl FrameClass {
         Self::RecordRequest,
         Self::Report,
         Self::Advert,
+        Self::SyncDigest,
+        Self::SyncList,
+        Self::SyncRecords,
     ];
 
     /// The class of a number.
     pub const fn from_bits(bits: u8) -> Option<Self> {
-        if (bits as usize) < Self::ALL.len() { Some(Self::ALL[bits as usize]) } else { None }
+        let mut index = 0;
+        while index < Self::ALL.len() {
+            if Self::ALL[index] as u8 == bits {
+                return Some(Self::ALL[index]);
+            }
+            index += 1;
+        }
+        None
     }
 }
 
@@ -380,6 +396,82 @@ pub struct Report<'a> {
     pub(crate) entries: &'a [u8],
 }
 
+/// One number that stands for all that a node knows of the members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyncDigest {
+    /// Sum of the hashes of all (member, version) pairs.
+    pub digest: u64,
+}
+
+/// How the entries of a [`SyncList`] name their members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum SyncForm {
+    /// Two bytes each: index among the members in the order of their numbers, version.
+    Indexed = 0,
+    /// Five bytes each: node number, version.
+    Named = 1,
+    /// One byte for each member in the order of their numbers: version.
+    Vector = 2,
+    /// One byte for each member in the order of their numbers: bits 15..8 of its term.
+    Checks = 3,
+}
+
+impl SyncForm {
+    /// Bytes of an entry.
+    pub const fn entry_len(self) -> usize {
+        match self {
+            Self::Indexed => 2,
+            Self::Named => 5,
+            Self::Vector | Self::Checks => 1,
+        }
+    }
+
+    pub(crate) const fn from_bits(bits: u8) -> Option<Self> {
+        Some(match bits {
+            0 => Self::Indexed,
+            1 => Self::Named,
+            2 => Self::Vector,
+            3 => Self::Checks,
+            _ => return None,
+        })
+    }
+}
+
+/// Which version of which member's record a node has: what changed last here, or all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyncList<'a> {
+    /// As in [`SyncDigest`]: of the members that are not listed; where all are, of all.
+    pub digest: u64,
+    /// Stands for the members' numbers: indices mean something only to who has the same members.
+    pub membership: u16,
+    /// Number of members.
+    pub members: u8,
+    /// How the entries name their members.
+    pub form: SyncForm,
+    /// The entries.
+    pub entries: &'a [u8],
+}
+
+/// Members' records, as their owners made them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyncRecords<'a> {
+    /// As in [`SyncDigest`].
+    pub digest: u64,
+    pub(crate) items: &'a [u8],
+}
+
+/// One record of a [`SyncRecords`] frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyncItem<'a> {
+    /// Whose.
+    pub node: u32,
+    /// Which version, modulo 256.
+    pub version: u8,
+    /// The record.
+    pub bytes: &'a [u8],
+}
+
 /// A checked frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frame<'a> {
@@ -405,6 +497,12 @@ pub enum Frame<'a> {
     Report(Report<'a>),
     /// See [`Advert`].
     Advert(Advert),
+    /// See [`SyncDigest`].
+    SyncDigest(SyncDigest),
+    /// See [`SyncList`].
+    SyncList(SyncList<'a>),
+    /// See [`SyncRecords`].
+    SyncRecords(SyncRecords<'a>),
 }
 
 #[cfg(test)]

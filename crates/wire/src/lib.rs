@@ -12,15 +12,18 @@ mod ids;
 pub mod records;
 mod replay;
 mod seal;
+mod sync;
 
 pub use body::ReportWriter;
 pub use frame::{
     Advert, Award, Beacon, Frame, FrameClass, JobResult, Malformed, Neighbours, Offer, Record, RecordRequest,
-    RecordType, Report, ReportEntry, ReportText, Request, ResultStatus, Symbol, SymbolRequest,
+    RecordType, Report, ReportEntry, ReportText, Request, ResultStatus, Symbol, SymbolRequest, SyncDigest,
+    SyncForm, SyncItem, SyncList, SyncRecords,
 };
 pub use ids::IdBlocks;
 pub use replay::{ReplayTable, Verdict};
 pub use seal::{Address, KeyRing, OpenError, SealError, SwarmKey, open, seal};
+pub use sync::SyncItemWriter;
 
 /// Port of our packets: private (256..=511), neither 256 nor 257, which others use.
 pub const PORT: u16 = 448;

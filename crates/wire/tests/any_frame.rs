@@ -3,7 +3,8 @@
 use compotastic_wire::{
     Address, Advert, Award, Beacon, Frame, FrameClass, JobResult, KeyRing, MAC_LEN, MAX_PAYLOAD, Neighbours,
     Offer, Record, RecordRequest, RecordType, ReplayTable, Report, ReportEntry, ReportText, ReportWriter,
-    Request, ResultStatus, SealError, SwarmKey, Symbol, SymbolRequest, open, seal,
+    Request, ResultStatus, SealError, SwarmKey, Symbol, SymbolRequest, SyncDigest, SyncForm, SyncItem,
+    SyncItemWriter, SyncList, SyncRecords, open, seal,
 };
 use proptest::prelude::*;
 
@@ -117,6 +118,47 @@ fn draw<'a>(class: FrameClass, bytes: &'a [u8], entries: &'a mut [u8], broadcast
         }
         FrameClass::RecordRequest => {
             (Frame::RecordRequest(RecordRequest { record_type: d.one_of(&TYPES), tag: d.u32() }), true)
+        }
+        FrameClass::SyncDigest => {
+            let digest = u64::from(d.u32()) << 32 | u64::from(d.u32());
+            (Frame::SyncDigest(SyncDigest { digest }), true)
+        }
+        FrameClass::SyncList => {
+            let (digest, membership, members) = (u64::from(d.u32()), d.u16(), d.u8());
+            let form = d.one_of(&[SyncForm::Indexed, SyncForm::Named, SyncForm::Vector, SyncForm::Checks]);
+            let mut entries = d.rest();
+            if members & 1 == 1 {
+                // Whole entries are likely.
+                entries = &entries[..entries.len() - entries.len() % form.entry_len()];
+            }
+            let members =
+                if form.entry_len() == 1 && members & 2 == 2 { entries.len() as u8 } else { members };
+            let count = entries.len() / form.entry_len();
+            let sound = entries.len().is_multiple_of(form.entry_len())
+                && match form {
+                    SyncForm::Vector | SyncForm::Checks => count == usize::from(members),
+                    SyncForm::Named => count <= usize::from(members),
+                    SyncForm::Indexed => {
+                        count <= usize::from(members)
+                            && entries.iter().step_by(2).all(|index| *index < members)
+                    }
+                };
+            (Frame::SyncList(SyncList { digest, membership, members, form, entries }), sound)
+        }
+        FrameClass::SyncRecords => {
+            let digest = u64::from(d.u32());
+            let mut writer = SyncItemWriter::new(entries);
+            let mut sound = false;
+            while !d.0.is_empty() {
+                let (node, version, length) = (d.u32(), d.u8(), usize::from(d.u8() % 64).min(d.0.len()));
+                let (bytes, rest) = d.0.split_at(length);
+                d.0 = rest;
+                if writer.push(&SyncItem { node, version, bytes }).is_err() {
+                    break;
+                }
+                sound = true;
+            }
+            (Frame::SyncRecords(SyncRecords::from_items(digest, writer.finish())), sound)
         }
         FrameClass::Report => {
             let mut writer = ReportWriter::new(entries);

@@ -76,7 +76,7 @@ fn examples() -> Vec<Frame<'static>> {
             part: 0,
             parts: 2,
             tag: 9,
-            bytes: &[1; 180],
+            bytes: &[1; 200],
         }),
         Frame::RecordRequest(RecordRequest { record_type: RecordType::Delegation, tag: 9 }),
         Frame::Report(Report::from_entries(entries)),

@@ -19,7 +19,8 @@ use compotastic_wire::records::{
 use compotastic_wire::{
     Address, Beacon, Frame, FrameClass, IdBlocks, JobResult, KeyRing, MAC_LEN, MAX_PAYLOAD, Neighbours,
     PROFILE_VERSION, RecordType, ReplayTable, ReportEntry, ReportText, ReportWriter, Request, ResultStatus,
-    SYMBOL_MAC_LEN, SwarmKey, Symbol, SymbolRequest, Verdict, deadline_code, deadline_seconds, open, seal,
+    SYMBOL_MAC_LEN, SwarmKey, Symbol, SymbolRequest, SyncForm, SyncItem, SyncItemWriter, SyncList,
+    SyncRecords, Verdict, deadline_code, deadline_seconds, open, seal,
 };
 
 /// Where a field lies in some bytes.
@@ -91,8 +92,12 @@ fn compare(places: &BTreeMap<String, Place>, known: &BTreeMap<String, String>, w
             "has_uncoded" => there("uncoded"),
             "text_length" => (known["text"].len() / 2) as u64,
             "unused" => 0,
+            "digest" => number(&known[name]).expect("a digest"),
             _ if place.bytes.len() > 4
-                || matches!(name.as_str(), "text" | "data" | "uncoded" | "bytes" | "neighbours") =>
+                || matches!(
+                    name.as_str(),
+                    "text" | "data" | "uncoded" | "bytes" | "neighbours" | "entries" | "items"
+                ) =>
             {
                 assert_eq!(common::hex(&place.bytes), known[name], "{what}: {name}");
                 continue;
@@ -265,7 +270,7 @@ fn extremes(frame: &Frame<'_>) -> [usize; 2] {
         Frame::Record(r) => [
             len(Frame::Record(compotastic_wire::Record { bytes: &[0], ..r })),
             // Parts of one length: see Class 7.
-            len(Frame::Record(compotastic_wire::Record { bytes: &[0; 180], ..r })),
+            len(Frame::Record(compotastic_wire::Record { bytes: &[0; 200], ..r })),
         ],
         Frame::Report(_) => {
             let code = common::report_entries()[2];
@@ -282,9 +287,31 @@ fn extremes(frame: &Frame<'_>) -> [usize; 2] {
             len(Frame::Beacon(Beacon { neighbours: Neighbours::default(), ..b })),
             len(Frame::Beacon(Beacon { neighbours: common::all_neighbours(), ..b })),
         ],
-        Frame::Offer(_) | Frame::Award(_) | Frame::RecordRequest(_) | Frame::Advert(_) => {
-            [len(*frame), len(*frame)]
+        Frame::SyncList(list) => [
+            len(Frame::SyncList(SyncList { form: SyncForm::Indexed, entries: &[], ..list })),
+            // 35 named entries; see Class 12.
+            len(Frame::SyncList(SyncList {
+                form: SyncForm::Named,
+                members: 128,
+                entries: &[0; 5 * 35],
+                ..list
+            })),
+        ],
+        Frame::SyncRecords(records) => {
+            let one = |bytes: &[u8]| {
+                let mut buffer = [0; MAX_PAYLOAD];
+                let mut writer = SyncItemWriter::new(&mut buffer);
+                writer.push(&SyncItem { node: 1, version: 1, bytes }).ok()?;
+                Some(len(Frame::SyncRecords(SyncRecords::from_items(records.digest, writer.finish()))))
+            };
+            let longest = (0..=MAX_PAYLOAD).rev().find_map(|length| one(&filler[..length])).unwrap();
+            [one(&[]).unwrap(), longest]
         }
+        Frame::Offer(_)
+        | Frame::Advert(_)
+        | Frame::Award(_)
+        | Frame::RecordRequest(_)
+        | Frame::SyncDigest(_) => [len(*frame), len(*frame)],
     }
 }
 
@@ -429,6 +456,14 @@ fn limits_and_numbers_are_the_codes() {
         let known = types.iter().any(|t| *t as u8 == kind);
         assert_eq!(Frame::parse(FrameClass::RecordRequest, &[kind, 0, 0, 0, 0], false).is_ok(), known);
     }
+    let forms = [SyncForm::Indexed, SyncForm::Named, SyncForm::Vector, SyncForm::Checks];
+    assert_eq!(numbered("Class 12: SyncList", "form"), forms.map(|f| (f as u8, format!("{f:?}"))));
+    for form in 0..=255u8 {
+        let mut body = [0; 12];
+        body[11] = form;
+        let known = forms.iter().any(|known| *known as u8 == form);
+        assert_eq!(Frame::parse(FrameClass::SyncList, &body, true).is_ok(), known);
+    }
     let flags = [
         (Beacon::EXECUTES, "EXECUTES"),
         (Beacon::FOUNDATION_MODEL, "FOUNDATION_MODEL"),
@@ -446,7 +481,8 @@ fn limits_and_numbers_are_the_codes() {
     let on_page: Vec<u8> = numbered("Text codecs", "codec").into_iter().map(|(codec, _)| codec).collect();
     assert_eq!(on_page, codecs);
     for class in 0..32 {
-        assert_eq!(FrameClass::from_bits(class).is_some(), usize::from(class) < FrameClass::ALL.len());
+        let known = FrameClass::ALL.iter().find(|known| **known as u8 == class);
+        assert_eq!(FrameClass::from_bits(class), known.copied());
     }
 }
 

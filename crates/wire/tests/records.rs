@@ -51,7 +51,7 @@ fn fullest() -> CapabilityRecord {
 fn the_stated_lengths_are_the_longest() {
     assert_eq!(bytes_of(&fullest()).len(), MAX_CAPABILITY);
     // Two Record frames.
-    const { assert!(MAX_CAPABILITY <= 2 * 180) };
+    const { assert!(MAX_CAPABILITY <= 2 * 200) };
     let record = EnrolmentRecord {
         channel_name: String::try_from("elevenbytes").unwrap(),
         channel_key: Vec::from_slice(&[9; 32]).unwrap(),

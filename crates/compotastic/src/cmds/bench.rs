@@ -32,6 +32,8 @@ pub enum BenchCommand {
     Delta(compotastic_bench::delta::DeltaArgs),
     /// Power cuts at every flash operation of a firmware update
     PowerCut(PowerCutArgs),
+    /// Bytes on the air until the registries of 100 nodes agree, beside other ways to find what differs
+    Sync(compotastic_bench::sync::SyncArgs),
 }
 
 /// Options of `bench text`.
@@ -96,6 +98,7 @@ pub fn run(command: BenchCommand) -> Result<()> {
         BenchCommand::Fec(args) => compotastic_bench::fec::run(&args),
         BenchCommand::Delta(args) => compotastic_bench::delta::run(&args),
         BenchCommand::PowerCut(args) => compotastic_bench::power_cut::run(&args),
+        BenchCommand::Sync(args) => compotastic_bench::sync::run(&args),
     }
 }
 

@@ -78,7 +78,19 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(now: Instant, wait: Duration) -> Self {
         let at = now + NO_SIGN + wait;
-        Self { at, quiet_at: at, repair: None, asked: ASKS, unsigned: 0, server: None, committed_until: now, last_symbol: None, heard_server: None, gap: GAP, between: false }
+        Self {
+            at,
+            quiet_at: at,
+            repair: None,
+            asked: ASKS,
+            unsigned: 0,
+            server: None,
+            committed_until: now,
+            last_symbol: None,
+            heard_server: None,
+            gap: GAP,
+            between: false,
+        }
     }
 
     /// Symbols come, or will by themselves.
@@ -159,21 +171,13 @@ impl<F: NorFlash> Agent<'_, F> {
     }
 
     /// Another asks for what we need too: what it is given will come here as well, if its server is heard here.
-    pub(crate) fn client_overhears(
-        &mut self,
-        now: Instant,
-        component: usize,
-        request: &SymbolRequest<'_>,
-    ) {
+    pub(crate) fn client_overhears(&mut self, now: Instant, component: usize, request: &SymbolRequest<'_>) {
         let needed = self.update.needed(component, request.generation);
         if needed == 0 || needed > request.needed || request.uncoded.is_some() {
             return;
         }
         let heard_here = request.server == 0
-            || self
-                .registry
-                .iter()
-                .any(|entry| entry.hops_away == 0 && short(entry.num) == request.server);
+            || self.registry.iter().any(|entry| entry.hops_away == 0 && short(entry.num) == request.server);
         let wait = self.objects.jitter(FIRST_ASK);
         let Some(client) = &mut self.objects.all[component].client else { return };
         let own_server = client.server.is_some_and(|server| short(server) == request.server);

@@ -11,7 +11,7 @@ use compotastic_mesh::{
 use compotastic_wire::Neighbours;
 use heapless::Vec;
 
-use crate::registry::{NEIGHBOUR_EXPIRY, Entry, Registry};
+use crate::registry::{Entry, NEIGHBOUR_EXPIRY, Registry};
 
 /// Servers of one object that are remembered; the one not heard for longest makes room.
 const SERVERS: usize = 16;
@@ -231,7 +231,10 @@ impl Coverage {
         registry
             .iter()
             .filter(|entry| is_neighbour(now, entry) && !reached.has(Neighbours::short(entry.num.0)))
-            .all(|entry| entry.beacon.object_tag == tag || self.cares.contains(&(entry.num, Care::Lost { knows: true })))
+            .all(|entry| {
+                entry.beacon.object_tag == tag
+                    || self.cares.contains(&(entry.num, Care::Lost { knows: true }))
+            })
     }
 }
 

@@ -25,7 +25,9 @@ pub(crate) mod coverage;
 mod records;
 pub(crate) mod server;
 
-use compotastic_bundle::{ComponentKind, Encoder, KeyId, SliceSource, VerifiedManifest, build_stream, verify};
+use compotastic_bundle::{
+    ComponentKind, Encoder, KeyId, SliceSource, VerifiedManifest, build_stream, verify,
+};
 use compotastic_mesh::{
     packet::NodeNum,
     rng::Rng,
@@ -199,9 +201,7 @@ impl Objects {
     pub(crate) fn held(&self, kind: RecordType, tag: u32) -> Option<&Held> {
         match kind {
             RecordType::Manifest => self.by_tag(tag).map(|component| &self.all[component].manifest),
-            RecordType::Delegation => {
-                Some(&self.delegation).filter(|held| held.complete && held.tag == tag)
-            }
+            RecordType::Delegation => Some(&self.delegation).filter(|held| held.complete && held.tag == tag),
             RecordType::Capability | RecordType::Revocation => None,
         }
     }
@@ -445,7 +445,9 @@ impl<F: NorFlash> Agent<'_, F> {
             .or_else(|| self.poll_record(now, true));
         let out = match control {
             Some(out) => out,
-            None if self.governor.allows() => self.poll_record(now, false).or_else(|| self.poll_symbol(now, link))?,
+            None if self.governor.allows() => {
+                self.poll_record(now, false).or_else(|| self.poll_symbol(now, link))?
+            }
             None => return None,
         };
         // A flood is paid for by all who repeat it.

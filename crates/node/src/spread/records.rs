@@ -10,8 +10,8 @@ use compotastic_wire::{Beacon, Frame, Record, RecordRequest, RecordType};
 use embedded_storage::nor_flash::NorFlash;
 
 use super::{
-    HOLDER_WAIT, Object, Outgoing, RECORD_AGAIN, RECORD_FLOODED_FROM, RECORD_JITTER, RECORD_PART, RECORD_REQUESTS,
-    RECORD_SERVE_JITTER, RUMOUR_WAIT, STORAGE_AGAIN, Wanted, client::Client, key_tag, rank,
+    HOLDER_WAIT, Object, Outgoing, RECORD_AGAIN, RECORD_FLOODED_FROM, RECORD_JITTER, RECORD_PART,
+    RECORD_REQUESTS, RECORD_SERVE_JITTER, RUMOUR_WAIT, STORAGE_AGAIN, Wanted, client::Client, key_tag, rank,
 };
 use crate::{
     agent::{Agent, AgentEvent, BundleRefusal, InFrame, OutFrame},
@@ -21,7 +21,13 @@ use crate::{
 impl<F: NorFlash> Agent<'_, F> {
     /// A beacon tells what a node holds: one that has what we lack can be asked, one that lacks what we have
     /// is a reason to offer it.
-    pub(crate) fn handle_neighbour_progress(&mut self, now: Instant, from: NodeNum, hops: u8, beacon: &Beacon) {
+    pub(crate) fn handle_neighbour_progress(
+        &mut self,
+        now: Instant,
+        from: NodeNum,
+        hops: u8,
+        beacon: &Beacon,
+    ) {
         if beacon.object_tag == 0 {
             return;
         }
@@ -85,9 +91,9 @@ impl<F: NorFlash> Agent<'_, F> {
         }
         // Somebody else answers those who asked here too.
         if record.part + 1 == record.parts {
-            self.objects.outgoing.retain(|out| {
-                (out.kind, out.tag) != (record.record_type, record.tag) || out.next_part > 0
-            });
+            self.objects
+                .outgoing
+                .retain(|out| (out.kind, out.tag) != (record.record_type, record.tag) || out.next_part > 0);
         }
         match record.record_type {
             RecordType::Delegation => {
@@ -172,7 +178,9 @@ impl<F: NorFlash> Agent<'_, F> {
                 }
             }
             // The delegation may have been lost on the way.
-            Err(Refusal::UnknownKey(key)) => self.want_record(now, RecordType::Delegation, key_tag(key), Duration::from_secs(0), false),
+            Err(Refusal::UnknownKey(key)) => {
+                self.want_record(now, RecordType::Delegation, key_tag(key), Duration::from_secs(0), false)
+            }
             Err(refusal) => self.refuse_manifest(now, tag, refusal),
         }
     }
@@ -291,9 +299,10 @@ impl<F: NorFlash> Agent<'_, F> {
         let pressing =
             |out: &Outgoing| now >= out.not_before && out.kind == RecordType::Manifest && out.hop_limit == 0;
         let outgoing = &self.objects.outgoing;
-        let index = outgoing.iter().position(pressing).or_else(|| {
-            outgoing.iter().position(|out| now >= out.not_before).filter(|_| !manifests_only)
-        })?;
+        let index = outgoing
+            .iter()
+            .position(pressing)
+            .or_else(|| outgoing.iter().position(|out| now >= out.not_before).filter(|_| !manifests_only))?;
         let out = self.objects.outgoing[index];
         let held = self.objects.held(out.kind, out.tag).filter(|held| out.next_part < held.parts());
         let Some(held) = held else {
@@ -314,9 +323,9 @@ impl<F: NorFlash> Agent<'_, F> {
 
     /// Nodes of ours are heard directly.
     pub(crate) fn has_neighbours(&self, now: Instant) -> bool {
-        self.registry
-            .iter()
-            .any(|entry| entry.hops_away == 0 && now.saturating_duration_since(entry.heard_at) < NEIGHBOUR_EXPIRY)
+        self.registry.iter().any(|entry| {
+            entry.hops_away == 0 && now.saturating_duration_since(entry.heard_at) < NEIGHBOUR_EXPIRY
+        })
     }
 
     pub(crate) fn poll_record_request(&mut self, now: Instant) -> Option<OutFrame> {

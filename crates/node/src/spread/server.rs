@@ -252,14 +252,7 @@ impl<F: NorFlash> Agent<'_, F> {
             }
             let complete = self.update.complete_generations(component);
             let frame = Frame::Advert(Advert { object_tag: tag, complete });
-            return self.seal(
-                &frame,
-                NodeNum::BROADCAST,
-                0,
-                false,
-                Gate::Bulk,
-                QueuePriority::Background,
-            );
+            return self.seal(&frame, NodeNum::BROADCAST, 0, false, Gate::Bulk, QueuePriority::Background);
         }
         None
     }
@@ -318,13 +311,7 @@ impl<F: NorFlash> Agent<'_, F> {
         }
     }
 
-    fn serve(
-        &mut self,
-        now: Instant,
-        component: usize,
-        incoming: &InFrame<'_>,
-        request: &SymbolRequest<'_>,
-    ) {
+    fn serve(&mut self, now: Instant, component: usize, incoming: &InFrame<'_>, request: &SymbolRequest<'_>) {
         let complete = self.update.complete_generations(component);
         let wait = self.objects.jitter(SERVE_JITTER);
         let heard_loss = self.objects.loss.permille();
@@ -428,9 +415,7 @@ impl<F: NorFlash> Agent<'_, F> {
 
     pub(crate) fn poll_symbol(&mut self, now: Instant, link: &LinkState) -> Option<OutFrame> {
         let component = (0..self.update.components())
-            .filter(|component| {
-                self.objects.all[*component].server.due().is_some_and(|due| now >= due)
-            })
+            .filter(|component| self.objects.all[*component].server.due().is_some_and(|due| now >= due))
             .min_by_key(|component| self.update.kind(*component).map_or(u8::MAX, rank))?;
         let server = &mut self.objects.all[component].server;
         server.begun = true;

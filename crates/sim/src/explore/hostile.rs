@@ -9,8 +9,8 @@ use compotastic_mesh::{
     time::{Duration, Instant},
 };
 use compotastic_wire::{
-    self as wire, Address, Advert, Award, Beacon, Frame, JobResult, KeyRing, MAX_PAYLOAD, Offer, PORT, Record,
-    RecordRequest, RecordType, ResultStatus, Symbol, SymbolRequest,
+    self as wire, Address, Advert, Award, Beacon, Frame, JobResult, KeyRing, MAX_PAYLOAD, Offer, PORT,
+    Record, RecordRequest, RecordType, ResultStatus, Symbol, SymbolRequest,
 };
 
 use crate::{Host, swarm::Bundle};
@@ -232,7 +232,8 @@ impl Liar {
             }
         }
         for (symbol, data) in (0..).zip(&bundle.pieces()) {
-            let frame = Frame::Symbol(Symbol { object_tag: bundle.tag, generation: 0, symbol, more: 0, data });
+            let frame =
+                Frame::Symbol(Symbol { object_tag: bundle.tag, generation: 0, symbol, more: 0, data });
             self.say(now, &frame, NodeNum::BROADCAST, 0);
         }
     }

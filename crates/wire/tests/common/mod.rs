@@ -14,7 +14,8 @@ use compotastic_wire::records::{
 use compotastic_wire::{
     Address, Advert, Award, Beacon, Frame, JobResult, KeyRing, MAX_PAYLOAD, Neighbours, Offer, Record,
     RecordRequest, RecordType, Report, ReportEntry, ReportText, ReportWriter, Request, ResultStatus,
-    SwarmKey, Symbol, SymbolRequest, seal,
+    SwarmKey, Symbol, SymbolRequest, SyncDigest, SyncForm, SyncItem, SyncItemWriter, SyncList, SyncRecords,
+    seal,
 };
 
 pub const EVERYBODY: u32 = u32::MAX;
@@ -247,6 +248,16 @@ pub fn examples() -> Vec<Example> {
             Frame::RecordRequest(RecordRequest { record_type: RecordType::Manifest, tag: object_tag }),
         ),
         ("report", FIELD, EDGE, report(&report_entries())),
+        ("sync-digest", FIELD, EVERYBODY, Frame::SyncDigest(SyncDigest { digest: DIGEST })),
+        ("sync-list", FIELD, EVERYBODY, sync_list(SyncForm::Indexed, &[2, 9, 0, 255])),
+        (
+            "sync-list-named",
+            NEIGHBOUR,
+            EVERYBODY,
+            sync_list(SyncForm::Named, &[0x21, 0x0b, 0x3d, 0x43, 9, 0xde, 0xc0, 0xa7, 0x43, 255]),
+        ),
+        ("sync-list-vector", EDGE, EVERYBODY, sync_list(SyncForm::Vector, &[255, 1, 9])),
+        ("sync-records", EDGE, EVERYBODY, sync_records()),
         ("award-next-epoch", FIELD, EDGE, Frame::Award(Award { job: 0xFFFE })),
         (
             "beacon-alone",
@@ -265,6 +276,21 @@ pub fn examples() -> Vec<Example> {
             Example { name, key, epoch, address, frame }
         })
         .collect()
+}
+
+const DIGEST: u64 = 0x1122_3344_5566_7788;
+
+fn sync_list(form: SyncForm, entries: &'static [u8]) -> Frame<'static> {
+    Frame::SyncList(SyncList { digest: DIGEST, membership: 0xB0A5, members: 3, form, entries })
+}
+
+/// Two records: the shortest that says something, and one of nothing.
+fn sync_records() -> Frame<'static> {
+    let buffer: &'static mut [u8] = vec![0; MAX_PAYLOAD].leak();
+    let mut writer = SyncItemWriter::new(buffer);
+    writer.push(&SyncItem { node: FIELD, version: 9, bytes: &[0x08, 0x01, 0x10, 0x30] }).unwrap();
+    writer.push(&SyncItem { node: EDGE, version: 255, bytes: &[] }).unwrap();
+    Frame::SyncRecords(SyncRecords::from_items(DIGEST, writer.finish()))
 }
 
 fn or_absent<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
@@ -343,6 +369,18 @@ pub fn fields(frame: &Frame<'_>) -> Vec<(String, String)> {
         Frame::RecordRequest(r) => {
             put("record_type", (r.record_type as u8).to_string());
             put("tag", tag(r.tag));
+        }
+        Frame::SyncDigest(d) => put("digest", format!("{:#018x}", d.digest)),
+        Frame::SyncList(list) => {
+            put("digest", format!("{:#018x}", list.digest));
+            put("membership", list.membership.to_string());
+            put("members", list.members.to_string());
+            put("form", (list.form as u8).to_string());
+            put("entries", hex(list.entries));
+        }
+        Frame::SyncRecords(records) => {
+            put("digest", format!("{:#018x}", records.digest));
+            put("items", hex(records.item_bytes()));
         }
         Frame::Report(report) => {
             for (index, entry) in report.entries().enumerate() {
