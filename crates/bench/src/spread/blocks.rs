@@ -58,7 +58,7 @@ pub struct Tuning {
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { advert_s: 240, redundancy: 2 }
+        Self { advert_s: 960, redundancy: 2 }
     }
 }
 

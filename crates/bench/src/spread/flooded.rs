@@ -35,7 +35,7 @@ pub struct Tuning {
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { chunk: 228, gap_floods: 2.0 }
+        Self { chunk: 228, gap_floods: 4.0 }
     }
 }
 

@@ -22,8 +22,9 @@ use super::{
 
 /// Failures in a row after which the next node has its turn.
 const FAILURES: u32 = 6;
-/// A message of which the router tells nothing for so long has failed.
-const LOST_AFTER: Duration = Duration::from_secs(900);
+/// A message of which the router tells nothing for so long has failed: it takes any packet from the destination for the
+/// acknowledgement of all that waits for one.
+const LOST_AFTER: Duration = Duration::from_secs(120);
 /// Hop limit of a message.
 const HOP_LIMIT: u8 = 7;
 /// After a round in which nobody answered, the next one begins after this time.
