@@ -16,7 +16,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sim", &["bundle", "model", "node", "mesh", "wire"]),
     ("text-train", &["text"]),
     ("edge", &["bundle", "model"]),
-    ("bench", &[]),
+    ("bench", &["bundle", "mesh", "model", "node", "sim"]),
     ("house", &[]),
     ("", &["bench", "bundle", "edge", "mesh", "model", "node", "sim", "text", "text-train", "wire"]),
 ];

@@ -63,7 +63,7 @@ pub fn verify(root: Hash, mut count: usize, mut index: usize, block: &[u8], proo
     while count > 1 {
         if index ^ 1 < count {
             let Some(other) = proof.next() else { return false };
-            now = if index % 2 == 0 { hash(&[&now, other]) } else { hash(&[other, &now]) };
+            now = if index.is_multiple_of(2) { hash(&[&now, other]) } else { hash(&[other, &now]) };
         }
         count = count.div_ceil(2);
         index /= 2;
@@ -81,12 +81,12 @@ mod tests {
             let blocks: Vec<Vec<u8>> = (0..count).map(|block| vec![block as u8; 30]).collect();
             let all = || blocks.iter().map(Vec::as_slice);
             let root = root(all());
-            for index in 0..count {
+            for (index, block) in blocks.iter().enumerate() {
                 let proof = proof(all(), index).concat();
                 assert_eq!(proof.len(), 4 * proof_len(count, index));
-                assert!(verify(root, count, index, &blocks[index], &proof));
+                assert!(verify(root, count, index, block, &proof));
                 assert!(!verify(root, count, index, &[9; 31], &proof));
-                assert!(count == 1 || !verify(root, count, index, &blocks[index], &[]));
+                assert!(count == 1 || !verify(root, count, index, block, &[]));
             }
         }
     }

@@ -41,7 +41,7 @@ pub struct Tuning {
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { chunk: 228, window: 1 }
+        Self { chunk: 176, window: 1 }
     }
 }
 

@@ -25,6 +25,8 @@ pub enum BenchCommand {
     Student(StudentArgs),
     /// Air time per remote job beside a plain-text bot and the two smallest packets
     Job(JobArgs),
+    /// Frames and air time until all nodes hold an object, beside four peers and the reference cost
+    Spread(compotastic_bench::spread::SpreadArgs),
 }
 
 /// Options of `bench text`.
@@ -86,6 +88,7 @@ pub fn run(command: BenchCommand) -> Result<()> {
         BenchCommand::Text(args) => text(&args),
         BenchCommand::Student(args) => student(&args),
         BenchCommand::Job(args) => super::bench_job::run(&args),
+        BenchCommand::Spread(args) => compotastic_bench::spread::run(&args),
     }
 }
 
