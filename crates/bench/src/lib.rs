@@ -2,4 +2,6 @@
 //! each figure and the figure beside it come from one run. Nothing here knows foundation models.
 #![forbid(unsafe_code)]
 
+pub mod company;
 pub mod spread;
+mod threads;

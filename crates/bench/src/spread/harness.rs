@@ -187,3 +187,55 @@ pub fn finish<H: Host>(
         completed_nodes: completed,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spread::{cds, topology::Class};
+
+    fn spec(topology: &Topology, loss: f64) -> Spec<'_> {
+        let reference = reference(3000, cds::exact(&topology.graph).unwrap(), loss);
+        Spec { topology, loss, bytes: 3000, reference, seed: 7 }
+    }
+
+    fn peers() -> [Peer; 4] {
+        [
+            Peer::Unicast(unicast::Tuning::default()),
+            Peer::Carousel(flooded::Tuning::default()),
+            Peer::Fountain(flooded::Tuning::default()),
+            Peer::Blocks(blocks::Tuning::default()),
+        ]
+    }
+
+    #[test]
+    fn the_reference() {
+        assert_eq!(reference(4500, 3, 0.0), 69.0);
+        assert!((reference(16_384, 10, 0.1) - 82.0 * 10.0 / 0.9).abs() < 1e-9);
+    }
+
+    #[test]
+    fn each_peer_brings_the_object_to_all_nodes_of_a_small_grid() {
+        let grid = Topology::draw(Class::Grid, 10, 0).unwrap();
+        for peer in peers() {
+            for loss in [0.0, 0.1] {
+                let spec = spec(&grid, loss);
+                let outcome = run_peer(&spec, &peer);
+                assert_eq!(outcome.completed_nodes, 10, "{peer:?} {outcome:?}");
+                // Each chunk has to be sent by each node of the set, lossless or not.
+                assert!(outcome.transmissions as f64 > spec.reference / 2.0, "{peer:?} {outcome:?}");
+                assert!(outcome.airtime_s < outcome.complete_s, "{peer:?} {outcome:?}");
+                assert_eq!(run_peer(&spec, &peer), outcome, "the same again");
+            }
+        }
+    }
+
+    #[test]
+    fn floods_end_after_eight_hops_and_the_run_with_them() {
+        let line = Topology::draw(Class::Line, 20, 0).unwrap();
+        for peer in peers() {
+            let outcome = run_peer(&spec(&line, 0.0), &peer);
+            let reached = if matches!(peer, Peer::Blocks(_)) { 20 } else { 9 };
+            assert_eq!(outcome.completed_nodes, reached, "{peer:?} {outcome:?}");
+        }
+    }
+}

@@ -9,13 +9,13 @@ mod flooded;
 mod harness;
 mod mds;
 mod merkle;
-mod ours;
-mod peer;
+pub(crate) mod ours;
+pub(crate) mod peer;
 mod plan;
 mod rows;
 mod store;
 mod table;
-mod topology;
+pub(crate) mod topology;
 mod tune;
 mod unicast;
 

@@ -1,20 +1,20 @@
 //! Our own method: the swarm as devices run it. Node 0 publishes a signed bundle, the others take it by themselves.
 //!
-//! The seam to the dissemination is here: [`publish`] hands the object to the source, [`is_complete`] tells whether a node
-//! holds it.
+//! The seam to the dissemination is here: [`Ours::publish`] hands the object to the source, [`Holder::look`] tells whether a
+//! node holds it.
 
 use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use compotastic_bundle::{Geometry, PieceSource, Slots};
 use compotastic_mesh::{
+    packet::NodeNum,
     router::{Relaying, Role},
     time::Instant,
 };
 use compotastic_model::BaseEncoder;
 use compotastic_node::AgentEvent;
 use compotastic_sim::{
-    NodeId, World,
     hosted::{HostedNode, RadioHabits},
     swarm::{Bundle, Flash, Kit, Node, NodeFlash, Post},
 };
@@ -31,26 +31,17 @@ static BASE: &[u8] = include_bytes!("../../../edge/assets/encoders/base-v1.bin")
 /// Version of the object that is published; nodes begin with none.
 const VERSION: u16 = 1;
 
-/// A swarm in the world of a run.
-struct Swarm {
-    world: World<Node>,
-    flash: Vec<NodeFlash>,
-    /// Which nodes told that they are complete, and whether the hash over their flash was right then.
-    complete: Vec<bool>,
+/// Keys of a swarm, and the object that its source publishes.
+pub struct Ours {
+    kit: Kit,
     bundle: Bundle,
+    digest: [u8; 32],
 }
 
-/// Runs it, natively or each node behind a stock radio.
-pub fn run(spec: &Spec<'_>, hosted: bool) -> Result<Outcome> {
-    let mut swarm = commission(spec, hosted)?;
-    let begin_at = Instant::ZERO + WARM_UP;
-    swarm.world.run_until(begin_at, |world, node| drain(world, node, &mut |_| {}));
-    publish(&mut swarm)?;
-    let Swarm { world, flash, complete, bundle } = &mut swarm;
-    let digest = bundle.digest();
-    Ok(harness::finish(spec, world, false, |world, node| {
-        is_complete(world, node, &flash[node], &mut complete[node], &digest)
-    }))
+/// What is known of one node: its flash, and whether all of the object was in it, its hash verified, when the node said so.
+pub struct Holder {
+    flash: NodeFlash,
+    complete: bool,
 }
 
 fn base() -> Result<BaseEncoder<'static>> {
@@ -58,74 +49,54 @@ fn base() -> Result<BaseEncoder<'static>> {
     PARSED.get_or_init(|| BaseEncoder::parse(BASE).ok()).context("the base encoder cannot be read")
 }
 
-fn commission(spec: &Spec<'_>, hosted: bool) -> Result<Swarm> {
-    let kit = Kit::new(PRESET, REGION, Some(base()?), spec.seed);
-    let bundle = kit.bundles().context("a kit with a base encoder makes bundles")?.bundle(VERSION);
-    ensure!(
-        bundle.content.len() == spec.bytes,
-        "compotastic spreads objects of {} bytes so far: --bytes {}",
-        bundle.content.len(),
-        bundle.content.len()
-    );
-    let mut world = harness::world(spec);
-    let mut flash = Vec::new();
-    for (node, position) in spec.topology.positions.iter().enumerate() {
-        let post = Post {
-            num: number(node),
-            role: Role::Client,
-            relaying: Relaying::default(),
-            edge: node == 0,
-            base: true,
-        };
-        let own = NodeFlash::default();
+impl Ours {
+    /// A swarm with an object of so many bytes.
+    pub fn new(bytes: usize, seed: u64) -> Result<Self> {
+        let kit = Kit::new(PRESET, REGION, Some(base()?), seed);
+        let bundle = kit.bundles().context("a kit with a base encoder makes bundles")?.bundle(VERSION);
+        let length = bundle.content.len();
+        ensure!(length == bytes, "compotastic spreads objects of {length} bytes so far: --bytes {length}");
+        let digest = bundle.digest();
+        Ok(Self { kit, bundle, digest })
+    }
+
+    /// A node on blank flash that is switched on at the start; node 0 is the source.
+    pub fn boot(&self, node: usize, num: NodeNum, hosted: bool) -> Result<(Node, Holder)> {
+        let post =
+            Post { num, role: Role::Client, relaying: Relaying::default(), edge: node == 0, base: true };
+        let flash = NodeFlash::default();
         let host = if hosted {
             let habits = RadioHabits::default();
-            let station = kit.boot_host(&post, &own, Instant::ZERO, 0, habits);
-            let radio = kit.radio(&post, habits, Instant::ZERO);
+            let station = self.kit.boot_host(&post, &flash, Instant::ZERO, 0, habits);
+            let radio = self.kit.radio(&post, habits, Instant::ZERO);
             station.map(|station| Node::Hosted(Box::new(HostedNode::new(radio, station))))
         } else {
-            kit.boot(&post, &own, Instant::ZERO, 0)
+            self.kit.boot(&post, &flash, Instant::ZERO, 0)
         };
-        world.add(host.context("blank flash does not boot")?, *position);
-        flash.push(own);
+        Ok((host.context("blank flash does not boot")?, Holder { flash, complete: false }))
     }
-    Ok(Swarm { world, flash, complete: vec![false; spec.topology.len()], bundle })
-}
 
-/// Hands the object to the source.
-fn publish(swarm: &mut Swarm) -> Result<()> {
-    let bundle = &swarm.bundle;
-    let published = swarm.world.with_host(0, |host, now| {
-        let published = host.agent().publish(now, &bundle.delegation, &bundle.manifest, &bundle.content);
+    /// Hands the object to the source.
+    pub fn publish(&self, host: &mut Node, now: Instant) -> Result<()> {
+        let Bundle { delegation, manifest, content, .. } = &self.bundle;
+        let published = host.agent().publish(now, delegation, manifest, content);
         host.settle(now);
-        published
-    });
-    published.map(drop).map_err(|refusal| anyhow!("the source refuses its own object: {refusal:?}"))
-}
-
-/// Reads what a node has to tell.
-fn drain(world: &mut World<Node>, node: NodeId, tell: &mut impl FnMut(&AgentEvent)) {
-    world.with_host(node, |host, _| {
-        while let Some(event) = host.agent().poll_event() {
-            tell(&event);
-        }
-    });
-}
-
-/// Whether a node holds the object: it has told so, and the hash over its flash is right.
-fn is_complete(
-    world: &mut World<Node>,
-    node: NodeId,
-    flash: &NodeFlash,
-    complete: &mut bool,
-    digest: &[u8; 32],
-) -> bool {
-    let mut told = false;
-    drain(world, node, &mut |event| told |= matches!(event, AgentEvent::ModelActivated { .. }));
-    if told {
-        *complete = flash_digest(flash).as_ref() == Some(digest);
+        published.map(drop).map_err(|refusal| anyhow!("the source refuses its own object: {refusal:?}"))
     }
-    *complete
+}
+
+impl Holder {
+    /// Reads what a node has to tell; whether it holds the object.
+    pub fn look(&mut self, host: &mut Node, ours: &Ours) -> bool {
+        let mut told = false;
+        while let Some(event) = host.agent().poll_event() {
+            told |= matches!(event, AgentEvent::ModelActivated { .. });
+        }
+        if told {
+            self.complete = flash_digest(&self.flash) == Some(ours.digest);
+        }
+        self.complete
+    }
 }
 
 /// SHA-256 over what is installed in a copy of a node's flash.
@@ -139,6 +110,25 @@ fn flash_digest(flash: &NodeFlash) -> Option<[u8; 32]> {
     let mut content = vec![0; size as usize];
     slots.source()?.read(0, &mut content).ok()?;
     Some(Sha256::digest(&content).into())
+}
+
+/// Runs it, natively or each node behind a stock radio.
+pub fn run(spec: &Spec<'_>, hosted: bool) -> Result<Outcome> {
+    let ours = Ours::new(spec.bytes, spec.seed)?;
+    let mut world = harness::world(spec);
+    let mut holders = Vec::new();
+    for (node, position) in spec.topology.positions.iter().enumerate() {
+        let (host, holder) = ours.boot(node, number(node), hosted)?;
+        world.add(host, *position);
+        holders.push(holder);
+    }
+    world.run_until(Instant::ZERO + WARM_UP, |world, node| {
+        world.with_host(node, |host, _| holders[node].look(host, &ours));
+    });
+    world.with_host(0, |host, now| ours.publish(host, now))?;
+    Ok(harness::finish(spec, &mut world, false, |world, node| {
+        world.with_host(node, |host, _| holders[node].look(host, &ours))
+    }))
 }
 
 #[cfg(test)]

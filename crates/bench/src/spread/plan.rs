@@ -1,14 +1,5 @@
 //! Which runs there are, and running them on several threads.
 
-use std::{
-    num::NonZero,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
-    thread,
-};
-
 use anyhow::{Context as _, Result, ensure};
 use compotastic_mesh::rng::Rng;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -19,6 +10,7 @@ use super::{
     rows::{Method, Row},
     topology::Topology,
 };
+use crate::threads::parallel;
 
 /// Above this, not all of the plan is run without `--full`.
 const MANY_NODES: usize = 100;
@@ -75,7 +67,7 @@ impl Plan {
                 wanted.extend(seeds.map(|seed| (class, nodes, seed)));
             }
         }
-        let places = parallel(args, wanted.len(), None, |index| {
+        let places = parallel(args.threads, wanted.len(), None, |index| {
             let (class, nodes, seed) = wanted[index];
             Place::draw(class, nodes, seed)
         })?;
@@ -112,7 +104,7 @@ impl Plan {
             let job = &self.jobs[*index];
             std::cmp::Reverse(self.places[job.place].topology.len() * job.bytes)
         });
-        let rows = parallel(args, order.len(), Some(&bar), |index| {
+        let rows = parallel(args.threads, order.len(), Some(&bar), |index| {
             let job = &self.jobs[order[index]];
             self.row(job)
         })?;
@@ -152,36 +144,4 @@ fn outcome(spec: &Spec<'_>, method: Method) -> Result<Outcome> {
         Method::BlockPull => Peer::Blocks(Default::default()),
     };
     Ok(harness::run_peer(spec, &peer))
-}
-
-/// Does `count` things on the threads that the options allow; results in order.
-pub fn parallel<T: Send>(
-    args: &SpreadArgs,
-    count: usize,
-    bar: Option<&ProgressBar>,
-    act: impl Fn(usize) -> T + Sync,
-) -> Result<Vec<T>> {
-    let threads = args.threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZero::get));
-    ensure!((1..=1024).contains(&threads), "--threads {threads} is not between 1 and 1024");
-    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(count)));
-    thread::scope(|scope| {
-        for _ in 0..threads.min(count) {
-            scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, Relaxed);
-                    if index >= count {
-                        return;
-                    }
-                    let result = act(index);
-                    done.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
-                    if let Some(bar) = bar {
-                        bar.inc(1);
-                    }
-                }
-            });
-        }
-    });
-    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    done.sort_by_key(|(index, _)| *index);
-    Ok(done.into_iter().map(|(_, result)| result).collect())
 }

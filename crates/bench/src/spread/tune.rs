@@ -6,11 +6,12 @@ use anyhow::Result;
 use super::{
     SpreadArgs, blocks, flooded,
     harness::{self, Peer, Spec},
-    plan::{Place, parallel},
+    plan::Place,
     rows::{Method, geometric_mean},
     topology::Class,
     unicast,
 };
+use crate::threads::parallel;
 
 const NODES: usize = 50;
 const BYTES: usize = 4500;
@@ -53,7 +54,7 @@ pub fn run(args: &SpreadArgs) -> Result<()> {
     println!(
         "Air time, seconds: sparse and dense field of {NODES}, {BYTES} bytes, losses {LOSSES:?}; * = failed\n"
     );
-    parallel(args, settings.len(), None, |index| {
+    parallel(args.threads, settings.len(), None, |index| {
         let mut costs = Vec::new();
         for place in &places {
             for loss in LOSSES {
