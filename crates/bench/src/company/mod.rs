@@ -3,7 +3,7 @@
 mod stats;
 mod valley;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use compotastic_mesh::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -30,9 +30,10 @@ pub struct CompanyArgs {
     /// Messages of stock nodes in all, each sent in both runs of its pair
     #[arg(long, default_value_t = 5000)]
     messages: usize,
-    /// Hours over which the messages of a run are spread, from the publication on
-    #[arg(long, default_value_t = 4.0)]
-    hours: f64,
+    /// Hours over which the messages of a run are spread, from the publication on; by default as long as the update takes in that
+    /// valley without them
+    #[arg(long)]
+    hours: Option<f64>,
     /// Bytes of the object
     #[arg(long, default_value_t = 16_384)]
     bytes: usize,
@@ -79,20 +80,32 @@ struct Row {
 /// Runs it.
 pub fn run(args: &CompanyArgs) -> Result<()> {
     ensure!((2..=1000).contains(&args.seeds), "--seeds {} is not between 2 and 1000", args.seeds);
-    ensure!(args.hours > 0.0 && args.hours <= 168.0, "--hours {} is not between 0 and 168", args.hours);
+    if let Some(hours) = args.hours {
+        ensure!(hours > 0.0 && hours <= 168.0, "--hours {hours} is not between 0 and 168");
+    }
     ensure!((0.0..=0.5).contains(&args.loss), "--loss {} is not between 0 and 0.5", args.loss);
     ensure!(args.messages as u64 >= args.seeds, "--messages {} is less than one per seed", args.messages);
     let bar = if args.json { ProgressBar::hidden() } else { ProgressBar::new(args.seeds) };
     bar.set_style(ProgressStyle::with_template("{pos}/{len} pairs, {elapsed_precise}, {eta} left")?);
     let pairs = parallel(args.threads, args.seeds as usize, Some(&bar), |index| {
-        let spec = Spec {
+        let hours = |hours: f64| Duration::from_millis((hours * 3.6e6) as u64);
+        let quiet = Spec {
             seed: index as u64 + 1,
-            messages: args.messages.div_ceil(args.seeds as usize),
-            window: Duration::from_millis((args.hours * 3.6e6) as u64),
+            messages: 0,
+            window: Duration::from_secs(1),
             bytes: args.bytes,
             loss_ppm: (args.loss * 1e6).round() as u32,
             hosted: args.hosted,
         };
+        let window = match args.hours {
+            Some(given) => hours(given),
+            None => hours(
+                valley::run(&quiet, true)?
+                    .complete_hours
+                    .context("the update fails in a quiet valley: give --hours")?,
+            ),
+        };
+        let spec = Spec { messages: args.messages.div_ceil(args.seeds as usize), window, ..quiet };
         Ok((valley::run(&spec, false)?, valley::run(&spec, true)?))
     })?;
     bar.finish_and_clear();

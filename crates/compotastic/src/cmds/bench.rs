@@ -27,6 +27,8 @@ pub enum BenchCommand {
     Job(JobArgs),
     /// Frames and air time until all nodes hold an object, beside four peers and the reference cost
     Spread(compotastic_bench::spread::SpreadArgs),
+    /// What the traffic of others suffers from an update in the same valley
+    Company(compotastic_bench::company::CompanyArgs),
 }
 
 /// Options of `bench text`.
@@ -89,6 +91,7 @@ pub fn run(command: BenchCommand) -> Result<()> {
         BenchCommand::Student(args) => student(&args),
         BenchCommand::Job(args) => super::bench_job::run(&args),
         BenchCommand::Spread(args) => compotastic_bench::spread::run(&args),
+        BenchCommand::Company(args) => compotastic_bench::company::run(&args),
     }
 }
 
