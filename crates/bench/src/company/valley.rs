@@ -228,3 +228,45 @@ impl Watch {
         self.read[node] = notes.len();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Length of a task part for the base encoder.
+    const PART: usize = 244;
+
+    fn spec(seed: u64) -> Spec {
+        let window = Duration::from_secs(3600);
+        Spec { seed, messages: 30, window, bytes: PART, loss_ppm: 0, hosted: false }
+    }
+
+    #[test]
+    fn messages_are_the_same_in_both_runs_and_most_arrive() {
+        let (without, with) = (run(&spec(2), false).unwrap(), run(&spec(2), true).unwrap());
+        assert_eq!(without, run(&spec(2), false).unwrap(), "a seed names a run");
+        assert_eq!((without.complete_hours, without.during_update), (None, 0));
+        assert!(with.complete_hours.is_some_and(|hours| hours > 0.0), "{with:?}");
+        for traffic in [&without, &with] {
+            assert_eq!(traffic.delivered.len(), 30);
+            assert!(traffic.stock_nodes >= STOCK_MIN);
+            let mean = traffic.delivered.iter().sum::<f64>() / 30.0;
+            assert!((0.5..=1.0).contains(&mean), "{mean}");
+            assert!(traffic.delays_s.iter().all(|delay| *delay > 0.2 && *delay < 3600.0));
+        }
+    }
+
+    #[test]
+    fn a_third_of_the_messages_are_direct_and_none_goes_to_its_sender() {
+        let (plans, sent) = plan(&Spec { messages: 300, ..spec(5) }, 9);
+        assert_eq!(plans.iter().map(Vec::len).sum::<usize>(), 300);
+        assert_eq!(sent.iter().filter(|message| message.to.is_some()).count(), 100);
+        assert!(sent.iter().all(|message| message.to != Some(message.from)));
+        for (from, plan) in plans.iter().enumerate() {
+            for planned in plan {
+                assert_eq!(sent[planned.message as usize].from, from);
+                assert_eq!(planned.want_ack, planned.to != NodeNum::BROADCAST);
+            }
+        }
+    }
+}

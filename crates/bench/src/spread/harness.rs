@@ -30,7 +30,7 @@ use super::{
 /// The mesh runs for so long before the object is published.
 pub const WARM_UP: Duration = Duration::from_secs(1800);
 /// Transmissions, in references, after which a run is given up.
-pub const TRANSMISSIONS_MAX: f64 = 300.0;
+pub const TRANSMISSIONS_MAX: f64 = 600.0;
 /// Hops that a flooded packet travels at most: its origin and seven relays send it.
 const FLOOD_HOPS: usize = 8;
 /// Bytes of payload that the reference counts per transmission.
