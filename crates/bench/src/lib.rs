@@ -7,3 +7,5 @@ pub mod fec;
 pub mod power_cut;
 pub mod spread;
 pub mod sync;
+pub mod company;
+mod threads;

@@ -34,6 +34,10 @@ pub enum BenchCommand {
     PowerCut(PowerCutArgs),
     /// Bytes on the air until the registries of 100 nodes agree, beside other ways to find what differs
     Sync(compotastic_bench::sync::SyncArgs),
+    /// Frames and air time until all nodes hold an object, beside four peers and the reference cost
+    Spread(compotastic_bench::spread::SpreadArgs),
+    /// What the traffic of others suffers from an update in the same valley
+    Company(compotastic_bench::company::CompanyArgs),
 }
 
 /// Options of `bench text`.
@@ -99,6 +103,8 @@ pub fn run(command: BenchCommand) -> Result<()> {
         BenchCommand::Delta(args) => compotastic_bench::delta::run(&args),
         BenchCommand::PowerCut(args) => compotastic_bench::power_cut::run(&args),
         BenchCommand::Sync(args) => compotastic_bench::sync::run(&args),
+        BenchCommand::Spread(args) => compotastic_bench::spread::run(&args),
+        BenchCommand::Company(args) => compotastic_bench::company::run(&args),
     }
 }
 
