@@ -41,7 +41,7 @@ pub const MAX_AIR_PIECE: u16 = 208;
 
 /// Pieces in one generation of an object at most: the one place where that is decided, for all objects alike, so that no
 /// manifest need say it.
-pub const DEFAULT_GENERATION: u16 = 192;
+pub const DEFAULT_GENERATION: u16 = MAX_GENERATION;
 
 /// How an object is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -138,7 +138,7 @@ pub fn run(spec: &Spec, update: bool) -> Result<Traffic> {
     let mut world = World::new(config, radio, ledger);
     let mut holders = Vec::new();
     for node in 0..NODES {
-        let (host, holder) = ours.boot(node, number(node), spec.hosted)?;
+        let (host, holder) = ours.boot(number(node), spec.hosted)?;
         world.add(Body::Ours(Box::new(host)), valley.positions[node]);
         holders.push(holder);
     }
@@ -234,7 +234,7 @@ mod tests {
     use super::*;
 
     /// Length of a task part for the base encoder.
-    const PART: usize = 244;
+    const PART: usize = 2_000;
 
     fn spec(seed: u64) -> Spec {
         let window = Duration::from_secs(3600);

@@ -3,68 +3,60 @@
 //! The seam to the dissemination is here: [`Ours::publish`] hands the object to the source, [`Holder::look`] tells whether a
 //! node holds it.
 
-use std::sync::OnceLock;
-
-use anyhow::{Context as _, Result, anyhow, ensure};
-use compotastic_bundle::{Geometry, PieceSource, Slots};
+use anyhow::{Context as _, Result, anyhow};
+use compotastic_bundle::ComponentKind;
 use compotastic_mesh::{
     packet::NodeNum,
+    rng::Rng,
     router::{Relaying, Role},
-    time::Instant,
+    time::{Duration, Instant},
 };
-use compotastic_model::BaseEncoder;
 use compotastic_node::AgentEvent;
 use compotastic_sim::{
     hosted::{HostedNode, RadioHabits},
-    swarm::{Bundle, Flash, Kit, Node, NodeFlash, Post},
+    swarm::{Kit, Large, Node, NodeFlash, Post},
 };
 use sha2::{Digest, Sha256};
 
 use super::{
-    harness::{self, Outcome, Spec, WARM_UP},
+    harness::{self, Outcome, Spec},
     peer::number,
     topology::{PRESET, REGION},
 };
 
-/// The base encoder that the field nodes hold.
-static BASE: &[u8] = include_bytes!("../../../edge/assets/encoders/base-v1.bin");
 /// Version of the object that is published; nodes begin with none.
-const VERSION: u16 = 1;
+const VERSION: u32 = 1;
+/// A swarm that has been on the air for a while: beacons tell who hears whom, and come seldom.
+pub const WARM_UP: Duration = Duration::from_secs(6 * 3600);
 
 /// Keys of a swarm, and the object that its source publishes.
 pub struct Ours {
     kit: Kit,
-    bundle: Bundle,
-    digest: [u8; 32],
+    object: Large,
+    bytes: usize,
 }
 
-/// What is known of one node: its flash, and whether all of the object was in it, its hash verified, when the node said so.
+/// What is known of one node: whether all of the object was in its flash, its hash verified, when the node said so.
 pub struct Holder {
-    flash: NodeFlash,
     complete: bool,
 }
 
-fn base() -> Result<BaseEncoder<'static>> {
-    static PARSED: OnceLock<Option<BaseEncoder<'static>>> = OnceLock::new();
-    PARSED.get_or_init(|| BaseEncoder::parse(BASE).ok()).context("the base encoder cannot be read")
-}
-
 impl Ours {
-    /// A swarm with an object of so many bytes.
+    /// A swarm with an object of so many bytes, drawn from the seed: nothing shortens it.
     pub fn new(bytes: usize, seed: u64) -> Result<Self> {
-        let kit = Kit::new(PRESET, REGION, Some(base()?), seed);
-        let bundle = kit.bundles().context("a kit with a base encoder makes bundles")?.bundle(VERSION);
-        let length = bundle.content.len();
-        ensure!(length == bytes, "compotastic spreads objects of {length} bytes so far: --bytes {length}");
-        let digest = bundle.digest();
-        Ok(Self { kit, bundle, digest })
+        let kit = Kit::new(PRESET, REGION, None, seed);
+        let mut rng = Rng::from_seed(seed).child(0x6f62_6a65);
+        let content: Vec<u8> = (0..bytes).map(|_| rng.next_u32() as u8).collect();
+        let object = kit.large(&content, VERSION);
+        let object = object.with_context(|| format!("an object of {bytes} bytes does not fit a node's store: 1 to 65536"))?;
+        Ok(Self { kit, object, bytes })
     }
 
-    /// A node on blank flash that is switched on at the start; node 0 is the source.
-    pub fn boot(&self, node: usize, num: NodeNum, hosted: bool) -> Result<(Node, Holder)> {
+    /// A node on blank flash that is switched on at the start.
+    pub fn boot(&self, num: NodeNum, hosted: bool) -> Result<(Node, Holder)> {
         let post =
-            Post { num, role: Role::Client, relaying: Relaying::default(), edge: node == 0, base: true };
-        let flash = NodeFlash::default();
+            Post { num, role: Role::Client, relaying: Relaying::default(), edge: false, base: false };
+        let flash = NodeFlash::with_store();
         let host = if hosted {
             let habits = RadioHabits::default();
             let station = self.kit.boot_host(&post, &flash, Instant::ZERO, 0, habits);
@@ -73,13 +65,12 @@ impl Ours {
         } else {
             self.kit.boot(&post, &flash, Instant::ZERO, 0)
         };
-        Ok((host.context("blank flash does not boot")?, Holder { flash, complete: false }))
+        Ok((host.context("blank flash does not boot")?, Holder { complete: false }))
     }
 
     /// Hands the object to the source.
     pub fn publish(&self, host: &mut Node, now: Instant) -> Result<()> {
-        let Bundle { delegation, manifest, content, .. } = &self.bundle;
-        let published = host.agent().publish(now, delegation, manifest, content);
+        let published = host.agent().publish_stream(now, &[], &self.object.manifest, &self.object.stream);
         host.settle(now);
         published.map(drop).map_err(|refusal| anyhow!("the source refuses its own object: {refusal:?}"))
     }
@@ -90,26 +81,21 @@ impl Holder {
     pub fn look(&mut self, host: &mut Node, ours: &Ours) -> bool {
         let mut told = false;
         while let Some(event) = host.agent().poll_event() {
-            told |= matches!(event, AgentEvent::ModelActivated { .. });
+            told |= matches!(event, AgentEvent::ObjectComplete { .. });
         }
-        if told {
-            self.complete = flash_digest(&self.flash) == Some(ours.digest);
+        if !self.complete {
+            // The source holds it without a word.
+            told |= host.agent().object_progress(ComponentKind::Firmware, 0) == Some(255);
+        }
+        if told && !self.complete {
+            // Over what its flash holds now.
+            let mut content = vec![0; ours.bytes];
+            let length = host.agent().content(ComponentKind::Firmware, 0, 0, &mut content);
+            let digest: [u8; 32] = Sha256::digest(&content).into();
+            self.complete = length == Some(ours.bytes as u32) && digest == ours.object.digest;
         }
         self.complete
     }
-}
-
-/// SHA-256 over what is installed in a copy of a node's flash.
-fn flash_digest(flash: &NodeFlash) -> Option<[u8; 32]> {
-    let copy = NodeFlash::default();
-    let bytes = flash.slots.to_vec();
-    copy.slots.damage(|blank| blank.copy_from_slice(&bytes));
-    let geometry = Geometry::packed::<Flash>(0, 4096, 176, 2)?;
-    let mut slots = Slots::open(copy.slots, geometry).ok()?;
-    let size = slots.active()?.manifest.size;
-    let mut content = vec![0; size as usize];
-    slots.source()?.read(0, &mut content).ok()?;
-    Some(Sha256::digest(&content).into())
 }
 
 /// Runs it, natively or each node behind a stock radio.
@@ -118,7 +104,7 @@ pub fn run(spec: &Spec<'_>, hosted: bool) -> Result<Outcome> {
     let mut world = harness::world(spec);
     let mut holders = Vec::new();
     for (node, position) in spec.topology.positions.iter().enumerate() {
-        let (host, holder) = ours.boot(node, number(node), hosted)?;
+        let (host, holder) = ours.boot(number(node), hosted)?;
         world.add(host, *position);
         holders.push(holder);
     }
@@ -142,8 +128,7 @@ mod tests {
     #[test]
     fn a_small_swarm_completes_natively_and_hosted() {
         let topology = Topology::draw(Class::Grid, 10, 0).unwrap();
-        let kit = Kit::new(PRESET, REGION, Some(base().unwrap()), 1);
-        let bytes = kit.bundles().unwrap().bundle(VERSION).content.len();
+        let bytes = 2_000;
         let reference = harness::reference(bytes, cds::exact(&topology.graph).unwrap(), 0.1);
         let spec = Spec { topology: &topology, loss: 0.1, bytes, reference, seed: 3 };
         for hosted in [false, true] {
@@ -151,5 +136,10 @@ mod tests {
             assert_eq!(outcome.completed_nodes, 10, "{outcome:?}");
             assert!(outcome.transmissions as f64 > reference / 2.0);
         }
+    }
+
+    #[test]
+    fn an_object_that_no_node_has_room_for_is_an_error() {
+        assert!(Ours::new(70_000, 1).is_err() && Ours::new(0, 1).is_err());
     }
 }
