@@ -117,7 +117,11 @@ impl Decoder {
     ///
     /// # Errors
     /// If the head is bad, or asks for more than `limits`.
-    pub fn begin<S: Source>(&mut self, patch: &mut S, limits: Limits) -> Result<Header, DecodeError<S::Error>> {
+    pub fn begin<S: Source>(
+        &mut self,
+        patch: &mut S,
+        limits: Limits,
+    ) -> Result<Header, DecodeError<S::Error>> {
         self.phase = Phase::Idle;
         let (header, at) = match Header::read(patch, limits.patch_len).map_err(DecodeError::Source)? {
             Ok(read) => read,
@@ -128,7 +132,11 @@ impl Decoder {
         }
         let prime_end = u64::from(header.prime.0) + u64::from(header.prime.1);
         if header.old_len > limits.old_len || header.old_len >= 1 << 24 || header.new_len >= 1 << 24 {
-            return Err(if header.method == Method::Stored { DecodeError::TooLong } else { DecodeError::WrongOld });
+            return Err(if header.method == Method::Stored {
+                DecodeError::TooLong
+            } else {
+                DecodeError::WrongOld
+            });
         }
         if prime_end * 64 > u64::from(header.old_len) + 63 || header.entries > Engine::MAX_ENTRIES {
             return Err(DecodeError::BadHeader);
@@ -271,7 +279,8 @@ impl Decoder {
                 self.phase = Phase::Body;
                 break;
             }
-            let halves = [view.old(self.engine.at)?, view.old(self.engine.at + 1)?];
+            let start = self.engine.at * unit;
+            let halves = [view.old(start)?, view.old(start + unit)?];
             self.engine.train(&mut Known(PhantomData::<DecodeError<E>>), halves)?;
         }
         Ok(Progress::Bytes(0))
@@ -358,10 +367,9 @@ impl<E, O: Source<Error = E>, W: Source<Error = E>> View for FlashView<'_, E, O,
 
     fn old(&mut self, at: u32) -> Result<u16, DecodeError<E>> {
         let mut bytes = [0; 2];
-        let start = at.saturating_mul(self.unit);
-        let len = self.unit.min(self.old_len.saturating_sub(start)) as usize;
+        let len = self.unit.min(self.old_len.saturating_sub(at)) as usize;
         if len > 0 {
-            self.old.read(start, &mut bytes[..len]).map_err(DecodeError::Source)?;
+            self.old.read(at, &mut bytes[..len]).map_err(DecodeError::Source)?;
         }
         Ok(u16::from_le_bytes(bytes))
     }

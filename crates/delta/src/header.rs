@@ -24,7 +24,8 @@ pub enum Method {
 
 impl Method {
     /// All methods, in the order of their numbers on the air.
-    pub const ALL: [Self; 6] = [Self::Stored, Self::Bytes, Self::Thumb, Self::Grid8, Self::Grid4, Self::Grid2];
+    pub const ALL: [Self; 6] =
+        [Self::Stored, Self::Bytes, Self::Thumb, Self::Grid8, Self::Grid4, Self::Grid2];
 
     /// Name for people.
     #[must_use]
@@ -106,7 +107,10 @@ impl Header {
     ///
     /// # Errors
     /// What the source says; `Ok(Err(BadHeader))` if it is no head of this version.
-    pub fn read<S: Source>(patch: &mut S, patch_len: u32) -> Result<Result<(Self, u32), BadHeader>, S::Error> {
+    pub fn read<S: Source>(
+        patch: &mut S,
+        patch_len: u32,
+    ) -> Result<Result<(Self, u32), BadHeader>, S::Error> {
         let mut bytes = [0; MAX_HEADER];
         let len = bytes.len().min(patch_len as usize);
         patch.read(0, &mut bytes[..len])?;
@@ -228,10 +232,20 @@ mod tests {
 
     #[test]
     fn what_is_no_head_is_refused() {
-        for bytes in [&[][..], &[0x22], &[0x3f, 1, 0, 0, 0, 0], &[0x42, 1, 0, 0, 0, 0, 0, 0, 0], &[0x20, 0xff, 0xff, 0xff, 0xff, 0x1f]] {
+        for bytes in [
+            &[][..],
+            &[0x22],
+            &[0x3f, 1, 0, 0, 0, 0],
+            &[0x42, 1, 0, 0, 0, 0, 0, 0, 0],
+            &[0x20, 0xff, 0xff, 0xff, 0xff, 0x1f],
+        ] {
             assert_eq!(Header::parse(bytes), Err(BadHeader));
         }
-        let (header, len) = Header::parse(&[0x20, 0x83, 0x01, 1, 2, 3, 4, 9]).expect("a head of a stored image");
-        assert_eq!((header.method, header.new_len, header.new_crc, len), (Method::Stored, 131, 0x0403_0201, 7));
+        let (header, len) =
+            Header::parse(&[0x20, 0x83, 0x01, 1, 2, 3, 4, 9]).expect("a head of a stored image");
+        assert_eq!(
+            (header.method, header.new_len, header.new_crc, len),
+            (Method::Stored, 131, 0x0403_0201, 7)
+        );
     }
 }

@@ -1,34 +1,75 @@
-//! Prediction of one binary decision from several contexts: each context has an adaptive probability, and a small
+//! Prediction of one binary decision from several contexts. Each context has a cell with an adaptive opinion; a small
 //! online-trained network (logistic mixing, after Mahoney's PAQ) weighs them by how well they did in this situation.
 
 use crate::logistic::{LIMIT, squash, stretch};
 use crate::range::Bits;
 
-/// Contexts per decision.
-pub(crate) const INPUTS: usize = 10;
-/// Situations with weights of their own.
-pub(crate) const SETS: usize = 64;
-/// Memory cells of 16 bits, shared by the block map and the probabilities.
-pub(crate) const CELLS: usize = 4600;
-/// Cells that are addressed directly, for decisions that are taken at every step.
-pub(crate) const DIRECT: usize = 0;
+/// Contexts per decision, at most.
+pub(crate) const INPUTS: usize = 8;
+/// Situations with weights of their own: what is decided, and what is known beside it.
+const SETS: [usize; 2] = [64, 32];
+/// Cells of 16 bits, shared by the block map (at the end) and the opinions. All memory that is left to the decoder.
+pub(crate) const CELLS: usize = 5640;
 
-/// Probability of a cell: the upper 12 bits; how often it was used: the lower 4.
-const FRESH: u16 = 0x8000;
-/// How much of the error a cell takes over, by how often it was used: 65536 / (n + 1.6).
-const RATE: [u16; 16] = [
-    40960, 25206, 18204, 14247, 11703, 9930, 8623, 7620, 6827, 6183, 5650, 5201, 4819, 4489, 4201, 3449,
-];
+/// A cell: its opinion in 8 bits, how often it was used in 3, and 5 that tell contexts with the same cell apart.
+const FRESH: u16 = 128 << 8;
+const CHECK: u16 = 31;
+const USED_SHIFT: u16 = 5;
+const MOST_USED: u16 = 7;
+/// A cell that was used more often than this resists being taken by another context, for a while.
+const ESTABLISHED: u16 = 2;
+/// How much of the error a cell takes over, by how often it was used, in 1/256.
+const RATE: [i32; 8] = [160, 98, 71, 56, 46, 39, 32, 26];
 /// What a cell's opinion counts for by how often it was used, in 1/16.
-const TRUST: [i32; 16] = [0, 10, 13, 14, 15, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16];
+const TRUST: [i32; 8] = [0, 10, 13, 14, 15, 16, 16, 16];
+/// Opinions are this far apart in the logistic domain.
+const LEVEL: i32 = 2 * LIMIT / 256;
+
+/// Weight at the start; 16384 is one.
+const WEIGHT: i16 = 5000;
+/// How fast weights are learned.
+const LEARNING: i32 = 20;
+
+const fn opinion(level: i32) -> i32 {
+    (level - 128) * LEVEL + LEVEL / 2
+}
+
+/// The next opinion, by decision, use and opinion: 4 KiB of flash instead of logarithms.
+static NEXT: [[[u8; 256]; 8]; 2] = next();
+
+const fn next() -> [[[u8; 256]; 8]; 2] {
+    let mut next = [[[0; 256]; 8]; 2];
+    let mut bit = 0;
+    while bit < 2 {
+        let mut used = 0;
+        while used < 8 {
+            let mut level = 0;
+            while level < 256 {
+                let p = squash(opinion(level as i32)) as i32;
+                let target = if bit == 1 { 65535 } else { 0 };
+                let moved = stretch((p + (target - p) * RATE[used] / 256) as u16);
+                let to = (moved + 128 * LEVEL) / LEVEL;
+                next[bit][used][level] = if to > 255 { 255 } else { to as u8 };
+                level += 1;
+            }
+            used += 1;
+        }
+        bit += 1;
+    }
+    next
+}
+
+fn used(cell: u16) -> u16 {
+    (cell >> USED_SHIFT) & MOST_USED
+}
 
 #[derive(Clone, Debug)]
 pub(crate) struct Mixer {
     pub(crate) cells: [u16; CELLS],
     /// Cells taken by the block map, at the end.
     pub(crate) taken: u16,
-    weights: [i32; SETS * INPUTS],
-    weights2: [i32; 32 * INPUTS],
+    weights: [[i16; INPUTS]; SETS[0]],
+    beside: [[i16; INPUTS]; SETS[1]],
 }
 
 impl Mixer {
@@ -36,8 +77,8 @@ impl Mixer {
         Self {
             cells: [FRESH; CELLS],
             taken: 0,
-            weights: [20000; SETS * INPUTS],
-            weights2: [20000; 32 * INPUTS],
+            weights: [[WEIGHT; INPUTS]; SETS[0]],
+            beside: [[WEIGHT; INPUTS]; SETS[1]],
         }
     }
 
@@ -45,54 +86,123 @@ impl Mixer {
     pub(crate) fn reset(&mut self) {
         self.cells.fill(FRESH);
         self.taken = 0;
-        self.weights.fill(20000);
-        self.weights2.fill(20000);
+        self.weights.fill([WEIGHT; INPUTS]);
+        self.beside.fill([WEIGHT; INPUTS]);
     }
 
-    /// One decision. `hashes` are the contexts, the decision's place among its siblings included; `set` is the situation.
+    /// Where a context's opinion is, or may be put, and its check bits.
+    fn find(&self, hash: u32) -> (usize, u16) {
+        let room = CELLS - usize::from(self.taken);
+        let mixed = hash.wrapping_mul(0x9e37_79b1);
+        let mixed = (mixed ^ (mixed >> 15)).wrapping_mul(0x85eb_ca77);
+        let first = ((u64::from(mixed) * room as u64) >> 32) as usize;
+        let check = mixed as u16 & CHECK;
+        let second = first ^ 1;
+        let theirs = |at: usize| self.cells[at] & CHECK == check;
+        if !theirs(first)
+            && second < room
+            && (theirs(second) || used(self.cells[second]) < used(self.cells[first]))
+        {
+            return (second, check);
+        }
+        (first, check)
+    }
+
+    /// One decision. `contexts` are hashes, the decision's place among its siblings included; `situation` chooses the weights.
     pub(crate) fn bit<B: Bits>(
         &mut self,
         bits: &mut B,
-        hashes: &[u32],
-        set: usize,
-        set2: usize,
-        limit: u16,
+        contexts: &[u32],
+        situation: (usize, usize),
         want: bool,
     ) -> Result<bool, B::Error> {
-        let room = (CELLS - DIRECT) as u32 - u32::from(self.taken);
-        let mut index = [0_usize; INPUTS];
+        let mut found = [(0_usize, 0_u16); INPUTS];
         let mut input = [0_i32; INPUTS];
-        let weights = &mut self.weights[(set % SETS) * INPUTS..][..INPUTS];
-        let weights2 = &mut self.weights2[(set2 % 32) * INPUTS..][..INPUTS];
-        let mut dot = 0_i64;
-        let mut dot2 = 0_i64;
-        for (i, hash) in hashes.iter().enumerate().take(INPUTS) {
-            let mixed = hash.wrapping_mul(0x9e37_79b1);
-            let mixed = (mixed ^ (mixed >> 15)).wrapping_mul(0x85eb_ca77);
-            index[i] = DIRECT + ((u64::from(mixed) * u64::from(room)) >> 32) as usize;
-            let cell = self.cells[index[i]];
-            input[i] = (stretch((cell & 0xfff0) | 8) * TRUST[usize::from(cell & 15)]) >> 4;
-            dot += i64::from(input[i]) * i64::from(weights[i]);
-            dot2 += i64::from(input[i]) * i64::from(weights2[i]);
+        let sets = (situation.0 % SETS[0], situation.1 % SETS[1]);
+        let (mut dot, mut dot_beside) = (0_i64, 0_i64);
+        for (i, context) in contexts.iter().enumerate().take(INPUTS) {
+            found[i] = self.find(*context);
+            let cell = self.cells[found[i].0];
+            if cell & CHECK == found[i].1 {
+                input[i] = (opinion(i32::from(cell >> 8)) * TRUST[usize::from(used(cell))]) >> 4;
+            }
+            dot += i64::from(input[i]) * i64::from(self.weights[sets.0][i]);
+            dot_beside += i64::from(input[i]) * i64::from(self.beside[sets.1][i]);
         }
-        let d1 = ((dot >> 16) as i32).clamp(-LIMIT, LIMIT);
-        let d2 = ((dot2 >> 16) as i32).clamp(-LIMIT, LIMIT);
-        let p = squash((d1 + d2) >> 1);
-        let p1 = squash(d1);
-        let p2 = squash(d2);
-        let bit = bits.bit(p, want)?;
-        let target = if bit { 65535_i32 } else { 0 };
-        let error = target - i32::from(p1);
-        let error2 = target - i32::from(p2);
-        for (i, _) in hashes.iter().enumerate().take(INPUTS) {
-            weights[i] += (((input[i] * (error >> 2)) >> 10) * 14) >> 8;
-            weights2[i] += (((input[i] * (error2 >> 2)) >> 10) * 14) >> 8;
-            let cell = &mut self.cells[index[i]];
-            let count = *cell & 15;
-            let p = i32::from(*cell & 0xfff0) | 8;
-            let moved = p + (((target - p) * i32::from(RATE[usize::from(count)] >> 1)) >> 15);
-            *cell = (moved.clamp(0, 65535) as u16 & 0xfff0) | if count < limit { count + 1 } else { count };
+        let dot = ((dot >> 14) as i32).clamp(-LIMIT, LIMIT);
+        let dot_beside = ((dot_beside >> 14) as i32).clamp(-LIMIT, LIMIT);
+        let bit = bits.bit(squash((dot + dot_beside) >> 1), want)?;
+        let target = if bit { 65535 } else { 0 };
+        let error = target - i32::from(squash(dot));
+        let error_beside = target - i32::from(squash(dot_beside));
+        for i in 0..contexts.len().min(INPUTS) {
+            learn(&mut self.weights[sets.0][i], input[i], error);
+            learn(&mut self.beside[sets.1][i], input[i], error_beside);
+            learn_cell(&mut self.cells[found[i].0], found[i].1, bit);
         }
         Ok(bit)
+    }
+}
+
+/// A cell after a decision.
+fn learn_cell(cell: &mut u16, check: u16, bit: bool) {
+    if *cell & CHECK != check {
+        if used(*cell) > ESTABLISHED {
+            *cell -= 1 << USED_SHIFT;
+            return;
+        }
+        *cell = FRESH | check;
+    }
+    let count = used(*cell);
+    let level = NEXT[usize::from(bit)][usize::from(count)][usize::from(*cell >> 8)];
+    *cell = u16::from(level) << 8 | (count + 1).min(MOST_USED) << USED_SHIFT | check;
+}
+
+/// A weight after an error in 1/65536.
+fn learn(weight: &mut i16, input: i32, error: i32) {
+    let by = (input * (error >> 2) + (1 << 14)) >> 15;
+    let by = (by * LEARNING + 16) >> 5;
+    *weight = (i32::from(*weight) + by).clamp(i32::from(i16::MIN), i32::from(i16::MAX)) as i16;
+}
+
+#[cfg(test)]
+mod tests {
+    use core::convert::Infallible;
+
+    use super::*;
+
+    struct Asked(u16);
+
+    impl Bits for Asked {
+        type Error = Infallible;
+
+        fn bit(&mut self, p: u16, want: bool) -> Result<bool, Infallible> {
+            self.0 = p;
+            Ok(want)
+        }
+    }
+
+    #[test]
+    fn what_always_happens_is_expected() {
+        let mut mixer = Mixer::new();
+        let mut asked = Asked(0);
+        for _ in 0..200 {
+            for (context, want) in [(7, true), (9, false)] {
+                assert!(mixer.bit(&mut asked, &[context, 1], (0, 0), want).is_ok());
+            }
+        }
+        assert!(mixer.bit(&mut asked, &[7, 1], (0, 0), true).is_ok() && asked.0 > 64_000, "{}", asked.0);
+        assert!(mixer.bit(&mut asked, &[9, 1], (0, 0), false).is_ok() && asked.0 < 1_500, "{}", asked.0);
+    }
+
+    #[test]
+    fn the_map_is_not_written_over() {
+        let mut mixer = Mixer::new();
+        mixer.taken = 600;
+        mixer.cells[CELLS - 600..].fill(0x1234);
+        for context in 0..20_000 {
+            assert!(mixer.bit(&mut Asked(0), &[context, context ^ 77], (1, 2), context % 3 == 0).is_ok());
+        }
+        assert!(mixer.cells[CELLS - 600..].iter().all(|cell| *cell == 0x1234));
     }
 }

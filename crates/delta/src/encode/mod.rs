@@ -69,7 +69,7 @@ pub fn encode(old: &[u8], new: &[u8], hint: Hint) -> Result<Encoded, EncodeError
         return Err(EncodeError::TooLong);
     }
     let code = units::looks_like_thumb(old) || units::looks_like_thumb(new);
-    let mut methods = if hint == Hint::Firmware { vec![Method::Stored] } else { vec![Method::Stored, Method::Bytes] };
+    let mut methods = vec![Method::Stored, Method::Bytes];
     if hint == Hint::Firmware || (hint == Hint::Unknown && code) {
         methods.push(Method::Thumb);
     }
@@ -85,8 +85,7 @@ pub fn encode(old: &[u8], new: &[u8], hint: Hint) -> Result<Encoded, EncodeError
     let candidates: Vec<Candidate> =
         patches.iter().map(|(method, patch)| Candidate { method: *method, bytes: patch.len() }).collect();
     let (method, bytes) = patches.swap_remove(0);
-    let sizes: Vec<String> =
-        candidates.iter().map(|c| format!("{} {}", c.method.name(), c.bytes)).collect();
+    let sizes: Vec<String> = candidates.iter().map(|c| format!("{} {}", c.method.name(), c.bytes)).collect();
     let reason = format!(
         "{} is smallest: {} of {} bytes, {} (tried: {})",
         method.name(),

@@ -1,12 +1,13 @@
 //! From images to a patch of one method.
 
+use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::marker::PhantomData;
 
 use super::crc;
-use super::plan::{Costs, Segment, mask, plan};
+use super::plan::{Costs, Segment, mask, plan, resolve, votes};
 use crate::engine::{Engine, Place, View, Want};
 use crate::header::{Header, Method};
 use crate::range::encode::{Meter, RangeEncoder};
@@ -14,6 +15,9 @@ use crate::range::{Bits, Known};
 use crate::thumb::{far_displacement, is_far};
 
 struct Images<'a> {
+    /// The old image from each of its bytes on.
+    bytes: &'a [u8],
+    unit: usize,
     old: &'a [u16],
     new: &'a [u16],
 }
@@ -22,7 +26,9 @@ impl View for Images<'_> {
     type Error = Infallible;
 
     fn old(&mut self, at: u32) -> Result<u16, Infallible> {
-        Ok(self.old.get(at as usize).copied().unwrap_or(0))
+        let byte = |at: usize| u16::from(self.bytes.get(at).copied().unwrap_or(0));
+        let at = at as usize;
+        Ok(byte(at) | if self.unit == 2 { byte(at + 1) << 8 } else { 0 })
     }
 
     fn new(&mut self, at: u32) -> Result<u16, Infallible> {
@@ -62,9 +68,11 @@ pub(crate) fn looks_like_thumb(image: &[u8]) -> bool {
 }
 
 fn targets(halves: &[u16]) -> impl Iterator<Item = u32> {
-    halves.windows(2).enumerate().filter(|(_, pair)| is_far(pair[0], pair[1])).map(|(at, pair)| {
-        (at as u32 + 2).wrapping_add(far_displacement(pair[0], pair[1]) as u32)
-    })
+    halves
+        .windows(2)
+        .enumerate()
+        .filter(|(_, pair)| is_far(pair[0], pair[1]))
+        .map(|(at, pair)| (at as u32 + 2).wrapping_add(far_displacement(pair[0], pair[1]) as u32))
 }
 
 /// The address at which most pointers of the image point at what is called within it.
@@ -88,7 +96,12 @@ fn load_address(halves: &[u16]) -> u32 {
 }
 
 /// The model after the map and the training.
-fn prepared(header: &Header, old: &[u16], map: &[(u32, u32)], bits: &mut impl Bits<Error = Infallible>) -> Engine {
+fn prepared(
+    header: &Header,
+    old: &[u16],
+    map: &[(u32, u32)],
+    bits: &mut impl Bits<Error = Infallible>,
+) -> Engine {
     let mut engine = Engine::new();
     engine.reset(header.method, header.old_len, header.base);
     for wanted in map {
@@ -119,10 +132,10 @@ fn walk(
             next += 1;
         }
         let copy = segments.get(next).filter(|s| s.new <= engine.at).map(|s| {
-            let from = s.from + (engine.at - s.new);
-            match s.from.checked_sub(images.old.len() as u32) {
-                None => Place::Old(from),
-                Some(_) => Place::New(from - images.old.len() as u32),
+            let by = engine.at - s.new;
+            match s.from {
+                Place::Old(at) => Place::Old(at + by * images.unit as u32),
+                Place::New(at) => Place::New(at + by),
             }
         });
         let want = Want { halves: two(images.new, engine.at), copy };
@@ -145,6 +158,35 @@ fn literal_costs(header: &Header, images: &mut Images) -> Vec<u32> {
     costs
 }
 
+/// Entries of the map: the segments of at least `least` units, and shorter ones that hold what is pointed at and would be
+/// looked for in a wrong place without them.
+fn block_map(segments: &[Segment], least: u32, pairs: &BTreeMap<u32, u32>) -> Vec<(u32, u32)> {
+    let from_old = |s: &Segment| match s.from {
+        Place::Old(at) => Some((at, s.new)),
+        Place::New(_) => None,
+    };
+    let mut sure: Vec<(u32, u32)> = segments.iter().filter(|s| s.len >= least).filter_map(from_old).collect();
+    let map = sure.clone();
+    sure.sort_unstable();
+    let found = |target: u32| {
+        let at = sure.partition_point(|(old, _)| *old <= target);
+        at.checked_sub(1).map(|at| target - sure[at].0 + sure[at].1 * 2)
+    };
+    let useful = |s: &&Segment| match s.from {
+        Place::Old(at) if s.len < least => pairs
+            .range(at..at + s.len * 2)
+            .any(|(old, new)| *new == s.new * 2 + (old - at) && found(*old) != Some(*new)),
+        _ => false,
+    };
+    if least == u32::MAX {
+        return map;
+    }
+    let mut all: Vec<(u32, u32)> =
+        map.into_iter().chain(segments.iter().filter(useful).filter_map(from_old)).collect();
+    all.sort_by_key(|(_, new)| *new);
+    all
+}
+
 /// The patch of `method`.
 pub(crate) fn encode(old: &[u8], new: &[u8], method: Method) -> Vec<u8> {
     let mut header = Header {
@@ -163,34 +205,77 @@ pub(crate) fn encode(old: &[u8], new: &[u8], method: Method) -> Vec<u8> {
         bytes.extend(new);
         return bytes;
     }
+    let bytes = old;
     let (old, new) = (units(old, method), units(new, method));
-    let mut images = Images { old: &old, new: &new };
+    let unit = method.unit() as usize;
+    let mut images = Images { bytes, unit, old: &old, new: &new };
     let copies = matches!(method, Method::Thumb | Method::Bytes);
     if method == Method::Thumb {
         header.base = load_address(&old);
     }
     if copies {
-        header.prime = (0, header.old_len.div_ceil(64));
+        header.prime = (0, header.old_len.div_ceil(64) * 3 / 4);
     }
     let mut segments = Vec::new();
     if copies {
         let literal = literal_costs(&header, &mut images);
-        let costs = Costs { literal: &literal, hit: 3, miss: 16 * 5, end: 16 * 6, near: 16 * 9, far: 16 * 24 };
+        let costs =
+            Costs { literal: &literal, hit: 3, miss: 16 * 5, end: 16 * 6, near: 16 * 9, far: 16 * 24 };
         segments = if method == Method::Thumb {
-            plan(&mask(&old, header.base), &mask(&new, header.base), &costs)
+            let odd: Vec<u32> = bytes
+                .get(1..)
+                .unwrap_or(&[])
+                .chunks_exact(2)
+                .map(|p| u32::from(p[0]) | u32::from(p[1]) << 8)
+                .collect();
+            let (from, to) = (mask(&old, header.base), mask(&new, header.base));
+            let mut segments = plan(&from, &to, &odd, None, &costs);
+            for _ in 0..2 {
+                let votes = votes(&old, &new, header.base, &segments);
+                let mut blocks: Vec<(u32, u32)> = segments
+                    .iter()
+                    .filter(|s| s.len >= 24)
+                    .filter_map(|s| match s.from {
+                        Place::Old(at) => Some((at, s.new * 2)),
+                        Place::New(_) => None,
+                    })
+                    .collect();
+                blocks.sort_unstable();
+                let moved = |target: u32| {
+                    if let Some(new) = votes.get(&target) {
+                        return *new;
+                    }
+                    let at = blocks.partition_point(|(old, _)| *old <= target);
+                    at.checked_sub(1).map_or(target, |at| target - blocks[at].0 + blocks[at].1)
+                };
+                let exact = (resolve(&old, header.base, moved), resolve(&new, header.base, |target| target));
+                segments = plan(&from, &to, &odd, Some((&exact.0, &exact.1)), &costs);
+            }
+            segments
         } else {
             let plain = |units: &[u16]| -> Vec<u32> { units.iter().map(|unit| u32::from(*unit)).collect() };
-            plan(&plain(&old), &plain(&new), &costs)
+            plan(&plain(&old), &plain(&new), &[], None, &costs)
         };
     }
+    let pairs =
+        if method == Method::Thumb { votes(&old, &new, header.base, &segments) } else { BTreeMap::new() };
     let mut best: Option<Vec<u8>> = None;
-    for least in [12, 24, 48, u32::MAX] {
-        let map: Vec<(u32, u32)> = segments
-            .iter()
-            .filter(|s| s.len >= least && (s.from as usize) < old.len())
-            .map(|s| (s.from, s.new))
-            .collect();
-        if map.len() > Engine::MAX_ENTRIES as usize || ((method != Method::Thumb || old.is_empty()) && least != u32::MAX) {
+    let blocks = header.old_len.div_ceil(64);
+    let mut trials: Vec<(u32, (u32, u32))> =
+        [6, 12, 24, 48, u32::MAX].map(|least| (least, header.prime)).to_vec();
+    let mut best_least = u32::MAX;
+    if copies {
+        for eighths in [(0, 8), (0, 4), (2, 4)] {
+            trials.push((0, (blocks * eighths.0 / 8, blocks * eighths.1 / 8)));
+        }
+    }
+    for (least, prime) in trials {
+        let least = if least == 0 { best_least } else { least };
+        header.prime = prime;
+        let map = block_map(&segments, least, &pairs);
+        if map.len() > Engine::MAX_ENTRIES as usize
+            || ((method != Method::Thumb || old.is_empty()) && least != u32::MAX)
+        {
             continue;
         }
         header.entries = map.len() as u32;
@@ -204,6 +289,7 @@ pub(crate) fn encode(old: &[u8], new: &[u8], method: Method) -> Vec<u8> {
         bytes.extend(bits.finish());
         if best.as_ref().is_none_or(|best| bytes.len() < best.len()) {
             best = Some(bytes);
+            best_least = least;
         }
     }
     best.unwrap_or_default()
