@@ -280,7 +280,7 @@ impl Decoder {
                 break;
             }
             let start = self.engine.at * unit;
-            let halves = [view.old(start)?, view.old(start + unit)?];
+            let halves = [view.old_unit(start)?, view.old_unit(start + unit)?];
             self.engine.train(&mut Known(PhantomData::<DecodeError<E>>), halves)?;
         }
         Ok(Progress::Bytes(0))
@@ -365,7 +365,7 @@ struct FlashView<'a, E, O: Source<Error = E>, W: Source<Error = E>> {
 impl<E, O: Source<Error = E>, W: Source<Error = E>> View for FlashView<'_, E, O, W> {
     type Error = DecodeError<E>;
 
-    fn old(&mut self, at: u32) -> Result<u16, DecodeError<E>> {
+    fn old_unit(&mut self, at: u32) -> Result<u16, DecodeError<E>> {
         let mut bytes = [0; 2];
         let len = self.unit.min(self.old_len.saturating_sub(at)) as usize;
         if len > 0 {
@@ -374,7 +374,7 @@ impl<E, O: Source<Error = E>, W: Source<Error = E>> View for FlashView<'_, E, O,
         Ok(u16::from_le_bytes(bytes))
     }
 
-    fn new(&mut self, at: u32) -> Result<u16, DecodeError<E>> {
+    fn new_unit(&mut self, at: u32) -> Result<u16, DecodeError<E>> {
         let mut bytes = [0; 2];
         let start = at.saturating_mul(self.unit);
         for (byte, at) in bytes.iter_mut().zip(start..start.saturating_add(self.unit)) {

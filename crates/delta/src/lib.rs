@@ -26,3 +26,6 @@ pub use apply::{Apply, ApplyError, Applying, CHUNK};
 pub use decoder::{DecodeError, Decoder, Limits, Progress};
 pub use header::{BadHeader, Crc, Header, MAX_HEADER, Method, VERSION};
 pub use source::{OutOfBounds, Slot, Source};
+
+/// An update's memory: state, tables, buffers.
+const _: () = assert!(size_of::<Apply>() <= 16 * 1024);

@@ -197,7 +197,7 @@ pub(crate) fn plan(
                     len += 1;
                 }
                 let good = (0..len).filter(|n| exact_all[at as usize + n] == exact_new[i + n]).count();
-                let distance = if at < expected { expected - at } else { at - expected };
+                let distance = expected.abs_diff(at);
                 let is_near = (at as usize) < base && distance < 256;
                 fresh.push((good as u32 + if is_near { 2 } else { 0 }, at));
             }

@@ -25,13 +25,13 @@ struct Images<'a> {
 impl View for Images<'_> {
     type Error = Infallible;
 
-    fn old(&mut self, at: u32) -> Result<u16, Infallible> {
+    fn old_unit(&mut self, at: u32) -> Result<u16, Infallible> {
         let byte = |at: usize| u16::from(self.bytes.get(at).copied().unwrap_or(0));
         let at = at as usize;
         Ok(byte(at) | if self.unit == 2 { byte(at + 1) << 8 } else { 0 })
     }
 
-    fn new(&mut self, at: u32) -> Result<u16, Infallible> {
+    fn new_unit(&mut self, at: u32) -> Result<u16, Infallible> {
         Ok(self.new.get(at as usize).copied().unwrap_or(0))
     }
 }

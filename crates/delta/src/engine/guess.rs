@@ -7,10 +7,11 @@ use crate::thumb::{far_displacement, far_with, is_far, near, near_target, near_w
 impl Engine {
     pub(super) fn guess<V: View>(&mut self, view: &mut V, place: Place) -> Result<Guess, V::Error> {
         let (first, second, from) = match place {
-            Place::Old(at) => (view.old(at)?, view.old(at.wrapping_add(self.unit))?, at),
+            Place::Old(at) => (view.old_unit(at)?, view.old_unit(at.wrapping_add(self.unit))?, at),
             Place::New(at) => {
-                let second = if at.wrapping_add(1) < self.at { view.new(at.wrapping_add(1))? } else { 0 };
-                (view.new(at)?, second, at.wrapping_mul(self.unit))
+                let second =
+                    if at.wrapping_add(1) < self.at { view.new_unit(at.wrapping_add(1))? } else { 0 };
+                (view.new_unit(at)?, second, at.wrapping_mul(self.unit))
             }
         };
         let old = matches!(place, Place::Old(_));

@@ -18,9 +18,9 @@ use crate::thumb::is_wide;
 pub(crate) trait View {
     type Error;
     /// The unit that begins at byte `at` of the old image.
-    fn old(&mut self, at: u32) -> Result<u16, Self::Error>;
+    fn old_unit(&mut self, at: u32) -> Result<u16, Self::Error>;
     /// Unit `at` of the new image.
-    fn new(&mut self, at: u32) -> Result<u16, Self::Error>;
+    fn new_unit(&mut self, at: u32) -> Result<u16, Self::Error>;
 }
 
 /// What an encoder wants the next unit to be; a decoder leaves it empty.

@@ -51,7 +51,7 @@ impl Engine {
     ) -> Result<Unit, B::Error> {
         let mut value = 0;
         if self.at < self.old_len {
-            let old = u32::from(view.old(self.at)?);
+            let old = u32::from(view.old_unit(self.at)?);
             let mask = (1_u32 << width) - 1;
             let mut shift = 0;
             while shift < 8 {
