@@ -25,6 +25,8 @@ pub enum BenchCommand {
     Student(StudentArgs),
     /// Air time per remote job beside a plain-text bot and the two smallest packets
     Job(JobArgs),
+    /// Sizes of patches beside bsdiff, xdelta3, zstd, detools and HDiffPatch
+    Delta(compotastic_bench::delta::DeltaArgs),
 }
 
 /// Options of `bench text`.
@@ -86,6 +88,7 @@ pub fn run(command: BenchCommand) -> Result<()> {
         BenchCommand::Text(args) => text(&args),
         BenchCommand::Student(args) => student(&args),
         BenchCommand::Job(args) => super::bench_job::run(&args),
+        BenchCommand::Delta(args) => compotastic_bench::delta::run(&args),
     }
 }
 
