@@ -45,7 +45,7 @@ impl Slot for Flash {
     }
 
     fn erase(&mut self, offset: u32) -> Result<(), PowerLoss> {
-        assert_eq!(offset as usize % SECTOR, 0);
+        assert!((offset as usize).is_multiple_of(SECTOR));
         let done = self.allowed(SECTOR);
         let len = done.unwrap_or_else(|torn| torn);
         self.bytes[offset as usize..offset as usize + len].fill(0xff);
@@ -54,7 +54,7 @@ impl Slot for Flash {
 
     fn program(&mut self, offset: u32, bytes: &[u8]) -> Result<(), PowerLoss> {
         let place = offset as usize..offset as usize + bytes.len();
-        assert!(bytes.len() == CHUNK && offset as usize % CHUNK == 0);
+        assert!(bytes.len() == CHUNK && (offset as usize).is_multiple_of(CHUNK));
         assert!(self.bytes[place.clone()].iter().all(|byte| *byte == 0xff), "programmed without erasing");
         let done = self.allowed(bytes.len());
         let len = done.unwrap_or_else(|torn| torn);

@@ -19,8 +19,10 @@ const RAM_LIMIT: usize = 16 * 1024;
 
 /// Options of `bench delta`.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  compotastic bench delta pairs\n  compotastic bench delta pairs --json\n\n\
-    The public tools are run where they are installed: bsdiff, xdelta3, zstd, detools and hdiffpatch (Python).")]
+#[command(
+    after_help = "Examples:\n  compotastic bench delta pairs\n  compotastic bench delta pairs --json\n\n\
+    The public tools are run where they are installed: bsdiff, xdelta3, zstd, detools and hdiffpatch (Python)."
+)]
 pub struct DeltaArgs {
     /// Folder with <pair>/old.bin and <pair>/new.bin
     dir: PathBuf,
@@ -78,7 +80,9 @@ fn mean(ratios: &[f64]) -> Option<f64> {
 pub fn run(args: &DeltaArgs) -> Result<()> {
     let scratch = peers::Scratch::new()?;
     let mut folders: Vec<PathBuf> = fs::read_dir(&args.dir)
-        .with_context(|| format!("cannot read {}: give a folder of <pair>/old.bin and new.bin", args.dir.display()))?
+        .with_context(|| {
+            format!("cannot read {}: give a folder of <pair>/old.bin and new.bin", args.dir.display())
+        })?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.join("old.bin").is_file() && path.join("new.bin").is_file())
         .collect();
@@ -97,7 +101,8 @@ pub fn run(args: &DeltaArgs) -> Result<()> {
     progress.finish_and_clear();
     let minor: Vec<f64> = rows.iter().filter(|row| row.minor).filter_map(Row::ratio).collect();
     let all: Vec<f64> = rows.iter().filter_map(Row::ratio).collect();
-    let missing = peers::names().into_iter().filter(|name| !rows.iter().any(|row| row.peers.contains_key(name)));
+    let missing =
+        peers::names().into_iter().filter(|name| !rows.iter().any(|row| row.peers.contains_key(name)));
     let means = Means {
         minor_pairs: minor.len(),
         minor_ratio: mean(&minor),
@@ -152,7 +157,8 @@ fn measure(scratch: &peers::Scratch, folder: &std::path::Path) -> Result<Row> {
 }
 
 fn print(rows: &[Row], means: &Means) {
-    let names: Vec<&str> = peers::names().into_iter().filter(|name| !means.peers_missing.contains(name)).collect();
+    let names: Vec<&str> =
+        peers::names().into_iter().filter(|name| !means.peers_missing.contains(name)).collect();
     print!("{:<32} {:>7} {:>7}", "pair", "image", "ours");
     for name in &names {
         print!(" {:>width$}", name, width = name.len().max(7));
@@ -168,11 +174,18 @@ fn print(rows: &[Row], means: &Means) {
     }
     println!();
     for row in rows {
-        println!("{}: {}; encoded in {:.1} s, decoded in {:.1} s", row.pair, row.reason, row.encode_s, row.decode_s);
+        println!(
+            "{}: {}; encoded in {:.1} s, decoded in {:.1} s",
+            row.pair, row.reason, row.encode_s, row.decode_s
+        );
     }
     println!();
     let show = |ratio: Option<f64>| ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.3}"));
-    println!("{} times the best public tool, geometric mean over all {} pairs", show(means.all_ratio), means.all_pairs);
+    println!(
+        "{} times the best public tool, geometric mean over all {} pairs",
+        show(means.all_ratio),
+        means.all_pairs
+    );
     println!(
         "{} times on the {} minor updates (best public patch under {:.0} % of the image)",
         show(means.minor_ratio),

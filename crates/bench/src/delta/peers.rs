@@ -23,9 +23,23 @@ const PEERS: &[Peer] = &[
     Peer { name: "xdelta3", command: &["xdelta3", "-f", "-e", "-9", "-s", "$old", "$new", "$out"] },
     Peer {
         name: "zstd-patch-from",
-        command: &["zstd", "-q", "-f", "--ultra", "-22", "--long=27", "--patch-from=$old", "$new", "-o", "$out"],
+        command: &[
+            "zstd",
+            "-q",
+            "-f",
+            "--ultra",
+            "-22",
+            "--long=27",
+            "--patch-from=$old",
+            "$new",
+            "-o",
+            "$out",
+        ],
     },
-    Peer { name: "detools-lzma", command: &["detools", "create_patch", "-c", "lzma", "$old", "$new", "$out"] },
+    Peer {
+        name: "detools-lzma",
+        command: &["detools", "create_patch", "-c", "lzma", "$old", "$new", "$out"],
+    },
     Peer {
         name: "detools-heatshrink",
         command: &["detools", "create_patch", "-c", "heatshrink", "$old", "$new", "$out"],
@@ -33,7 +47,15 @@ const PEERS: &[Peer] = &[
     Peer {
         name: "detools-arm-cortex-m4",
         command: &[
-            "detools", "create_patch", "-c", "lzma", "--data-format", "arm-cortex-m4", "$old", "$new", "$out",
+            "detools",
+            "create_patch",
+            "-c",
+            "lzma",
+            "--data-format",
+            "arm-cortex-m4",
+            "$old",
+            "$new",
+            "$out",
         ],
     },
     Peer {

@@ -84,7 +84,7 @@ fn load_address(halves: &[u16]) -> u32 {
     let mut votes: Vec<u32> = Vec::new();
     for word in words.filter(|word| word & 1 == 1 && word >> 28 == 0) {
         for target in &called {
-            let base = (word & !1).wrapping_sub(target * 2);
+            let base = (word & !1).wrapping_sub(target.wrapping_mul(2));
             if base & 0xff == 0 && base < 0x1000_0000 {
                 votes.push(base);
             }

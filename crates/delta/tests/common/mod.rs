@@ -124,7 +124,7 @@ impl Source {
             image.extend(name.as_bytes());
             image.push(0);
         }
-        while image.len() % 4 != 0 {
+        while !image.len().is_multiple_of(4) {
             image.push(0);
         }
         for address in addresses {
@@ -160,7 +160,7 @@ impl Source {
                     };
                     let target = start + code + 4 * pool.len() as u32;
                     pool.push(word);
-                    let by = (target - (at + 4 & !3)) / 4;
+                    let by = (target - ((at + 4) & !3)) / 4;
                     image.extend((0x4800 | by as u16).to_le_bytes());
                 }
             }
