@@ -235,11 +235,28 @@ fn attempt(header: &mut Header, images: &mut Images, map: &[(u32, u32)], segment
     bytes
 }
 
+/// What plans are made from: no one choice is best for all images.
+struct Variant {
+    /// Part of the old image to train on, in eighths: start, length.
+    prime: (u32, u32),
+    /// Costs of a hit, a miss, an end, a copy nearby and one from afar, in 1/16 bit.
+    costs: [u32; 5],
+}
+
+const VARIANTS: [Variant; 5] = [
+    Variant { prime: (2, 2), costs: [3, 80, 96, 144, 384] },
+    Variant { prime: (2, 2), costs: [4, 100, 96, 176, 352] },
+    Variant { prime: (2, 2), costs: [2, 64, 80, 128, 320] },
+    Variant { prime: (0, 6), costs: [3, 80, 96, 144, 384] },
+    Variant { prime: (0, 6), costs: [4, 100, 96, 176, 352] },
+];
+
 /// The best so far.
 struct Best {
     bytes: Vec<u8>,
     score: usize,
     map: Vec<(u32, u32)>,
+    segments: Vec<Segment>,
 }
 
 impl Best {
@@ -257,7 +274,7 @@ impl Best {
         let bytes = attempt(header, images, &map, segments);
         let score = bytes.len() + header.prime.1 as usize / 64;
         if score < self.score {
-            *self = Self { bytes, score, map };
+            *self = Self { bytes, score, map, segments: segments.to_vec() };
         }
     }
 }
@@ -284,7 +301,7 @@ pub(crate) fn encode(old: &[u8], new: &[u8], method: Method) -> Vec<u8> {
     let (old, new) = (units(old, method), units(new, method));
     let unit = method.unit() as usize;
     let mut images = Images { bytes, unit, old: &old, new: &new };
-    let mut best = Best { bytes: Vec::new(), score: usize::MAX, map: Vec::new() };
+    let mut best = Best { bytes: Vec::new(), score: usize::MAX, map: Vec::new(), segments: Vec::new() };
     if !matches!(method, Method::Thumb | Method::Bytes) {
         best.consider(&mut header, &mut images, Vec::new(), &[]);
         return best.bytes;
@@ -293,18 +310,26 @@ pub(crate) fn encode(old: &[u8], new: &[u8], method: Method) -> Vec<u8> {
         header.base = load_address(&old);
     }
     let blocks = header.old_len.div_ceil(64);
-    header.prime = (blocks / 4, blocks / 4);
-    let literal = literal_costs(&header, &mut images);
-    let costs = Costs { literal: &literal, hit: 3, miss: 16 * 5, end: 16 * 6, near: 16 * 9, far: 16 * 24 };
-    let segments = segments(&header, &images, &costs);
-    best.consider(&mut header, &mut images, Vec::new(), &segments);
-    if method == Method::Thumb {
-        let pairs = votes(&old, &new, header.base, &segments);
-        for least in [6, 12, 24, 48] {
-            best.consider(&mut header, &mut images, block_map(&segments, least, &pairs), &segments);
+    let mut literal = Vec::new();
+    // Bytes have no map that a better plan would serve.
+    let variants = if method == Method::Thumb { VARIANTS.len() } else { 1 };
+    for variant in &VARIANTS[..variants] {
+        let prime = (blocks * variant.prime.0 / 8, blocks * variant.prime.1 / 8);
+        if literal.is_empty() || prime != header.prime {
+            header.prime = prime;
+            literal = literal_costs(&header, &mut images);
+        }
+        let [hit, miss, end, near, far] = variant.costs;
+        let segments = segments(&header, &images, &Costs { literal: &literal, hit, miss, end, near, far });
+        best.consider(&mut header, &mut images, Vec::new(), &segments);
+        if method == Method::Thumb {
+            let pairs = votes(&old, &new, header.base, &segments);
+            for least in [6, 12, 24, 48] {
+                best.consider(&mut header, &mut images, block_map(&segments, least, &pairs), &segments);
+            }
         }
     }
-    let map = best.map.clone();
+    let (map, segments) = (best.map.clone(), best.segments.clone());
     for (start, len) in [(0, 0), (3, 1), (0, 4), (0, 6), (0, 8)] {
         header.prime = (blocks * start / 8, blocks * len / 8);
         best.consider(&mut header, &mut images, map.clone(), &segments);
