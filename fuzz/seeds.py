@@ -24,6 +24,8 @@ for index, payload in enumerate(payloads):
 # The example of the page on recordings: whole, and without its end.
 example = (ROOT / "docs/RECORDING.md").read_text(encoding="utf-8").split("<!-- example -->")[1]
 recording = bytes.fromhex("".join(line.split("|")[0] for line in example.splitlines() if line.startswith("    ")))
+golden = (ROOT / "crates/delta/tests/golden.rs").read_text(encoding="utf-8")
+patches = [bytes.fromhex(digits) for digits in re.findall(r'^const \w+: &str = "(\w+)";$', golden, re.M)]
 texts = [line.split("\t") for line in (ROOT / "tests/data/text/vectors.tsv").read_text(encoding="utf-8").splitlines()]
 seeds = {
     # The body alone, for the classes that a fuzzer cannot make a MAC for, and the whole.
@@ -38,6 +40,8 @@ seeds = {
         # One word over and over, and as many corrections as there may be, all for that word's key.
         bytes([0, 0, 255, 90, 12, 3, 41, 255, 4, 249]) + b"no " * 83 + b"\xed\xd6\x00\x7f",
     ],
+    # Whole, and as bodies behind the target's own heads.
+    "delta_decode": patches + [bytes([method, 90, 7]) + patch[15:] for patch in patches for method in range(5)],
     "recording": [recording, recording[:-66]],
     "bundle_manifest": [bytes.fromhex(digits) for digits in bundles.values()],
     # All missing, some missing, a lie; named symbols and those that follow.

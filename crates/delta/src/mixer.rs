@@ -119,18 +119,19 @@ impl Mixer {
         let mut found = [(0_usize, 0_u16); INPUTS];
         let mut input = [0_i32; INPUTS];
         let sets = (situation.0 % SETS[0], situation.1 % SETS[1]);
-        let (mut dot, mut dot_beside) = (0_i64, 0_i64);
+        // Eight products of at most 2^12 and 2^15 fit 31 bits.
+        let (mut dot, mut dot_beside) = (0_i32, 0_i32);
         for (i, context) in contexts.iter().enumerate().take(INPUTS) {
             found[i] = self.find(*context);
             let cell = self.cells[found[i].0];
             if cell & CHECK == found[i].1 {
                 input[i] = (opinion(i32::from(cell >> 8)) * TRUST[usize::from(used(cell))]) >> 4;
             }
-            dot += i64::from(input[i]) * i64::from(self.weights[sets.0][i]);
-            dot_beside += i64::from(input[i]) * i64::from(self.beside[sets.1][i]);
+            dot += input[i] * i32::from(self.weights[sets.0][i]);
+            dot_beside += input[i] * i32::from(self.beside[sets.1][i]);
         }
-        let dot = ((dot >> 14) as i32).clamp(-LIMIT, LIMIT);
-        let dot_beside = ((dot_beside >> 14) as i32).clamp(-LIMIT, LIMIT);
+        let dot = (dot >> 14).clamp(-LIMIT, LIMIT);
+        let dot_beside = (dot_beside >> 14).clamp(-LIMIT, LIMIT);
         let bit = bits.bit(squash((dot + dot_beside) >> 1), want)?;
         let target = if bit { 65535 } else { 0 };
         let error = target - i32::from(squash(dot));

@@ -197,3 +197,32 @@ fn print(rows: &[Row], means: &Means) {
         println!("{name} is not installed and is not in the table");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn means_are_geometric() {
+        let mean = mean(&[0.25, 1.0]).expect("two ratios");
+        assert!((mean - 0.5).abs() < 1e-12, "{mean}");
+        assert_eq!(super::mean(&[]), None);
+    }
+
+    #[test]
+    fn a_pair_is_measured_and_an_empty_folder_is_refused() {
+        let scratch = peers::Scratch::new().expect("a temporary folder");
+        let folder = std::env::temp_dir().join(format!("compotastic-delta-test-{}", std::process::id()));
+        let pair = folder.join("pair");
+        fs::create_dir_all(&pair).expect("a temporary folder");
+        let refused = run(&DeltaArgs { dir: folder.clone(), json: true });
+        assert!(refused.is_err_and(|error| error.to_string().contains("old.bin")));
+        fs::write(pair.join("old.bin"), b"what the node had before, word for word").expect("writable");
+        fs::write(pair.join("new.bin"), b"what the node has now, word for word").expect("writable");
+        let row = measure(&scratch, &pair).expect("a pair");
+        assert_eq!((row.pair.as_str(), row.new_bytes), ("pair", 36));
+        assert!(row.patch_bytes <= 36 + 7 && row.decoder_ram_bytes <= RAM_LIMIT);
+        assert_eq!(row.best(), row.peers.values().min().copied());
+        fs::remove_dir_all(&folder).expect("removable");
+    }
+}

@@ -178,13 +178,105 @@ fn block_map(segments: &[Segment], least: u32, pairs: &BTreeMap<u32, u32>) -> Ve
             .any(|(old, new)| *new == s.new * 2 + (old - at) && found(*old) != Some(*new)),
         _ => false,
     };
-    if least == u32::MAX {
-        return map;
-    }
     let mut all: Vec<(u32, u32)> =
         map.into_iter().chain(segments.iter().filter(useful).filter_map(from_old)).collect();
     all.sort_by_key(|(_, new)| *new);
     all
+}
+
+/// The segments to copy, given what literals cost. Thumb code is aligned with its operands masked out first, then with them
+/// moved as most copies move them.
+fn segments(header: &Header, images: &Images, costs: &Costs) -> Vec<Segment> {
+    let (old, new) = (images.old, images.new);
+    if header.method != Method::Thumb {
+        let plain = |units: &[u16]| -> Vec<u32> { units.iter().map(|unit| u32::from(*unit)).collect() };
+        return plan(&plain(old), &plain(new), &[], None, costs);
+    }
+    let pair = |pair: &[u8]| u32::from(pair[0]) | u32::from(pair[1]) << 8;
+    let odd: Vec<u32> = images.bytes.get(1..).unwrap_or(&[]).chunks_exact(2).map(pair).collect();
+    let (from, to) = (mask(old, header.base), mask(new, header.base));
+    let mut segments = plan(&from, &to, &odd, None, costs);
+    for _ in 0..2 {
+        let votes = votes(old, new, header.base, &segments);
+        let long = segments.iter().filter(|s| s.len >= LONG);
+        let mut blocks: Vec<(u32, u32)> = long
+            .filter_map(|s| match s.from {
+                Place::Old(at) => Some((at, s.new * 2)),
+                Place::New(_) => None,
+            })
+            .collect();
+        blocks.sort_unstable();
+        let moved = |target: u32| {
+            votes.get(&target).copied().unwrap_or_else(|| {
+                let at = blocks.partition_point(|(old, _)| *old <= target);
+                at.checked_sub(1).map_or(target, |at| target - blocks[at].0 + blocks[at].1)
+            })
+        };
+        let exact = (resolve(old, header.base, moved), resolve(new, header.base, |target| target));
+        segments = plan(&from, &to, &odd, Some((&exact.0, &exact.1)), costs);
+    }
+    segments
+}
+
+/// Segments of so many halfwords say where what lies around them has gone.
+const LONG: u32 = 24;
+
+/// The patch with this head, map and plan.
+fn attempt(header: &mut Header, images: &mut Images, map: &[(u32, u32)], segments: &[Segment]) -> Vec<u8> {
+    header.entries = map.len() as u32;
+    let mut bytes = Vec::new();
+    header.write(&mut bytes);
+    let mut bits = RangeEncoder::new();
+    let mut engine = prepared(header, images.old, map, &mut bits);
+    walk(&mut engine, images, segments, |engine, images, want| {
+        sure(engine.unit(&mut bits, images, want));
+    });
+    bytes.extend(bits.finish());
+    bytes
+}
+
+/// What plans are made from: no one choice is best for all images.
+struct Variant {
+    /// Part of the old image to train on, in eighths: start, length.
+    prime: (u32, u32),
+    /// Costs of a hit, a miss, an end, a copy nearby and one from afar, in 1/16 bit.
+    costs: [u32; 5],
+}
+
+const VARIANTS: [Variant; 5] = [
+    Variant { prime: (2, 2), costs: [3, 80, 96, 144, 384] },
+    Variant { prime: (2, 2), costs: [4, 100, 96, 176, 352] },
+    Variant { prime: (2, 2), costs: [2, 64, 80, 128, 320] },
+    Variant { prime: (0, 6), costs: [3, 80, 96, 144, 384] },
+    Variant { prime: (0, 6), costs: [4, 100, 96, 176, 352] },
+];
+
+/// The best so far.
+struct Best {
+    bytes: Vec<u8>,
+    score: usize,
+    map: Vec<(u32, u32)>,
+    segments: Vec<Segment>,
+}
+
+impl Best {
+    /// Training costs the device time: 4 KiB of it must save a byte.
+    fn consider(
+        &mut self,
+        header: &mut Header,
+        images: &mut Images,
+        map: Vec<(u32, u32)>,
+        segments: &[Segment],
+    ) {
+        if map.len() > Engine::MAX_ENTRIES as usize {
+            return;
+        }
+        let bytes = attempt(header, images, &map, segments);
+        let score = bytes.len() + header.prime.1 as usize / 64;
+        if score < self.score {
+            *self = Self { bytes, score, map, segments: segments.to_vec() };
+        }
+    }
 }
 
 /// The patch of `method`.
@@ -209,88 +301,38 @@ pub(crate) fn encode(old: &[u8], new: &[u8], method: Method) -> Vec<u8> {
     let (old, new) = (units(old, method), units(new, method));
     let unit = method.unit() as usize;
     let mut images = Images { bytes, unit, old: &old, new: &new };
-    let copies = matches!(method, Method::Thumb | Method::Bytes);
+    let mut best = Best { bytes: Vec::new(), score: usize::MAX, map: Vec::new(), segments: Vec::new() };
+    if !matches!(method, Method::Thumb | Method::Bytes) {
+        best.consider(&mut header, &mut images, Vec::new(), &[]);
+        return best.bytes;
+    }
     if method == Method::Thumb {
         header.base = load_address(&old);
     }
-    if copies {
-        header.prime = (0, header.old_len.div_ceil(64) * 3 / 4);
-    }
-    let mut segments = Vec::new();
-    if copies {
-        let literal = literal_costs(&header, &mut images);
-        let costs =
-            Costs { literal: &literal, hit: 3, miss: 16 * 5, end: 16 * 6, near: 16 * 9, far: 16 * 24 };
-        segments = if method == Method::Thumb {
-            let odd: Vec<u32> = bytes
-                .get(1..)
-                .unwrap_or(&[])
-                .chunks_exact(2)
-                .map(|p| u32::from(p[0]) | u32::from(p[1]) << 8)
-                .collect();
-            let (from, to) = (mask(&old, header.base), mask(&new, header.base));
-            let mut segments = plan(&from, &to, &odd, None, &costs);
-            for _ in 0..2 {
-                let votes = votes(&old, &new, header.base, &segments);
-                let mut blocks: Vec<(u32, u32)> = segments
-                    .iter()
-                    .filter(|s| s.len >= 24)
-                    .filter_map(|s| match s.from {
-                        Place::Old(at) => Some((at, s.new * 2)),
-                        Place::New(_) => None,
-                    })
-                    .collect();
-                blocks.sort_unstable();
-                let moved = |target: u32| {
-                    if let Some(new) = votes.get(&target) {
-                        return *new;
-                    }
-                    let at = blocks.partition_point(|(old, _)| *old <= target);
-                    at.checked_sub(1).map_or(target, |at| target - blocks[at].0 + blocks[at].1)
-                };
-                let exact = (resolve(&old, header.base, moved), resolve(&new, header.base, |target| target));
-                segments = plan(&from, &to, &odd, Some((&exact.0, &exact.1)), &costs);
-            }
-            segments
-        } else {
-            let plain = |units: &[u16]| -> Vec<u32> { units.iter().map(|unit| u32::from(*unit)).collect() };
-            plan(&plain(&old), &plain(&new), &[], None, &costs)
-        };
-    }
-    let pairs =
-        if method == Method::Thumb { votes(&old, &new, header.base, &segments) } else { BTreeMap::new() };
-    let mut best: Option<Vec<u8>> = None;
     let blocks = header.old_len.div_ceil(64);
-    let mut trials: Vec<(u32, (u32, u32))> =
-        [6, 12, 24, 48, u32::MAX].map(|least| (least, header.prime)).to_vec();
-    let mut best_least = u32::MAX;
-    if copies {
-        for eighths in [(0, 8), (0, 4), (2, 4)] {
-            trials.push((0, (blocks * eighths.0 / 8, blocks * eighths.1 / 8)));
+    let mut literal = Vec::new();
+    // Bytes have no map that a better plan would serve.
+    let variants = if method == Method::Thumb { VARIANTS.len() } else { 1 };
+    for variant in &VARIANTS[..variants] {
+        let prime = (blocks * variant.prime.0 / 8, blocks * variant.prime.1 / 8);
+        if literal.is_empty() || prime != header.prime {
+            header.prime = prime;
+            literal = literal_costs(&header, &mut images);
+        }
+        let [hit, miss, end, near, far] = variant.costs;
+        let segments = segments(&header, &images, &Costs { literal: &literal, hit, miss, end, near, far });
+        best.consider(&mut header, &mut images, Vec::new(), &segments);
+        if method == Method::Thumb {
+            let pairs = votes(&old, &new, header.base, &segments);
+            for least in [6, 12, 24, 48] {
+                best.consider(&mut header, &mut images, block_map(&segments, least, &pairs), &segments);
+            }
         }
     }
-    for (least, prime) in trials {
-        let least = if least == 0 { best_least } else { least };
-        header.prime = prime;
-        let map = block_map(&segments, least, &pairs);
-        if map.len() > Engine::MAX_ENTRIES as usize
-            || ((method != Method::Thumb || old.is_empty()) && least != u32::MAX)
-        {
-            continue;
-        }
-        header.entries = map.len() as u32;
-        let mut bytes = Vec::new();
-        header.write(&mut bytes);
-        let mut bits = RangeEncoder::new();
-        let mut engine = prepared(&header, &old, &map, &mut bits);
-        walk(&mut engine, &mut images, &segments, |engine, images, want| {
-            sure(engine.unit(&mut bits, images, want));
-        });
-        bytes.extend(bits.finish());
-        if best.as_ref().is_none_or(|best| bytes.len() < best.len()) {
-            best = Some(bytes);
-            best_least = least;
-        }
+    let (map, segments) = (best.map.clone(), best.segments.clone());
+    for (start, len) in [(0, 0), (3, 1), (0, 4), (0, 6), (0, 8)] {
+        header.prime = (blocks * start / 8, blocks * len / 8);
+        best.consider(&mut header, &mut images, map.clone(), &segments);
     }
-    best.unwrap_or_default()
+    best.bytes
 }
