@@ -247,7 +247,7 @@ mod tests {
         registry.handle_beacon(at(0), NodeNum(20), 0, &mains);
         assert!(registry.executor(at(1), Need::Any { task: 1 }).is_some());
         registry.handle_beacon(at(0), NodeNum(30), 1, &beacon(EDGE));
-        assert!(registry.executor(at(20_000), Need::Foundation).is_none());
+        assert!(registry.executor(at(26_000), Need::Foundation).is_none());
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl Host {
             channel: CHANNEL,
             channel_unicasts,
         };
-        let station = HostedStation::new(config, agent_with_hops(US, hop_limit), Instant::ZERO);
+        let station = HostedStation::new(config, *agent_with_hops(US, hop_limit), Instant::ZERO);
         Self { station, now: Instant::ZERO, telemetry: Some(QUIET), given: Vec::new() }
     }
 

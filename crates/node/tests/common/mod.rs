@@ -18,7 +18,8 @@ use compotastic_wire::{
 };
 
 pub type Flash = RamFlash<32768>;
-pub type Node = Agent<'static, Flash>;
+/// On the heap: a device has one of them, a test several.
+pub type Node = Box<Agent<'static, Flash>>;
 
 pub const POST: NodeNum = NodeNum(0x0e00_0001);
 const AIRTIME: Duration = Duration::from_millis(600);
@@ -70,7 +71,7 @@ fn started_with(num: NodeNum, slots: Flash, state: Flash, now: Instant, hop_limi
         hop_limit,
     };
     let slots = Slots::open(slots, Geometry::packed::<Flash>(0, 4096, 176, 2).unwrap()).unwrap();
-    Agent::new(config, slots, StateLog::open(state).unwrap(), u64::from(num.0), now).unwrap()
+    Box::new(Agent::new(config, slots, StateLog::open(state).unwrap(), u64::from(num.0), now).unwrap())
 }
 
 pub fn at(seconds: u64) -> Instant {
