@@ -2,10 +2,10 @@
 //! each figure and the figure beside it come from one run. Nothing here knows foundation models.
 #![forbid(unsafe_code)]
 
+pub mod company;
 pub mod delta;
 pub mod fec;
 pub mod power_cut;
 pub mod spread;
 pub mod sync;
-pub mod company;
 mod threads;

@@ -12,9 +12,11 @@ use heapless::Vec;
 
 /// Most nodes that a node remembers.
 pub const CAPACITY: usize = 64;
-/// A node that was not heard for this long is not counted with any more. Beacons come at least every 3.2 hours; one may be lost, and
-/// whoever is silent when it is asked is passed over long before.
-pub const EXPIRY: Duration = Duration::from_secs(7 * 3600);
+/// A foundation model that was not heard for this long is not asked by name any more. Flooded beacons come at least every 96
+/// minutes; one may be lost.
+pub const EXPIRY: Duration = Duration::from_secs(3 * 3600 + 600);
+/// A student's beacons come at least every 3.2 hours.
+const STUDENT_EXPIRY: Duration = Duration::from_secs(7 * 3600);
 /// A neighbour that was not heard for this long is one no more: three beacons may be lost.
 pub const NEIGHBOUR_EXPIRY: Duration = Duration::from_secs(10 * 3600);
 /// How long an executor that did not answer is passed over; doubles with each further silence.
@@ -180,7 +182,8 @@ impl Entry {
     fn can_execute(&self, now: Instant, need: Need) -> bool {
         if self.beacon.flags & Beacon::EXECUTES == 0
             || now < self.avoided_until
-            || now.saturating_duration_since(self.heard_at) > EXPIRY
+            || now.saturating_duration_since(self.heard_at)
+                > if self.has_foundation() { EXPIRY } else { STUDENT_EXPIRY }
         {
             return false;
         }
@@ -247,7 +250,7 @@ mod tests {
         registry.handle_beacon(at(0), NodeNum(20), 0, &mains);
         assert!(registry.executor(at(1), Need::Any { task: 1 }).is_some());
         registry.handle_beacon(at(0), NodeNum(30), 1, &beacon(EDGE));
-        assert!(registry.executor(at(26_000), Need::Foundation).is_none());
+        assert!(registry.executor(at(20_000), Need::Foundation).is_none());
     }
 
     #[test]

@@ -48,14 +48,14 @@ impl Ours {
         let mut rng = Rng::from_seed(seed).child(0x6f62_6a65);
         let content: Vec<u8> = (0..bytes).map(|_| rng.next_u32() as u8).collect();
         let object = kit.large(&content, VERSION);
-        let object = object.with_context(|| format!("an object of {bytes} bytes does not fit a node's store: 1 to 65536"))?;
+        let object = object
+            .with_context(|| format!("an object of {bytes} bytes does not fit a node's store: 1 to 65536"))?;
         Ok(Self { kit, object, bytes })
     }
 
     /// A node on blank flash that is switched on at the start.
     pub fn boot(&self, num: NodeNum, hosted: bool) -> Result<(Node, Holder)> {
-        let post =
-            Post { num, role: Role::Client, relaying: Relaying::default(), edge: false, base: false };
+        let post = Post { num, role: Role::Client, relaying: Relaying::default(), edge: false, base: false };
         let flash = NodeFlash::with_store();
         let host = if hosted {
             let habits = RadioHabits::default();

@@ -188,7 +188,9 @@ impl<F: NorFlash> Agent<'_, F> {
             client.repair = None;
         }
         client.quiet_at = client.quiet_at.max(now + ASK_AGAIN + wait);
-        client.committed_until = now + ASK_AGAIN;
+        if request.server != 0 {
+            client.committed_until = now + ASK_AGAIN;
+        }
         client.settle();
     }
 
@@ -374,7 +376,8 @@ impl<F: NorFlash> Agent<'_, F> {
             }
             client.repair = None;
             client.quiet_at = now + Duration::from_micros(again) + wait;
-            client.committed_until = now + ASK_AGAIN;
+            // Who asks whoever can takes the next offer.
+            client.committed_until = if asked < ASK_ANYONE_FROM { now + ASK_AGAIN } else { now };
             client.settle();
         }
         // The first that lacks something: combinations of the others find no room yet.
