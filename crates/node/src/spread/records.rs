@@ -293,8 +293,8 @@ impl<F: NorFlash> Agent<'_, F> {
         }
     }
 
-    /// The next part of a record. Manifests for neighbours go first, and alone if the governor holds bulk back: without them the
-    /// symbols on the air are lost on those who miss them.
+    /// The next part of a record. Delegations and manifests for neighbours go first, and alone if the governor holds bulk back: without
+    /// them the symbols on the air are lost on those who miss them.
     pub(crate) fn poll_record(&mut self, now: Instant, manifests_only: bool) -> Option<OutFrame> {
         let pressing =
             |out: &Outgoing| now >= out.not_before && out.kind == RecordType::Manifest && out.hop_limit == 0;

@@ -1,5 +1,6 @@
 //! A node that holds pieces: it offers them where they are lacking, and sends them when it is asked.
 
+use compotastic_bundle::ClaimedManifest;
 use compotastic_mesh::{
     packet::NodeNum,
     router::{Gate, Priority as QueuePriority},
@@ -9,7 +10,7 @@ use compotastic_wire::{Advert, Beacon, Frame, Neighbours, RecordType, Symbol, Sy
 use embedded_storage::nor_flash::NorFlash;
 use heapless::Vec;
 
-use super::{MAX_SYMBOL, coverage::Standing, jitter, rank};
+use super::{MAX_SYMBOL, Object, coverage::Standing, jitter, key_tag, rank};
 use crate::{
     agent::{Agent, InFrame, LinkState, OutFrame},
     registry::is_spared,
@@ -112,6 +113,8 @@ pub(crate) struct Server {
     hop_limit: u8,
     /// The manifest went once more before the first symbols.
     told_twice: bool,
+    /// So did the delegation of its signer, at the first offer.
+    told_delegation: bool,
     offer: Offer,
 }
 
@@ -232,9 +235,11 @@ impl<F: NorFlash> Agent<'_, F> {
             if !self.objects.all[component].server.offer.at.is_some_and(|at| now >= at) {
                 continue;
             }
-            // Somebody may have become silent, or spoken, since.
+            // Somebody may have become silent, or spoken, since; and it may have been said often enough.
             let coverage = &self.objects.all[component].coverage;
-            if coverage.uncovered(now, &self.registry) == 0 {
+            let left = coverage.uncovered(now, &self.registry);
+            let tries = self.objects.all[component].server.offer.tries;
+            if left == 0 || tries >= offers(self.objects.loss.permille(), left) {
                 self.reconsider_offer(now, component);
                 continue;
             }
@@ -247,6 +252,7 @@ impl<F: NorFlash> Agent<'_, F> {
             offer.jitter = drawn;
             self.reconsider_offer(now, component);
             if !known {
+                self.queue_delegation(now, component);
                 self.objects.queue_record(RecordType::Manifest, tag, 0, now);
                 return self.poll_record(now, true);
             }
@@ -255,6 +261,21 @@ impl<F: NorFlash> Agent<'_, F> {
             return self.seal(&frame, NodeNum::BROADCAST, 0, false, Gate::Bulk, QueuePriority::Background);
         }
         None
+    }
+
+    /// Who is offered an object by a key that it may not know needs the key's delegation before the manifest. Told once per object;
+    /// who missed it asks.
+    fn queue_delegation(&mut self, now: Instant, component: usize) {
+        let Object { manifest, server, .. } = &mut self.objects.all[component];
+        if core::mem::replace(&mut server.told_delegation, true) {
+            return;
+        }
+        let signer = ClaimedManifest::parse(&manifest.bytes).map(|claimed| key_tag(claimed.key_id()));
+        if let Ok(key) = signer
+            && self.objects.held(RecordType::Delegation, key).is_some()
+        {
+            self.objects.queue_record(RecordType::Delegation, key, 0, now);
+        }
     }
 
     /// A beacon says how far a neighbour is with what we hold.
