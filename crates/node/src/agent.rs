@@ -13,9 +13,10 @@
 
 use compotastic_bundle::{ComponentKind, Refusal, Slots, TrustStore};
 use compotastic_mesh::{
+    modules::{NODEINFO_PORT, POSITION_PORT, TELEMETRY_PORT},
     packet::NodeNum,
     rng::Rng,
-    router::{Gate, Priority as QueuePriority},
+    router::{Gate, Priority as QueuePriority, ROUTING_PORT},
     time::{Duration, Instant},
 };
 use compotastic_model::BaseEncoder;
@@ -507,6 +508,13 @@ impl<'a, F: NorFlash> Agent<'a, F> {
                 self.handle_sync(now, incoming, &frame)
             }
             Frame::Request(_) | Frame::Report(_) | Frame::RecordRequest(_) => {}
+        }
+    }
+
+    /// A packet of somebody else was heard, on another port than ours. Periodic broadcasts are no company.
+    pub fn handle_others(&mut self, now: Instant, port: u16) {
+        if ![NODEINFO_PORT, POSITION_PORT, TELEMETRY_PORT, ROUTING_PORT].contains(&port) {
+            self.governor.handle_company(now);
         }
     }
 

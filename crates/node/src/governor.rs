@@ -10,6 +10,10 @@ use compotastic_mesh::time::{Duration, Instant};
 pub const SHARE_PERMILLE: u32 = 50;
 /// Share when the channel is all but idle.
 pub const SHARE_IDLE_PERMILLE: u32 = 120;
+/// Share while people talk: what they say waits behind a symbol in so many of a thousand cases.
+pub const SHARE_COMPANY_PERMILLE: u32 = 35;
+/// People who said something talk for so long.
+const COMPANY_FOR: Duration = Duration::from_secs(1800);
 /// At and above this utilisation bulk has no share: Meshtastic's polite gate.
 const POLITE_PERMILLE: u32 = 250;
 /// Up to this utilisation the idle share applies.
@@ -27,12 +31,14 @@ pub struct Governor {
     bucket_us: i64,
     updated: Instant,
     share_permille: u32,
+    /// Somebody's message was heard: until then the air is shared with people.
+    company_until: Instant,
 }
 
 impl Governor {
     /// Starts with an empty bucket, so that a reboot cannot be used to send more.
     pub fn new(now: Instant) -> Self {
-        Self { bucket_us: 0, updated: now, share_permille: SHARE_PERMILLE }
+        Self { bucket_us: 0, updated: now, share_permille: SHARE_PERMILLE, company_until: Instant::ZERO }
     }
 
     /// The share for a channel utilisation: [`SHARE_IDLE_PERMILLE`] on idle air, falling in a straight line to 0
@@ -50,9 +56,15 @@ impl Governor {
     pub fn update(&mut self, now: Instant, channel_utilization_permille: u16) {
         let elapsed_us = now.saturating_duration_since(self.updated).as_micros();
         self.updated = now;
-        self.share_permille = Self::share_permille(channel_utilization_permille);
+        let free = Self::share_permille(channel_utilization_permille);
+        self.share_permille = if now < self.company_until { free.min(SHARE_COMPANY_PERMILLE) } else { free };
         let gained = (elapsed_us.min(3_600_000_000) * u64::from(self.share_permille) / 1000) as i64;
         self.bucket_us = (self.bucket_us + gained).min(BUCKET_US);
+    }
+
+    /// A message that is neither ours nor a periodic broadcast was heard.
+    pub fn handle_company(&mut self, now: Instant) {
+        self.company_until = now + COMPANY_FOR;
     }
 
     /// Bulk of this node went on the air.
@@ -64,7 +76,9 @@ impl Governor {
     /// that this makes no more than a small debt; how busy the channel is shows in the share.
     pub fn overhear(&mut self, airtime: Duration) {
         let left_us = self.bucket_us - airtime.as_micros() as i64;
-        self.bucket_us = self.bucket_us.min(left_us.max(-OVERHEARD_DEBT_US));
+        // Beside people all bulk that is heard in one place keeps to the one share.
+        let debt_us = if self.updated < self.company_until { DEBT_US } else { OVERHEARD_DEBT_US };
+        self.bucket_us = self.bucket_us.min(left_us.max(-debt_us));
     }
 
     /// Time in which the share of the air comes together that so much air time needs.
@@ -116,6 +130,28 @@ mod tests {
         let limit = 3_600_000_000 * u64::from(Governor::share_permille(150)) / 1000;
         assert!(sent_us <= limit + symbol.as_micros(), "{sent_us} of {limit}");
         assert!(sent_us >= limit * 9 / 10, "{sent_us} of {limit}");
+    }
+
+    #[test]
+    fn people_who_talk_have_most_of_the_air() {
+        let mut governor = Governor::new(Instant::ZERO);
+        governor.handle_company(Instant::ZERO);
+        let symbol = Duration::from_secs(2);
+        let mut now = Instant::ZERO;
+        let mut sent_us = 0;
+        while now.as_micros() < 1_800_000_000 {
+            governor.update(now, 50);
+            if governor.allows() {
+                governor.spend(symbol);
+                sent_us += symbol.as_micros();
+            }
+            now = now + Duration::from_millis(500);
+        }
+        let limit = 1_800_000_000 * u64::from(SHARE_COMPANY_PERMILLE) / 1000;
+        assert!(sent_us <= limit + symbol.as_micros() && sent_us >= limit * 8 / 10, "{sent_us} of {limit}");
+        governor.update(Instant::ZERO + Duration::from_secs(2000), 50);
+        let idle = governor.interval(symbol);
+        assert!(idle.as_micros() < 20_000_000, "they have gone: {idle:?}");
     }
 
     #[test]

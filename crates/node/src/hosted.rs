@@ -182,6 +182,8 @@ impl<'a, F: NorFlash> HostedStation<'a, F> {
                 payload: packet.payload,
             };
             self.agent.handle_frame(now, &frame);
+        } else {
+            self.agent.handle_others(now, packet.port);
         }
         self.settle(now);
     }

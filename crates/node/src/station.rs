@@ -125,6 +125,9 @@ impl<'a, F: NorFlash> Station<'a, F> {
                     };
                     self.agent.handle_frame(now, &frame);
                 }
+                RouterEvent::Received(packet) | RouterEvent::Overheard(packet) => {
+                    self.agent.handle_others(now, packet.port);
+                }
                 RouterEvent::Duplicate { from, id } => self.agent.handle_duplicate(from, id.0),
                 RouterEvent::Failed { id, .. } => self.agent.handle_undelivered(now, id.0),
                 RouterEvent::Sent { id, .. } if self.bulk_queued == Some(id) => self.bulk_queued = None,
