@@ -6,5 +6,6 @@ pub mod bundle;
 pub mod demo;
 pub mod key;
 pub mod model;
+pub mod push;
 pub mod sim;
 pub mod try_text;
