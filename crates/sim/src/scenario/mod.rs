@@ -51,6 +51,7 @@ pub use body::Body;
 pub use build::{ScenarioWorld, build};
 pub use check::ScenarioError;
 pub use push::{Canary, Package, PushEvent, PushOrder, PushReport, PushRow, Sent, Target, push};
+pub(crate) use push::{energy_mwh, publisher};
 pub use report::{JobFigures, ObjectFigures, Report};
 pub use run::{Run, run, run_with};
 pub use stage::{EnergyReport, SwarmReport, UpdateReport};

@@ -52,7 +52,7 @@ impl Package {
         Ok(stream)
     }
 
-    pub(super) fn store(&self) -> Result<Store, String> {
+    pub(crate) fn store(&self) -> Result<Store, String> {
         let claims = self.claimed.claims();
         let layout = claims.layout().map_err(|error| format!("its manifest: {error}"))?;
         let piece_size = layout.piece_size();
@@ -166,6 +166,8 @@ pub struct Sent {
     pub packets: u64,
     /// Of these, symbols.
     pub symbols: u64,
+    /// Of these, offers, records and requests.
+    pub control: u64,
     /// Of these, beacons.
     pub beacons: u64,
     /// Air time, s.
@@ -506,6 +508,7 @@ fn spent(world: &World<Body>, before: &[Sum; 4]) -> Sent {
     Sent {
         packets: (0..4).map(frames).sum(),
         symbols: frames(2),
+        control: frames(1) + frames(3),
         beacons: frames(0),
         airtime_s,
         energy_mwh: energy_mwh(airtime_s),
