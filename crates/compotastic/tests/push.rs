@@ -151,3 +151,30 @@ fn what_nobody_would_take_is_refused_before_anything_is_sent() {
     let bad = desk.refuses(&["--to", "class:1", "--scenario", &mesh, "--pause-at", "9", "--resume-at", "3"]);
     assert!(bad.contains("is not after"), "{bad}");
 }
+
+#[test]
+fn a_plan_says_what_it_costs_and_what_cannot_be() {
+    let desk = Desk::new("plan");
+    let (file, mesh, trust) = (desk.at("v2.bundle"), desk.at("mesh.toml"), desk.at("trust"));
+    let plan = ["plan", &file, "--scenario", &mesh, "--check", "--trust", &trust, "--json"];
+    let planned: Value = serde_json::from_str(&succeeds(&plan)).unwrap();
+    let ways = planned["plan"]["ways"].as_array().unwrap();
+    let names: Vec<&str> = ways.iter().map(|way| way["way"].as_str().unwrap()).collect();
+    assert_eq!(names, ["mesh", "carrier", "both"]);
+    assert!(ways.iter().all(|way| way["reaches"] == 4 && way["hours"].as_f64() > Some(0.0)));
+    assert_eq!(planned["end"], "complete");
+    for row in &planned["check"].as_array().unwrap()[..2] {
+        let ratio = row["ratio"].as_f64().unwrap();
+        assert!((0.5..2.0).contains(&ratio), "{row}");
+    }
+    let text = std::fs::read_to_string(&mesh).unwrap().replace("LONG_FAST", "LONG_SLOW");
+    let slow = desk.at("slow.toml");
+    std::fs::write(&slow, text).unwrap();
+    let (large, bundle) = (desk.at("large"), desk.at("large.bundle"));
+    std::fs::write(&large, vec![7; 60_000]).unwrap();
+    let mut build = vec!["bundle", "build", &large, "--kind", "firmware", "--version", "2", "--class", "1,2"];
+    build.extend(["--piece-size", "208", "--out", &bundle]);
+    succeeds(&build);
+    let refused = fails(&["plan", &bundle, "--scenario", &slow, "--within", "12"]);
+    assert!(refused.contains("LONG_SLOW cannot carry 60000 bytes to 4 nodes within 12 h: it would take"), "{refused}");
+}

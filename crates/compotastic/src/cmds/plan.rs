@@ -92,6 +92,12 @@ fn print(plan: &Plan) {
             if way.fits { "" } else { "  refused" }
         );
     }
+    if plan.movers > 0 {
+        println!(
+            "\n{} nodes move; they are planned where they begin, so the outcome may be quite another",
+            plan.movers
+        );
+    }
 }
 
 /// What came of it, when it was run.

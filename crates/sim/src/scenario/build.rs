@@ -30,7 +30,7 @@ use compotastic_model::BaseEncoder;
 pub struct ScenarioWorld {
     /// The world.
     pub world: World<Body>,
-    pub(super) stage: Stage,
+    pub(crate) stage: Stage,
     /// Where each node stands.
     pub positions: Vec<Position>,
     /// Names; drawn nodes are numbered.

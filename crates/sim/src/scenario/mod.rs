@@ -37,7 +37,7 @@ mod overlay;
 mod push;
 mod report;
 mod run;
-mod stage;
+pub(crate) mod stage;
 
 use std::sync::Arc;
 
