@@ -20,7 +20,7 @@ impl Desk {
         desk.bundle("v2", "2", "1", 7);
         desk.bundle("rc", "1", "2", 8);
         for (name, canary) in [("mesh.toml", 1), ("staged.toml", 2)] {
-            let mut text = "name = \"line\"\npreset = \"LONG_FAST\"\nregion = \"EU_868\"\nhours = 1.0\n[radio]\nexponent = 3.4\nshadowing_db = 0.0\n".to_string();
+            let mut text = "name = \"line\"\npreset = \"LONG_FAST\"\nregion = \"EU_868\"\nhours = 1.0\n[radio]\nexponent = 3.4\nshadowing_db = 0.0\nfading_db = 0.0\n".to_string();
             for (index, node) in ["post", "a", "b", "c"].iter().enumerate() {
                 let kind = if index == 0 { "edge" } else { "field" };
                 let class = if index < 2 { canary } else { 1 };

@@ -369,7 +369,7 @@ pub fn plan(scenario: &Scenario, seed: u64, package: &Package, order: &PlanOrder
         loss: losses().sum::<f64>() / losses().count().max(1) as f64,
         symbol_s: air.airtime_s(cargo.piece_size + SYMBOL_AROUND),
         share: air.share(),
-        movers: of.stage.tracks.keys().filter(|id| takes(**id)).count(),
+        movers: of.movers().filter(|id| takes(*id)).count(),
         ways,
     })
 }

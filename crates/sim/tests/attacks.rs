@@ -197,7 +197,7 @@ impl Attacker {
                 (Frame::Record(record), 3)
             }
             Speech::Symbol(object_tag, symbol, data) => {
-                (Frame::Symbol(Symbol { object_tag: *object_tag, generation: 0, symbol: *symbol, data }), 0)
+                (Frame::Symbol(Symbol { object_tag: *object_tag, generation: 0, symbol: *symbol, more: 0, data }), 0)
             }
         };
         self.next_id += 1;

@@ -234,7 +234,7 @@ impl<F: NorFlash> Agent<'_, F> {
     /// The next offer.
     pub(crate) fn poll_offer_of_object(&mut self, now: Instant) -> Option<OutFrame> {
         for component in 0..self.update.components() {
-            if !self.objects.all[component].server.offer.at.is_some_and(|at| now >= at) {
+            if self.objects.all[component].server.offer.at.is_none_or(|at| now < at) {
                 continue;
             }
             // Somebody may have become silent, or spoken, since.

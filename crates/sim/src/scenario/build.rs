@@ -30,7 +30,7 @@ use compotastic_model::BaseEncoder;
 pub struct ScenarioWorld {
     /// The world.
     pub world: World<Body>,
-    pub(crate) stage: Stage,
+    pub(super) stage: Stage,
     /// Where each node stands.
     pub positions: Vec<Position>,
     /// Names; drawn nodes are numbered.
@@ -41,6 +41,13 @@ pub struct ScenarioWorld {
     pub messages: Vec<Message>,
     /// When the scenario ends.
     pub end: Instant,
+}
+
+impl ScenarioWorld {
+    /// Nodes that move.
+    pub fn movers(&self) -> impl Iterator<Item = usize> {
+        self.stage.tracks.keys().copied()
+    }
 }
 
 /// A message that somebody will send.

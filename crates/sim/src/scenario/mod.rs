@@ -37,7 +37,7 @@ mod overlay;
 mod push;
 mod report;
 mod run;
-pub(crate) mod stage;
+mod stage;
 
 use std::sync::Arc;
 

@@ -107,7 +107,7 @@ pub struct EnergyReport {
 }
 
 /// The stage.
-pub(crate) struct Stage {
+pub(super) struct Stage {
     pub tracks: BTreeMap<NodeId, Track>,
     pub batteries: BTreeMap<NodeId, Battery>,
     pub bluetooth: Option<Bluetooth>,
