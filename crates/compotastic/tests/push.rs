@@ -39,7 +39,7 @@ impl Desk {
     }
 
     fn bundle(&self, name: &str, version: &str, class: &str, factor: usize) {
-        let content: Vec<u8> = (0..3000).map(|at: usize| (at * at * factor >> 3) as u8).collect();
+        let content: Vec<u8> = (0..3000).map(|at: usize| ((at * at * factor) >> 3) as u8).collect();
         let (file, out) = (self.at(name), self.at(&format!("{name}.bundle")));
         std::fs::write(&file, content).unwrap();
         let mut arguments =
