@@ -38,6 +38,10 @@ enum Command {
     /// Builds, signs, checks and applies bundles: models, policies, logic and firmware with a manifest
     #[command(subcommand)]
     Bundle(cmds::bundle::BundleCommand),
+    /// Predicts what a push will cost on each way, before anything is sent
+    Plan(cmds::plan::PlanArgs),
+    /// Pushes a signed bundle to the nodes of a simulated mesh, and shows who has what
+    Push(cmds::push::PushArgs),
     /// Makes keys, delegates to edge nodes, and says whom to trust
     #[command(subcommand)]
     Key(cmds::key::KeyCommand),
@@ -55,6 +59,8 @@ fn main() -> ExitCode {
         Command::Model(command) => cmds::model::run(command),
         Command::Bench(command) => cmds::bench::run(command),
         Command::Bundle(command) => cmds::bundle::run(command),
+        Command::Plan(args) => cmds::plan::run(&args),
+        Command::Push(args) => cmds::push::run(&args),
         Command::Key(command) => cmds::key::run(command),
         Command::Sim(command) => cmds::sim::run(command),
     };

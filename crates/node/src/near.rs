@@ -101,7 +101,8 @@ impl<F: NorFlash> Agent<'_, F> {
         for component in 0..self.update.components() {
             let manifest = &self.objects.all[component].manifest;
             let tag = manifest.tag;
-            if !manifest.complete || !self.update.holds_object(component) || near.given[component] == tag {
+            let able = manifest.complete && self.update.holds_object(component);
+            if !able || self.objects.all[component].paused || near.given[component] == tag {
                 continue;
             }
             let has_it = beacon.object_tag == tag && beacon.object_progress == 255;
@@ -150,6 +151,11 @@ impl<F: NorFlash> Agent<'_, F> {
         generation: u8,
         left: u16,
     ) -> (Option<Option<OutFrame>>, Step) {
+        if self.objects.all[component].paused {
+            // Given anew from the start when it goes on, for as long as they stay together.
+            self.near.iter_mut().for_each(|near| near.given[component] = 0);
+            return (None, Step::Compare);
+        }
         let Some(id) = left.checked_sub(1) else {
             let next = match generation.checked_sub(1) {
                 Some(generation) => {

@@ -20,6 +20,7 @@ pub mod meshtasticator;
 pub mod messenger;
 pub mod motion;
 pub mod path_loss;
+pub mod plan;
 pub mod radio;
 pub mod reception;
 pub mod recording;

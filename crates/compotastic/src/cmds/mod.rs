@@ -6,5 +6,7 @@ pub mod bundle;
 pub mod demo;
 pub mod key;
 pub mod model;
+pub mod plan;
+pub mod push;
 pub mod sim;
 pub mod try_text;

@@ -146,6 +146,8 @@ pub(crate) struct Object {
     pub(crate) client: Option<Client>,
     pub(crate) server: Server,
     pub(crate) coverage: Coverage,
+    /// The host wants it neither offered nor served ([`Agent::pause_object`]).
+    pub(crate) paused: bool,
 }
 
 /// Objects of one node.
@@ -371,6 +373,28 @@ impl<F: NorFlash> Agent<'_, F> {
         // What was on its way before goes on.
         self.next_object(now);
         Ok(version)
+    }
+
+    /// Holds an object back, or lets it go on: while it is held back, this node neither offers it nor gives away its manifest or symbols, by
+    /// radio or to those near. What it holds stays, and its own missing pieces are still taken. Other nodes that hold a part are not
+    /// told and go on with that part; whoever asks here meanwhile gets no answer. A later object of the component, a republication and a
+    /// restart lift it. False if no object of this tag is known.
+    pub fn pause_object(&mut self, now: Instant, tag: u32, paused: bool) -> bool {
+        let Some(component) = self.objects.by_tag(tag) else { return false };
+        let object = &mut self.objects.all[component];
+        if object.paused == paused {
+            return true;
+        }
+        object.paused = paused;
+        if paused {
+            object.server.pause();
+            self.objects.outgoing.retain(|out| (out.kind, out.tag) != (RecordType::Manifest, tag));
+        } else {
+            // Whom others were believed to serve, or this node, may have waited in vain.
+            object.coverage = Coverage::default();
+            self.restart_offer(now, component);
+        }
+        true
     }
 
     /// Puts a complete object in force and tells the host.

@@ -269,6 +269,10 @@ impl<F: NorFlash> Agent<'_, F> {
         self.governor.overhear(incoming.airtime);
         let wait = self.objects.jitter(RECORD_SERVE_JITTER);
         let near = incoming.hops_away == Some(0);
+        let named = self.objects.by_tag(request.tag).filter(|_| request.record_type == RecordType::Manifest);
+        if named.is_some_and(|component| self.objects.all[component].paused) {
+            return;
+        }
         if request.record_type == RecordType::Manifest
             && near
             && let Some(component) = self.objects.by_tag(request.tag)

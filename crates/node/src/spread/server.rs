@@ -146,6 +146,11 @@ impl Server {
         }
     }
 
+    /// Everything that was asked for is forgotten: who still lacks it will ask again.
+    pub(crate) fn pause(&mut self) {
+        *self = Self { loss_permille: self.loss_permille, ..Self::default() };
+    }
+
     fn stop(&mut self) {
         self.owed = [0; GENERATIONS];
         self.plain_left = [0; GENERATIONS];
@@ -208,7 +213,7 @@ impl<F: NorFlash> Agent<'_, F> {
         let object = &mut self.objects.all[component];
         let (server, coverage) = (&mut object.server, &object.coverage);
         server.offer.at = None;
-        if !able || server.is_serving() {
+        if !able || object.paused || server.is_serving() {
             return;
         }
         let Standing { left, before, needed } = coverage.standing(now, &self.registry, self.config.num);
@@ -310,7 +315,9 @@ impl<F: NorFlash> Agent<'_, F> {
         let for_us = request.server == short(self.config.num);
         let anyone = request.server == 0;
         let able = self.update.complete_generations(component) & request.lacking != 0;
-        if for_us && near {
+        if self.objects.all[component].paused {
+            // No answer: who asks turns to others.
+        } else if for_us && near {
             self.objects.all[component].coverage.asked_us(incoming.from);
             self.serve(now, component, incoming, request);
             self.client_is_pressed(now, component, request.generation);
@@ -397,6 +404,9 @@ impl<F: NorFlash> Agent<'_, F> {
         let pieces = self.update.pieces(component, generation);
         let first = self.update.complete_generations(component).count_ones() == 1;
         let heard_loss = self.objects.loss.permille();
+        if self.objects.all[component].paused {
+            return;
+        }
         let server = &mut self.objects.all[component].server;
         if server.wanted & !server.served & 1 << generation != 0 {
             if !server.is_serving() {

@@ -22,7 +22,7 @@ use crate::{
     motion::Track,
     path_loss::{HataArea, PathLoss},
     radio::{End, Position, Radio, log_distance},
-    swarm::{Kit, NodeFlash, Post},
+    swarm::{Kit, NodeFlash, Post, Store},
 };
 use compotastic_model::BaseEncoder;
 
@@ -41,6 +41,13 @@ pub struct ScenarioWorld {
     pub messages: Vec<Message>,
     /// When the scenario ends.
     pub end: Instant,
+}
+
+impl ScenarioWorld {
+    /// Nodes that move.
+    pub fn movers(&self) -> impl Iterator<Item = usize> {
+        self.stage.tracks.keys().copied()
+    }
 }
 
 /// A message that somebody will send.
@@ -209,6 +216,17 @@ pub fn build(
     seed: u64,
     base: Option<BaseEncoder<'static>>,
 ) -> Result<ScenarioWorld, String> {
+    build_with(scenario, seed, base, None, |_| Ok(()))
+}
+
+/// The same with what nodes of ours keep in a part of flash for large objects, and after `prepare` has had the kit.
+pub(super) fn build_with(
+    scenario: &Scenario,
+    seed: u64,
+    base: Option<BaseEncoder<'static>>,
+    store: Option<Store>,
+    prepare: impl FnOnce(&mut Kit) -> Result<(), String>,
+) -> Result<ScenarioWorld, String> {
     let preset: Preset = scenario.preset.get_ref().parse().map_err(|_| "preset".to_string())?;
     let region: Region = scenario.region.get_ref().parse().map_err(|_| "region".to_string())?;
     let radio = radio_of(scenario, preset, region);
@@ -233,7 +251,14 @@ pub fn build(
     let stock: Vec<usize> = (0..kinds.len()).filter(|id| kinds[*id] == NodeKind::Stock).collect();
     let planned = plan(scenario, &names, &stock, end, &draws.child(0x6d65_7373));
     let numbers: Vec<NodeNum> = (0..places.len()).map(number).collect();
-    let kit = Kit::new(preset, region, base, draws.child(0x6b69_7400).next_u64());
+    let mut kit = Kit::new(preset, region, base, draws.child(0x6b69_7400).next_u64());
+    if store.is_some_and(|store| !kit.keep(store)) {
+        return Err("flash cannot be cut into pieces of that size".to_string());
+    }
+    for (id, class) in scenario.classes().into_iter().enumerate() {
+        kit.set_class(number(id), class);
+    }
+    prepare(&mut kit)?;
     let channels = kit.channels();
     let primary = channels.first().ok_or("the default key is refused")?.clone();
     let ours = kinds.iter().any(|kind| kind.is_ours());
@@ -258,6 +283,9 @@ pub fn build(
     let positions: Vec<Position> = places.iter().map(|place| place.position).collect();
     let mut stage =
         stage(scenario, &kinds, &names, &positions, &numbers, &kit, end, &draws.child(0x7374_6167));
+    if store.is_some() {
+        stage.ours.values_mut().for_each(|ours| ours.flash = NodeFlash::with_store());
+    }
     for ((id, place), plan) in places.into_iter().enumerate().zip(plans) {
         let body = if place.kind.is_ours() {
             if let Some(ours) = stage.ours.get_mut(&id) {

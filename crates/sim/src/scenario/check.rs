@@ -77,6 +77,10 @@ impl Checker<'_> {
         value.map_or(Ok(()), |value| self.whole("unknown_limit", value, 0..i64::from(u16::MAX)))
     }
 
+    fn class(&self, value: Option<&Spanned<i64>>) -> Result<(), ScenarioError> {
+        value.map_or(Ok(()), |value| self.whole("class", value, 0..31))
+    }
+
     fn whole(&self, name: &str, value: &Spanned<i64>, range: Range<i64>) -> Result<(), ScenarioError> {
         let number = *value.get_ref();
         if (range.start..=range.end).contains(&number) {
@@ -231,6 +235,7 @@ pub(super) fn check(scenario: &Scenario, text: &str) -> Result<(), ScenarioError
         checker.within("y_m", &node.y_m, -FAR_M..FAR_M)?;
         checker.perhaps("antenna_height_m", node.antenna_height_m.as_ref(), 0.1..1000.0)?;
         checker.perhaps("antenna_gain_dbi", node.antenna_gain_dbi.as_ref(), -20.0..30.0)?;
+        checker.class(node.class.as_ref())?;
         checker.limit(node.unknown_limit.as_ref())?;
     }
     for node in &scenario.node {
@@ -255,6 +260,7 @@ pub(super) fn check(scenario: &Scenario, text: &str) -> Result<(), ScenarioError
         checker.within("y_m", &field.y_m, -FAR_M..FAR_M)?;
         checker.within("width_m", &field.width_m, 1.0..FAR_M)?;
         checker.within("height_m", &field.height_m, 1.0..FAR_M)?;
+        checker.class(field.class.as_ref())?;
         checker.limit(field.unknown_limit.as_ref())?;
         checker.walk(field.walk.as_ref())?;
         checker.battery(field.battery.as_ref())?;

@@ -34,6 +34,7 @@ mod build;
 mod check;
 mod load;
 mod overlay;
+mod push;
 mod report;
 mod run;
 mod stage;
@@ -49,6 +50,8 @@ use crate::{bluetooth::BluetoothSettings, energy::BatterySettings, motion::Track
 pub use body::Body;
 pub use build::{ScenarioWorld, build};
 pub use check::ScenarioError;
+pub use push::{Canary, Package, PushEvent, PushOrder, PushReport, PushRow, Sent, Target, push};
+pub(crate) use push::{energy_mwh, publisher};
 pub use report::{JobFigures, ObjectFigures, Report};
 pub use run::{Run, run, run_with};
 pub use stage::{EnergyReport, SwarmReport, UpdateReport};
@@ -260,6 +263,8 @@ pub struct NodeSettings {
     /// What stands here.
     #[serde(default)]
     pub kind: NodeKind,
+    /// Device class of one of ours, 0 to 31; 1 where not given.
+    pub class: Option<Spanned<i64>>,
     /// Waypoints: time in s, east and north in m.
     pub track: Option<Spanned<Vec<[f64; 3]>>>,
     /// File with a GPX track.
@@ -305,6 +310,8 @@ pub struct FieldSettings {
     /// What stands there.
     #[serde(default)]
     pub kind: NodeKind,
+    /// Device class of ours, 0 to 31; 1 where not given.
+    pub class: Option<Spanned<i64>>,
     /// A random walk.
     pub walk: Option<WalkSettings>,
     /// Battery; without one they have power for ever.
@@ -377,6 +384,34 @@ impl Scenario {
     /// Another loss, 0..1, instead of the file's.
     pub fn set_loss(&mut self, loss: f64) {
         self.loss = Spanned::new(0..0, loss);
+    }
+
+    /// Another length, hours, instead of the file's.
+    pub fn set_hours(&mut self, hours: f64) {
+        self.hours = Spanned::new(0..0, hours);
+    }
+
+    /// What stands at each place, by index.
+    pub fn kinds(&self) -> Vec<NodeKind> {
+        let named = self.node.iter().map(|node| (node.kind, 1));
+        let drawn = self.field.iter().map(|field| {
+            let field = field.get_ref();
+            (field.kind, *field.count.get_ref() as usize)
+        });
+        named.chain(drawn).flat_map(|(kind, count)| std::iter::repeat_n(kind, count)).collect()
+    }
+
+    /// The device class of each node, by index; only those of ours have one that means anything.
+    pub fn classes(&self) -> Vec<u8> {
+        let class = |class: &Option<Spanned<i64>>| {
+            class.as_ref().map_or(crate::swarm::bundles::DEVICE_CLASS, |class| *class.get_ref() as u8)
+        };
+        let named = self.node.iter().map(|node| (class(&node.class), 1));
+        let drawn = self.field.iter().map(|field| {
+            let field = field.get_ref();
+            (class(&field.class), *field.count.get_ref() as usize)
+        });
+        named.chain(drawn).flat_map(|(class, count)| std::iter::repeat_n(class, count)).collect()
     }
 
     /// Nodes, named and drawn.

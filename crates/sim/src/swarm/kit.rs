@@ -1,5 +1,7 @@
 //! What a swarm has in common, and how one of its nodes is put together, the first time or after a restart.
 
+use std::collections::BTreeMap;
+
 use compotastic_bundle::{ComponentKind, Geometry, Slots, TrustStore};
 use compotastic_mesh::{
     crypto::Channel,
@@ -65,6 +67,35 @@ pub struct Kit {
     edge: SigningKey,
     stranger: bool,
     seed: u64,
+    further: Trusted,
+    classes: BTreeMap<NodeNum, u8>,
+    store: Store,
+}
+
+/// Whom nodes believe beside the swarm's own operator.
+#[derive(Clone, Debug, Default)]
+pub struct Trusted {
+    /// Root keys; they rank above the swarm's own.
+    pub roots: Vec<[u8; 32]>,
+    /// Delegations and revocations, in the order in which they came.
+    pub records: Vec<Vec<u8>>,
+}
+
+/// What is kept in the part of flash for large objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// Kind of its objects.
+    pub kind: ComponentKind,
+    /// Their task.
+    pub task: u8,
+    /// Their pieces, bytes.
+    pub piece_size: u16,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { kind: ComponentKind::Firmware, task: 0, piece_size: STORE_PIECE }
+    }
 }
 
 impl Kit {
@@ -80,7 +111,45 @@ impl Kit {
             edge: SigningKey::from_bytes(&[0x22; 32]),
             stranger: false,
             seed,
+            further: Trusted::default(),
+            classes: BTreeMap::new(),
+            store: Store::default(),
         }
+    }
+
+    /// Nodes believe these too. False if a key is no key, a record is not taken, or there is no room for so many.
+    pub fn trust(&mut self, further: Trusted) -> bool {
+        self.further = further;
+        self.trust_store().is_some()
+    }
+
+    /// A node is of another device class than 1.
+    pub fn set_class(&mut self, node: NodeNum, class: u8) {
+        self.classes.insert(node, class);
+    }
+
+    /// What nodes that have a part for large objects ([`NodeFlash::with_store`]) keep there. False if flash cannot be cut so.
+    pub fn keep(&mut self, store: Store) -> bool {
+        self.store = store;
+        self.store_geometry().is_some()
+    }
+
+    /// A store of the same size and pieces as nodes have.
+    fn store_geometry(&self) -> Option<Geometry> {
+        Geometry::packed::<Flash>(0, STORE_LEN, self.store.piece_size, STORE_SPARE)
+    }
+
+    fn trust_store(&self) -> Option<TrustStore> {
+        let own = [self.root.verifying_key().to_bytes()];
+        let stranger = [SigningKey::from_bytes(&STRANGER).verifying_key().to_bytes()];
+        let mut roots = self.further.roots.clone();
+        roots.extend(own);
+        roots.extend(stranger.iter().filter(|_| self.stranger));
+        let mut trust = TrustStore::new(&roots)?;
+        for record in &self.further.records {
+            trust.add_record(record).ok()?;
+        }
+        Some(trust)
     }
 
     /// Nodes trust a stranger's root key too: a mistake that a checker has to notice.
@@ -169,14 +238,12 @@ impl Kit {
         seed: u64,
     ) -> Option<Agent<'static, Flash>> {
         let geometry = Geometry::packed::<Flash>(0, 4096, 176, 2)?;
-        let own = self.root.verifying_key().to_bytes();
-        let roots = [own, SigningKey::from_bytes(&STRANGER).verifying_key().to_bytes()];
-        let trust = TrustStore::new(&roots[..if self.stranger { 2 } else { 1 }])?;
+        let trust = self.trust_store()?;
         let slots = Slots::open(flash.slots.clone(), geometry).ok()?;
         let state = StateLog::open(flash.state.clone()).ok()?;
         let config = AgentConfig {
             num: post.num,
-            device_class: DEVICE_CLASS,
+            device_class: self.classes.get(&post.num).copied().unwrap_or(DEVICE_CLASS),
             record_hash: 0,
             keys: self.keys(),
             trust,
@@ -192,9 +259,8 @@ impl Kit {
         };
         let mut agent = Agent::new(config, slots, state, seed, now)?;
         if let Some(store) = &flash.store {
-            let geometry = Geometry::packed::<Flash>(0, STORE_LEN, STORE_PIECE, STORE_SPARE)?;
-            let slots = Slots::open(store.clone(), geometry).ok()?;
-            agent.add_component(ComponentKind::Firmware, 0, slots);
+            let slots = Slots::open(store.clone(), self.store_geometry()?).ok()?;
+            agent.add_component(self.store.kind, self.store.task, slots);
         }
         Some(agent)
     }

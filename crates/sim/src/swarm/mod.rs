@@ -6,4 +6,4 @@ pub mod kit;
 
 pub use bundles::{Bundle, Bundles, Large};
 pub use flash::{Flash, FlashControl, NodeFlash};
-pub use kit::{Kit, Node, Post};
+pub use kit::{Kit, Node, Post, Store, Trusted};

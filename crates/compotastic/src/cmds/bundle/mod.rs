@@ -4,8 +4,8 @@ mod build;
 mod delta;
 pub mod fields;
 mod inspect;
-mod loaded;
-mod verify;
+pub mod loaded;
+pub mod verify;
 
 use anyhow::Result;
 use clap::Subcommand;

@@ -74,6 +74,16 @@ impl TrustFile {
         &self.path
     }
 
+    /// Root keys, the highest-ranking first.
+    pub fn roots(&self) -> &[[u8; 32]] {
+        &self.roots
+    }
+
+    /// Records that they signed, in the order in which they came.
+    pub fn records(&self) -> &[Vec<u8>] {
+        &self.records
+    }
+
     /// What it makes a device believe.
     pub fn store(&self) -> Result<TrustStore> {
         let path = self.path.display();

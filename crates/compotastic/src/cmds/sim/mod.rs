@@ -11,6 +11,7 @@ mod validate;
 use anyhow::Result;
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
+pub use run::base;
 
 /// What the simulator does.
 #[derive(Subcommand)]

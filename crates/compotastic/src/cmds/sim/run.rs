@@ -111,7 +111,7 @@ fn read(path: &Path) -> Result<Scenario> {
 }
 
 /// What nodes of ours hold.
-pub(super) fn base() -> Result<Option<BaseEncoder<'static>>> {
+pub fn base() -> Result<Option<BaseEncoder<'static>>> {
     let base = BaseEncoder::parse(BASE_ENCODER).map_err(|error| anyhow!("the base encoder: {error:?}"))?;
     Ok(Some(base))
 }

@@ -1,0 +1,291 @@
+//! `compotastic push`: a signed bundle goes to the nodes of a simulated mesh, and one sees who has what.
+
+use std::{
+    io::IsTerminal as _,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use clap::Args;
+use compotastic_sim::{
+    scenario::{self, Canary, Package, PushEvent, PushOrder, PushReport, PushRow, Scenario, Target},
+    swarm::Trusted,
+};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+
+use super::{
+    bundle::{loaded, verify},
+    key::TrustPath,
+    sim::base,
+};
+
+/// Most rows of the view on a terminal: what does not fit is summed up.
+const ROWS: usize = 40;
+
+/// Options of `push`.
+#[derive(Args)]
+#[command(
+    long_about = "Pushes a signed bundle to the nodes of a simulated mesh, and shows who has what.\n\n\
+The mesh is a scenario's. Its edge node (or, without one, the first node of ours) publishes; all others take the bundle by themselves, hop by hop, as \
+devices do. The view of all nodes is the simulator's; on a real mesh a node knows what beacons tell. There is no daemon on a live mesh yet to push \
+through.\n\n\
+Pause and cancel happen at the publisher: it stops offering and serving. Nodes that hold the whole, or a whole generation, go on passing that on.\n\n\
+Canaries are a device class of their own (`class = 2` in the scenario; the edge node is of it too). The candidate is a bundle signed for that class \
+alone, with a lower version and content of its own, so no other node takes it.",
+    after_help = "Examples:\n  compotastic push zephyr.bin.bundle --to class:1 --scenario scenarios/valley-sar.toml\n  \
+compotastic push zephyr.bin.bundle --to class:1 --scenario mesh.toml --pause-at 30 --resume-at 90\n  \
+compotastic push v2.bundle --to class:1 --scenario mesh.toml --canary v2-rc.bundle --soak 240 --max-failures 1\n  \
+compotastic push zephyr.bin.bundle --to 'node:!0f000003' --scenario mesh.toml --json\n\nBefore: compotastic plan FILE --scenario SCENARIO says what it will cost"
+)]
+pub struct PushArgs {
+    /// The signed bundle
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// For whom: class:N, or node:ID (a number such as !0f000003, or a name of the scenario), which ends when that node has it
+    #[arg(long, value_name = "WHOM")]
+    to: Whom,
+    /// The mesh
+    #[arg(long, value_name = "SCENARIO")]
+    scenario: PathBuf,
+    /// Whom the nodes believe, beside the simulation's own operator
+    #[command(flatten)]
+    trust: TrustPath,
+    /// Goes first, to the device class that it is signed for
+    #[arg(long, value_name = "BUNDLE")]
+    canary: Option<PathBuf>,
+    /// Canaries that do not hold the candidate so many minutes after it was published have failed
+    #[arg(long, value_name = "MIN", default_value_t = 240.0, requires = "canary")]
+    soak: f64,
+    /// With more failed canaries than this, the roll-out is halted
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "canary")]
+    max_failures: usize,
+    /// The publisher holds it back from here on, simulated minutes after it was published
+    #[arg(long, value_name = "MIN")]
+    pause_at: Option<f64>,
+    /// And lets it go on
+    #[arg(long, value_name = "MIN", requires = "pause_at")]
+    resume_at: Option<f64>,
+    /// The publisher gives it up
+    #[arg(long, value_name = "MIN")]
+    cancel_at: Option<f64>,
+    /// Gives up after so many simulated hours
+    #[arg(long, value_name = "H", default_value_t = 72.0)]
+    hours: f64,
+    /// The mesh runs for so many simulated hours before, so that nodes know each other
+    #[arg(long, value_name = "H", default_value_t = 6.0)]
+    warm_up: f64,
+    /// Seed of all luck
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// One JSON object per event, then one with the outcome
+    #[arg(long)]
+    json: bool,
+}
+
+/// The value of `--to`.
+#[derive(Clone, Debug)]
+struct Whom(Target);
+
+impl FromStr for Whom {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("class", number)) => match number.parse() {
+                Ok(class) if class < 32 => Ok(Self(Target::Class(class))),
+                _ => Err(format!("class {number} is not between 0 and 31")),
+            },
+            Some(("node", name)) if !name.is_empty() => Ok(Self(Target::Node(name.to_string()))),
+            _ => Err("neither class:N nor node:ID".to_string()),
+        }
+    }
+}
+
+/// Reads a bundle with its content, and whether it is to be believed.
+fn read(path: &Path, trust: &TrustPath) -> Result<Package> {
+    let bundle = loaded::load(path)?;
+    verify::check(&bundle, trust).with_context(|| format!("{} is not to be believed", path.display()))?;
+    package(path, bundle)
+}
+
+/// A bundle's parts.
+pub fn package(path: &Path, bundle: loaded::Loaded) -> Result<Package> {
+    let content = bundle
+        .content
+        .ok_or_else(|| anyhow!("{} is a bare manifest: its content has to be in it", path.display()))?;
+    Ok(Package { claimed: bundle.claimed, delegation: bundle.delegation, content })
+}
+
+/// Reads the scenario.
+pub fn read_scenario(path: &Path) -> Result<Scenario> {
+    Scenario::load(path).map_err(|error| anyhow!("{}: {error}", path.display()))
+}
+
+fn text(event: PushEvent) -> &'static str {
+    match event {
+        PushEvent::CanaryPublished => "candidate published",
+        PushEvent::CanaryPassed => "canaries passed",
+        PushEvent::Halted => "halted: too many canaries failed",
+        PushEvent::Published => "published",
+        PushEvent::Paused => "paused at the publisher",
+        PushEvent::Resumed => "goes on",
+        PushEvent::Cancelled => "cancelled at the publisher",
+        PushEvent::Progress => "progress",
+        PushEvent::Complete => "complete",
+        PushEvent::TimedOut => "time is up",
+    }
+}
+
+fn clock(min: f64) -> String {
+    format!("{:>3}:{:02}", min as u64 / 60, min as u64 % 60)
+}
+
+fn mean(rows: &[PushRow]) -> u64 {
+    let targets = || rows.iter().filter(|row| row.target);
+    targets().map(|row| u64::from(row.percent)).sum::<u64>() / targets().count().max(1) as u64
+}
+
+/// What is shown while it runs.
+enum View {
+    Json,
+    /// The share that was told last.
+    Lines(u64),
+    Terminal(MultiProgress, Vec<ProgressBar>),
+}
+
+impl View {
+    fn new(json: bool) -> Self {
+        if json {
+            Self::Json
+        } else if std::io::stderr().is_terminal() {
+            Self::Terminal(MultiProgress::with_draw_target(ProgressDrawTarget::stderr()), Vec::new())
+        } else {
+            Self::Lines(0)
+        }
+    }
+
+    fn tell(&mut self, event: PushEvent, min: f64, rows: &[PushRow]) {
+        match self {
+            Self::Json => println!("{}", json!({ "event": event, "minutes": min, "nodes": rows })),
+            Self::Lines(told) => {
+                let share = mean(rows);
+                let news = event != PushEvent::Progress || share >= *told + 5 || share < *told;
+                if news {
+                    *told = share;
+                    let done = rows.iter().filter(|row| row.target && row.done_min.is_some()).count();
+                    let all = rows.iter().filter(|row| row.target).count();
+                    println!("{}  {:<34} {share:>3} %  {done} of {all} nodes", clock(min), text(event));
+                }
+            }
+            Self::Terminal(all, bars) => {
+                if bars.is_empty() {
+                    let style = ProgressStyle::with_template("{prefix:24!} {bar:30} {pos:>3} %  {msg}");
+                    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+                    for row in rows.iter().take(ROWS) {
+                        let bar = all.add(ProgressBar::new(100).with_style(style.clone()));
+                        bar.set_prefix(format!("{} {}", row.id, row.node));
+                        bars.push(bar);
+                    }
+                }
+                if event != PushEvent::Progress {
+                    let _ = all.println(format!("{}  {}", clock(min), text(event)));
+                }
+                for (bar, row) in bars.iter().zip(rows) {
+                    bar.set_position(u64::from(row.percent));
+                    let version = row.version.map_or("-".to_string(), |version| version.to_string());
+                    let done = row
+                        .done_min
+                        .map_or(String::new(), |min| format!(", done after {}", clock(min).trim()));
+                    bar.set_message(format!("version {version}{done}"));
+                }
+            }
+        }
+    }
+}
+
+fn print(report: &PushReport) {
+    println!("\n{:<10} {:<20} {:>5} {:>5} {:>8}  done after", "node", "name", "class", "has", "version");
+    for row in &report.rows {
+        let version = row.version.map_or("-".to_string(), |version| version.to_string());
+        let done = match row.done_min {
+            _ if row.publishes => "publishes".to_string(),
+            Some(min) => clock(min).trim().to_string(),
+            None if row.target => "-".to_string(),
+            None => "not meant".to_string(),
+        };
+        println!(
+            "{:<10} {:<20} {:>5} {:>3} % {version:>8}  {done}",
+            row.id, row.node, row.class, row.percent
+        );
+    }
+    let sent = &report.sent;
+    println!(
+        "\n{}: {} of {} nodes after {:.1} h; {} packets ({} symbols, {} beacons), {:.0} s of air, {:.1} mWh for sending",
+        text(report.end),
+        report.done,
+        report.targets,
+        report.hours,
+        sent.packets,
+        sent.symbols,
+        sent.beacons,
+        sent.airtime_s,
+        sent.energy_mwh
+    );
+}
+
+/// Runs `push`.
+pub fn run(args: &PushArgs) -> Result<()> {
+    let times = [args.pause_at, args.resume_at, args.cancel_at, Some(args.soak), Some(args.warm_up)];
+    ensure!(
+        times.iter().flatten().all(|time| (0.0..1e6).contains(time)),
+        "times are 0 or more, in minutes or hours"
+    );
+    ensure!(args.hours > 0.0 && args.hours + args.warm_up <= 8760.0, "--hours is between 0 and a year");
+    if let (Some(pause), Some(resume)) = (args.pause_at, args.resume_at) {
+        ensure!(pause < resume, "--resume-at {resume} is not after --pause-at {pause}");
+    }
+    let trusted = args.trust.read()?;
+    let package = read(&args.file, &args.trust)?;
+    let canary = args.canary.as_ref().map(|path| -> Result<Canary> {
+        let package = read(path, &args.trust)?;
+        Ok(Canary { package, soak_min: args.soak, max_failures: args.max_failures })
+    });
+    let order = PushOrder {
+        package,
+        to: args.to.0.clone(),
+        trust: Trusted { roots: trusted.roots().to_vec(), records: trusted.records().to_vec() },
+        canary: canary.transpose()?,
+        pause_min: args.pause_at,
+        resume_min: args.resume_at,
+        cancel_min: args.cancel_at,
+        warm_up_h: args.warm_up,
+        limit_h: args.hours,
+    };
+    let scenario = read_scenario(&args.scenario)?;
+    let mut view = View::new(args.json);
+    let report = scenario::push(&scenario, args.seed, base()?, &order, |event, min, rows| {
+        view.tell(event, min, rows);
+        true
+    })
+    .map_err(|error| anyhow!("{}: {error}", args.file.display()))?;
+    if let View::Terminal(all, _) = &view {
+        let _ = all.clear();
+    }
+    if args.json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        print(&report);
+    }
+    match report.end {
+        PushEvent::Halted => bail!("halted: more than {} canaries failed", args.max_failures),
+        PushEvent::TimedOut => bail!(
+            "{} of {} nodes have it after {} h; --hours gives it more time, and `compotastic plan` says how much it needs",
+            report.done,
+            report.targets,
+            args.hours
+        ),
+        _ => Ok(()),
+    }
+}

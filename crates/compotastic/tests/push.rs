@@ -1,0 +1,183 @@
+//! Bundles are pushed through a simulated mesh on the command line, and planned before.
+
+mod common;
+
+use common::{fails, scratch, succeeds};
+use serde_json::Value;
+use std::path::PathBuf;
+
+struct Desk(PathBuf);
+
+impl Desk {
+    /// With a root key, a trust file, bundles for class 1 and for class 2, and a mesh of four nodes.
+    fn new(name: &str) -> Self {
+        let path = scratch("push").join(name);
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        let desk = Self(path);
+        succeeds(&["key", "new", &desk.at("operator")]);
+        succeeds(&["key", "trust", &desk.at("operator.pub"), "--trust", &desk.at("trust")]);
+        desk.bundle("v2", "2", "1", 7);
+        desk.bundle("rc", "1", "2", 8);
+        for (name, canary) in [("mesh.toml", 1), ("staged.toml", 2)] {
+            let mut text = "name = \"line\"\npreset = \"LONG_FAST\"\nregion = \"EU_868\"\nhours = 1.0\n[radio]\nexponent = 3.4\nshadowing_db = 0.0\nfading_db = 0.0\n".to_string();
+            for (index, node) in ["post", "a", "b", "c"].iter().enumerate() {
+                let kind = if index == 0 { "edge" } else { "field" };
+                let class = if index < 2 { canary } else { 1 };
+                let x_m = index * 2000;
+                text += &format!(
+                    "[[node]]\nname = \"{node}\"\nkind = \"{kind}\"\nclass = {class}\nx_m = {x_m}.0\ny_m = 0.0\n"
+                );
+            }
+            std::fs::write(desk.0.join(name), text).unwrap();
+        }
+        desk
+    }
+
+    fn at(&self, name: &str) -> String {
+        self.0.join(name).to_string_lossy().into_owned()
+    }
+
+    fn bundle(&self, name: &str, version: &str, class: &str, factor: usize) {
+        let content: Vec<u8> = (0..3000).map(|at: usize| ((at * at * factor) >> 3) as u8).collect();
+        let (file, out) = (self.at(name), self.at(&format!("{name}.bundle")));
+        std::fs::write(&file, content).unwrap();
+        let mut arguments =
+            vec!["bundle", "build", &file, "--kind", "firmware", "--version", version, "--piece-size", "208"];
+        let key = self.at("operator");
+        arguments.extend(["--class", class, "--key", &key, "--out", &out]);
+        if class == "1" {
+            // The edge node is a canary too.
+            arguments.extend(["--class", "2"]);
+        }
+        succeeds(&arguments);
+    }
+
+    fn push(&self, more: &[&str]) -> Vec<String> {
+        let (file, trust) = (self.at("v2.bundle"), self.at("trust"));
+        let mut arguments = vec!["push", &file, "--trust", &trust];
+        arguments.extend(more);
+        arguments.into_iter().map(str::to_string).collect()
+    }
+
+    /// The lines of JSON that a push prints: events, and last the outcome.
+    fn pushes(&self, scenario: &str, more: &[&str]) -> Vec<Value> {
+        let scenario = self.at(scenario);
+        let mut arguments = self.push(&["--to", "class:1", "--scenario", &scenario, "--json"]);
+        arguments.extend(more.iter().map(|argument| (*argument).to_string()));
+        let printed = succeeds(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn refuses(&self, more: &[&str]) -> String {
+        fails(&self.push(more).iter().map(String::as_str).collect::<Vec<_>>())
+    }
+}
+
+#[test]
+fn everybody_gets_it_and_is_shown() {
+    let desk = Desk::new("all");
+    let lines = desk.pushes("mesh.toml", &[]);
+    let last = lines.last().unwrap();
+    assert_eq!((&last["end"], &last["done"], &last["targets"]), (&"complete".into(), &4.into(), &4.into()));
+    assert_eq!(lines[0]["event"], "published");
+    assert!(lines[..lines.len() - 1].iter().all(|line| line["nodes"].as_array().unwrap().len() == 4));
+    assert!(last["rows"].as_array().unwrap().iter().all(|row| row["version"] == 2 && row["percent"] == 100));
+    let shown = succeeds(
+        &desk
+            .push(&["--to", "node:a", "--scenario", &desk.at("mesh.toml")])
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>(),
+    );
+    assert!(shown.contains("!0f000002") && shown.contains("complete: 1 of 1 nodes"), "{shown}");
+}
+
+#[test]
+fn it_is_held_back_goes_on_and_is_given_up() {
+    let desk = Desk::new("held");
+    let lines = desk.pushes("mesh.toml", &["--pause-at", "2", "--resume-at", "200"]);
+    let last = lines.last().unwrap();
+    assert_eq!(last["end"], "complete");
+    assert!(last["rows"][1]["done_min"].as_f64() > Some(200.0), "{last}");
+    let lines = desk.pushes("mesh.toml", &["--cancel-at", "2"]);
+    let last = lines.last().unwrap();
+    assert_eq!((&last["end"], &last["done"]), (&"cancelled".into(), &1.into()));
+}
+
+#[test]
+fn canaries_go_first() {
+    let desk = Desk::new("canary");
+    let candidate = desk.at("rc.bundle");
+    let lines = desk.pushes("staged.toml", &["--canary", &candidate, "--soak", "120"]);
+    let events: Vec<&str> =
+        lines.iter().filter_map(|line| line["event"].as_str()).filter(|event| *event != "progress").collect();
+    assert_eq!(events, ["canary_published", "canary_passed", "published", "complete"]);
+    let staged = desk.at("staged.toml");
+    let halted =
+        desk.refuses(&["--to", "class:1", "--scenario", &staged, "--canary", &candidate, "--soak", "1"]);
+    assert!(halted.contains("canaries failed"), "{halted}");
+}
+
+#[test]
+fn what_nobody_would_take_is_refused_before_anything_is_sent() {
+    let desk = Desk::new("refused");
+    let mesh = desk.at("mesh.toml");
+    assert!(
+        desk.refuses(&["--to", "everybody", "--scenario", &mesh]).contains("neither class:N nor node:ID")
+    );
+    assert!(desk.refuses(&["--to", "class:3", "--scenario", &mesh]).contains("nobody is meant"));
+    assert!(desk.refuses(&["--to", "class:1", "--scenario", "nowhere.toml"]).contains("nowhere.toml"));
+    let (file, empty) = (desk.at("v2.bundle"), desk.at("nobody"));
+    let untrusted = fails(&["push", &file, "--to", "class:1", "--scenario", &mesh, "--trust", &empty]);
+    assert!(untrusted.contains("not to be believed"), "{untrusted}");
+    let unsigned = desk.at("unsigned.bundle");
+    succeeds(&[
+        "bundle",
+        "build",
+        &desk.at("v2"),
+        "--kind",
+        "firmware",
+        "--version",
+        "2",
+        "--class",
+        "1",
+        "--out",
+        &unsigned,
+    ]);
+    let unsigned =
+        fails(&["push", &unsigned, "--to", "class:1", "--scenario", &mesh, "--trust", &desk.at("trust")]);
+    assert!(unsigned.contains("nobody has signed it"), "{unsigned}");
+    let bad = desk.refuses(&["--to", "class:1", "--scenario", &mesh, "--pause-at", "9", "--resume-at", "3"]);
+    assert!(bad.contains("is not after"), "{bad}");
+}
+
+#[test]
+fn a_plan_says_what_it_costs_and_what_cannot_be() {
+    let desk = Desk::new("plan");
+    let (file, mesh, trust) = (desk.at("v2.bundle"), desk.at("mesh.toml"), desk.at("trust"));
+    let plan = ["plan", &file, "--scenario", &mesh, "--check", "--trust", &trust, "--json"];
+    let planned: Value = serde_json::from_str(&succeeds(&plan)).unwrap();
+    let ways = planned["plan"]["ways"].as_array().unwrap();
+    let names: Vec<&str> = ways.iter().map(|way| way["way"].as_str().unwrap()).collect();
+    assert_eq!(names, ["mesh", "carrier", "both"]);
+    assert!(ways.iter().all(|way| way["reaches"] == 4 && way["hours"].as_f64() > Some(0.0)));
+    assert_eq!(planned["end"], "complete");
+    for row in &planned["check"].as_array().unwrap()[..2] {
+        let ratio = row["ratio"].as_f64().unwrap();
+        assert!((0.5..2.0).contains(&ratio), "{row}");
+    }
+    let text = std::fs::read_to_string(&mesh).unwrap().replace("LONG_FAST", "LONG_SLOW");
+    let slow = desk.at("slow.toml");
+    std::fs::write(&slow, text).unwrap();
+    let (large, bundle) = (desk.at("large"), desk.at("large.bundle"));
+    std::fs::write(&large, vec![7; 60_000]).unwrap();
+    let mut build = vec!["bundle", "build", &large, "--kind", "firmware", "--version", "2", "--class", "1,2"];
+    build.extend(["--piece-size", "208", "--out", &bundle]);
+    succeeds(&build);
+    let refused = fails(&["plan", &bundle, "--scenario", &slow, "--within", "6"]);
+    assert!(
+        refused.contains("LONG_SLOW cannot carry 60000 bytes to 4 nodes within 6 h: it would take"),
+        "{refused}"
+    );
+}
