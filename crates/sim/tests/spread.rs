@@ -61,10 +61,6 @@ impl Host for Body {
     }
 }
 
-fn at(seconds: u64) -> Instant {
-    Instant::ZERO + Duration::from_secs(seconds)
-}
-
 fn num(index: usize) -> NodeNum {
     NodeNum(0x4d00_0000 + 0x0001_3507 * (index as u32 + 1))
 }
