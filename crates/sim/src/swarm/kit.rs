@@ -31,7 +31,7 @@ const STORE_LEN: u32 = 64 * 1024;
 /// Its pieces, bytes: 200 of content and the hash that speaks for them.
 const STORE_PIECE: u16 = 208;
 /// Symbols that wait for decoding: those of one generation.
-const STORE_SPARE: u16 = 208;
+const STORE_SPARE: u16 = 276;
 
 /// One of our own nodes, whichever way it is on the mesh.
 pub type Node = SwarmNode<'static, Flash>;
