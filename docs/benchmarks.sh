@@ -159,6 +159,6 @@ back), with power cut at each flash operation in ten ways: before, torn at five 
 survives if each start names a whole published image, it comes to the same end, and the next update goes through. Beside it embassy-boot, single cuts.
 
 P
-  block 'compotastic bench power-cut --full' "$bin" bench power-cut --full
+  block 'compotastic bench power-cut' "$bin" bench power-cut
 } >"$out.new"
 mv "$out.new" "$out"
