@@ -114,6 +114,8 @@ P
     "$bin" bench spread --nodes 10 --bytes 4500 --loss 0.1 --fields 5
   block 'compotastic bench spread --methods compotastic,flooded-fountain --nodes 200 --bytes 4500 --loss 0.1 --fields 5' \
     "$bin" bench spread --methods compotastic,flooded-fountain --nodes 200 --bytes 4500 --loss 0.1 --fields 5
+  printf 'All sizes, up to 200 nodes:\n\n'
+  block 'compotastic bench spread --methods compotastic' "$bin" bench spread --methods compotastic
   cat <<'P'
 ## In company
 
