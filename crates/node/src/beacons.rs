@@ -1,7 +1,7 @@
 //! Beacons: a few bytes that tell what a node can do and what it holds.
 //!
 //! Field nodes beacon to their direct neighbours only; nodes with a foundation model flood theirs, since executors
-//! are asked across the mesh. Both keep Trickle timers: minutes after a change, an hour when all is quiet.
+//! are asked across the mesh. Both keep Trickle timers: minutes after a change, hours when all is quiet.
 
 use compotastic_mesh::{
     packet::NodeNum,
