@@ -7,18 +7,42 @@ use compotastic_house::{direct_dependencies, metadata};
 /// Crate, and the workspace crates that it may depend on.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("wire", &[]),
-    ("mesh", &[]),
+    ("messages", &[]),
+    ("mesh", &["messages"]),
+    ("client", &["messages"]),
     ("text", &[]),
     ("model", &[]),
     ("bundle", &[]),
     ("delta", &[]),
-    ("node", &["wire", "mesh", "text", "model", "bundle", "delta"]),
-    ("sim", &["bundle", "model", "node", "mesh", "wire"]),
+    ("node", &["wire", "mesh", "client", "messages", "text", "model", "bundle", "delta"]),
+    ("sim", &["bundle", "client", "messages", "model", "node", "mesh", "wire"]),
+    ("links", &["client", "messages"]),
+    ("daemon", &["bundle", "client", "links", "mesh", "messages", "model", "node", "sim", "wire"]),
     ("text-train", &["text"]),
     ("edge", &["bundle", "model"]),
-    ("bench", &["bundle", "delta", "mesh", "model", "node", "sim", "wire"]),
+    (
+        "bench",
+        &["bundle", "client", "daemon", "delta", "links", "mesh", "messages", "model", "node", "sim", "wire"],
+    ),
     ("house", &[]),
-    ("", &["bench", "bundle", "delta", "edge", "mesh", "model", "node", "sim", "text", "text-train", "wire"]),
+    (
+        "",
+        &[
+            "bench",
+            "bundle",
+            "daemon",
+            "delta",
+            "edge",
+            "links",
+            "mesh",
+            "model",
+            "node",
+            "sim",
+            "text",
+            "text-train",
+            "wire",
+        ],
+    ),
 ];
 
 fn short(name: &str) -> Option<&str> {
@@ -66,7 +90,7 @@ fn only_the_edge_knows_candle_and_the_core_no_std_crates() {
     for (name, dependencies) in direct_dependencies(&metadata()) {
         let candle = dependencies.iter().any(|dependency| dependency.starts_with("candle"));
         assert!(!candle || name == "compotastic-edge", "{name} depends on candle");
-        let core = ["wire", "mesh", "text", "model", "bundle", "delta", "node"];
+        let core = ["wire", "messages", "mesh", "client", "text", "model", "bundle", "delta", "node"];
         if short(&name).is_some_and(|own| core.contains(&own)) {
             for banned in ["serde_json", "anyhow", "tokio", "clap", "rand"] {
                 assert!(!dependencies.contains(banned), "{name} must stay no_std: {banned}");

@@ -1,0 +1,2 @@
+//! The daemon: runs one node on real links for weeks without a hand on it.
+#![forbid(unsafe_code)]
