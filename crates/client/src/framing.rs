@@ -71,7 +71,7 @@ pub struct Deframer {
 
 impl Deframer {
     /// Takes bytes off the front of `input` until something is found; nothing, where all of it is taken and nothing is complete.
-    pub fn next<'a>(&'a mut self, input: &mut &'a [u8]) -> Option<Item<'a>> {
+    pub fn next<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Item<'s>> {
         self.drop_front(self.done);
         loop {
             if self.held.is_empty() {

@@ -52,14 +52,16 @@ pub(super) struct Waiting {
 }
 
 /// What to do next.
+// A message is handed over as it lies there: no heap.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub(super) enum Next {
-    /// Nothing before this time, where there is one.
-    Wait(Option<u64>),
+    /// Nothing for now.
+    Wait,
     /// Ask the radio for its queue's state.
     Ask,
     /// Hand this over.
-    Send(Waiting),
+    Send(Vec<u8, MAX_MESSAGE>),
 }
 
 #[derive(Clone, Debug)]
@@ -123,7 +125,7 @@ impl Flow {
     }
 
     /// When the next one may go or something is to be asked.
-    fn due_ms(&self, gap_ms: u64, room_ms: u64) -> Option<u64> {
+    pub fn timeout_ms(&self, gap_ms: u64, room_ms: u64) -> Option<u64> {
         let next = self.waiting.front()?;
         let paced_ms = self.sent_ms.map_or(0, |sent_ms| sent_ms.saturating_add(gap_ms));
         Some(match next.id {
@@ -134,10 +136,8 @@ impl Flow {
     }
 
     pub fn next(&mut self, now_ms: u64, gap_ms: u64, room_ms: u64) -> Next {
-        match self.due_ms(gap_ms, room_ms) {
-            None => return Next::Wait(None),
-            Some(due_ms) if due_ms > now_ms => return Next::Wait(Some(due_ms)),
-            Some(_) => {}
+        if self.timeout_ms(gap_ms, room_ms).is_none_or(|due_ms| due_ms > now_ms) {
+            return Next::Wait;
         }
         let is_packet = self.waiting.front().is_some_and(|next| next.id.is_some());
         if is_packet && self.room == 0 && !self.asked {
@@ -145,7 +145,7 @@ impl Flow {
             self.word_ms = now_ms;
             return Next::Ask;
         }
-        let Some(next) = self.waiting.pop_front() else { return Next::Wait(None) };
+        let Some(next) = self.waiting.pop_front() else { return Next::Wait };
         if let Some(id) = next.id {
             self.room = self.room.saturating_sub(1);
             self.sent_ms = Some(now_ms);
@@ -156,10 +156,6 @@ impl Flow {
             }
             let _ = self.watched.push_back(id);
         }
-        Next::Send(next)
-    }
-
-    pub fn timeout_ms(&self, gap_ms: u64, room_ms: u64) -> Option<u64> {
-        self.due_ms(gap_ms, room_ms)
+        Next::Send(next.bytes)
     }
 }

@@ -434,16 +434,16 @@ impl Session {
             ToRadioPayload::Heartbeat(Heartbeat { nonce: 0 })
         } else if self.phase == Phase::Ready {
             match self.flow.next(now_ms, self.config.gap_ms, self.config.room_ms) {
-                Next::Send(waiting) => {
+                Next::Send(bytes) => {
                     self.said_ms = now_ms;
-                    return Some(waiting.bytes);
+                    return Some(bytes);
                 }
                 Next::Ask => ToRadioPayload::Heartbeat(Heartbeat { nonce: 0 }),
-                Next::Wait(_) if self.goodbye => {
+                Next::Wait if self.goodbye => {
                     self.goodbye = false;
                     ToRadioPayload::Disconnect(true)
                 }
-                Next::Wait(_) => return None,
+                Next::Wait => return None,
             }
         } else {
             return None;
