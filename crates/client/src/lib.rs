@@ -4,3 +4,8 @@
 //! until `poll_timeout`.
 #![no_std]
 #![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod device;

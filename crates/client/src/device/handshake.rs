@@ -123,7 +123,7 @@ impl Device {
             ),
             Step::Ui => encode(FromRadioPayload::DeviceuiConfig(settings.get(Part::Config(9))), out),
             Step::Own => {
-                let user = settings.user(self.about.num);
+                let user = settings.user(self.about.num, self.about.hw_model);
                 let own = NodeInfo { num: self.about.num, user: Some(user.as_user()), ..nodes.own() };
                 encode(FromRadioPayload::NodeInfo(own), out)
             }

@@ -18,8 +18,14 @@ const fn gap_ms(of: PortNum) -> u64 {
 }
 
 /// Ports that have a limit.
-const LIMITED: [PortNum; 6] =
-    [PortNum::TEXT_MESSAGE_APP, PortNum::POSITION_APP, PortNum::WAYPOINT_APP, PortNum::ALERT_APP, PortNum::TELEMETRY_APP, PortNum::TRACEROUTE_APP];
+const LIMITED: [PortNum; 6] = [
+    PortNum::TEXT_MESSAGE_APP,
+    PortNum::POSITION_APP,
+    PortNum::WAYPOINT_APP,
+    PortNum::ALERT_APP,
+    PortNum::TELEMETRY_APP,
+    PortNum::TRACEROUTE_APP,
+];
 
 /// What is remembered of a connection.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +38,8 @@ pub(super) struct Limits {
 impl Limits {
     /// True if a packet on this port may go now; then the next one has to wait.
     pub(super) fn allows(&mut self, now_ms: u64, of: PortNum) -> bool {
-        let Some(next_ms) = LIMITED.iter().position(|port| *port == of).map(|at| &mut self.next_ms[at]) else {
+        let Some(next_ms) = LIMITED.iter().position(|port| *port == of).map(|at| &mut self.next_ms[at])
+        else {
             return true;
         };
         let allowed = now_ms >= *next_ms;

@@ -24,7 +24,7 @@ mod tests;
 
 use compotastic_messages::{
     DeviceMetadata, FromRadio, FromRadioPayload, HardwareModel, LogLevel, MeshPacket, Message as _, NodeInfo,
-    Position, Priority, PortNum, QueueStatus, RoutingError, ToRadio, ToRadioPayload,
+    PortNum, Position, Priority, QueueStatus, RoutingError, ToRadio, ToRadioPayload,
 };
 use heapless::{Deque, String, Vec};
 
@@ -338,8 +338,7 @@ impl Device {
         if self.states.is_full() {
             self.states.pop_front();
         }
-        let state =
-            QueueStatus { res: res as i32, free: self.free, maxlen: TX_QUEUE, mesh_packet_id: id };
+        let state = QueueStatus { res: res as i32, free: self.free, maxlen: TX_QUEUE, mesh_packet_id: id };
         let _ = self.states.push_back(state);
     }
 

@@ -4,7 +4,16 @@
 //! that a newer app sets is lost, and the same bytes are what the host saves. The device itself looks only into the parts
 //! that it acts on.
 
-use heapless::Vec;
+use core::fmt::Write as _;
+
+use compotastic_messages::{
+    Channel, ChannelRole, ChannelSettings, HardwareModel, LoRaConfig, Message as _, ModuleSettings,
+    RegionCode, Role, User,
+    pb::{Fields, Wire, Writer},
+};
+use heapless::{String, Vec};
+
+use super::packets::HOPS_DEFAULT;
 
 /// Bytes that all parts together may take, three of each part included. Every part at its largest in firmware 2.7 comes to
 /// about 2,600.
@@ -15,6 +24,14 @@ pub const CHANNELS: u8 = 8;
 pub const CONFIGS: u8 = 10;
 /// Kinds of module configuration that firmware 2.7 has: `AdminMessage.ModuleConfigType` 0..=15.
 pub const MODULE_CONFIGS: u8 = 16;
+/// Longest name of an owner, bytes.
+const LONG_NAME_MAX: usize = 39;
+/// Longest short name of an owner, bytes.
+const SHORT_NAME_MAX: usize = 4;
+/// Bits of a position that a fresh node tells on its primary channel: a square of about 6 km.
+const PRECISION_BITS: u32 = 13;
+/// How often a fresh node tells its NodeInfo, seconds.
+const NODE_INFO_EVERY_S: u64 = 10_800;
 /// First byte of saved settings.
 const VERSION: u8 = 1;
 
@@ -124,6 +141,258 @@ impl Settings {
             let _ = self.bytes.extend_from_slice(message);
         }
         Ok(())
+    }
+}
+
+/// What a fresh node is told before its first start.
+#[derive(Clone, Debug, Default)]
+pub struct Fresh<'a> {
+    /// Name, cut at 39 bytes.
+    pub long_name: &'a str,
+    /// Short name, cut at 4 bytes.
+    pub short_name: &'a str,
+    /// Role.
+    pub role: Role,
+    /// Region, preset and the rest of the radio.
+    pub lora: LoRaConfig,
+    /// Private and public key; without them it has no direct messages under public keys.
+    pub keys: Option<([u8; 32], [u8; 32])>,
+}
+
+/// The node as it presents itself.
+#[derive(Clone, Debug)]
+pub struct OwnUser<'a> {
+    id: String<9>,
+    mac: [u8; 6],
+    owner: User<'a>,
+}
+
+impl OwnUser<'_> {
+    /// The `User` message.
+    pub fn as_user(&self) -> User<'_> {
+        User { id: self.id.as_str().into(), macaddr: &self.mac, ..self.owner.clone() }
+    }
+}
+
+/// Text of at most so many bytes, cut between characters.
+fn cut(text: &str, bytes_max: usize) -> &str {
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
+}
+
+/// The bytes of a field of a message.
+fn field(message: &[u8], number: u32) -> &[u8] {
+    let mut found: &[u8] = &[];
+    for field in Fields::new(message).flatten() {
+        if let (at, Wire::Bytes(bytes)) = field
+            && at == number
+        {
+            found = bytes;
+        }
+    }
+    found
+}
+
+/// What the device itself reads and changes.
+impl Settings {
+    /// Settings of a node that nobody has set up but for its region: as firmware 2.7 has them, where they differ from zero.
+    pub fn fresh(fresh: &Fresh<'_>) -> Self {
+        let mut settings = Self::default();
+        settings.set_names(fresh.long_name, fresh.short_name);
+        let channel = Channel {
+            index: 0,
+            settings: Some(ChannelSettings {
+                psk: &[1],
+                module_settings: Some(ModuleSettings {
+                    position_precision: PRECISION_BITS,
+                    ..ModuleSettings::default()
+                }),
+                ..ChannelSettings::default()
+            }),
+            role: ChannelRole::PRIMARY,
+        };
+        // Fresh settings are small: there is room for all that follows.
+        if let Ok(channel) = channel.to_vec::<64>() {
+            let _ = settings.set(Part::Channel(0), &channel);
+        }
+        if let Ok(lora) = fresh.lora.to_vec::<128>() {
+            let _ = settings.set(Part::Config(5), &lora);
+        }
+        let mut buffer = [0; 80];
+        let mut device = Writer::new(&mut buffer);
+        if fresh.role != Role::CLIENT {
+            device.varint_field(1, u64::from(fresh.role.0));
+        }
+        device.varint_field(7, NODE_INFO_EVERY_S);
+        if let Ok(length) = device.finish() {
+            let _ = settings.set(Part::Config(0), &buffer[..length]);
+        }
+        if let Some((private, public)) = &fresh.keys {
+            settings.set_keys(private, public);
+        }
+        settings
+    }
+
+    /// Sets both names; what is too long is cut. An empty one leaves what was there.
+    pub fn set_names(&mut self, long_name: &str, short_name: &str) {
+        let owner = User {
+            long_name: cut(long_name, LONG_NAME_MAX).into(),
+            short_name: cut(short_name, SHORT_NAME_MAX).into(),
+            ..User::default()
+        };
+        self.merge_owner(&owner);
+    }
+
+    /// Takes what a client set of the owner: names that are not empty, and the two marks.
+    pub(super) fn merge_owner(&mut self, set: &User<'_>) {
+        let old: Vec<u8, 128> = Vec::from_slice(self.get(Part::Owner)).unwrap_or_default();
+        let mut owner = User::decode(&old).unwrap_or_default();
+        let text = |text: compotastic_messages::Text<'_>, bytes_max| -> Vec<u8, LONG_NAME_MAX> {
+            let text = match text.as_str() {
+                Some(text) => cut(text, bytes_max).as_bytes(),
+                None => text.0.get(..bytes_max).unwrap_or(text.0),
+            };
+            Vec::from_slice(text).unwrap_or_default()
+        };
+        let (long_name, short_name) =
+            (text(set.long_name, LONG_NAME_MAX), text(set.short_name, SHORT_NAME_MAX));
+        if !long_name.is_empty() {
+            owner.long_name.0 = &long_name;
+        }
+        if !short_name.is_empty() {
+            owner.short_name.0 = &short_name;
+        }
+        owner.is_licensed = set.is_licensed;
+        owner.is_unmessagable = set.is_unmessagable.or(owner.is_unmessagable);
+        if let Ok(owner) = owner.to_vec::<128>() {
+            let _ = self.set(Part::Owner, &owner);
+        }
+    }
+
+    /// The node of this number on this hardware, with names, role and public key.
+    pub fn user(&self, num: u32, hw_model: HardwareModel) -> OwnUser<'_> {
+        let mut id = String::new();
+        let _ = write!(id, "!{num:08x}");
+        let [a, b, c, d] = num.to_be_bytes();
+        let stored = User::decode(self.get(Part::Owner)).unwrap_or_default();
+        let owner = User { hw_model, role: self.role(), public_key: self.public_key(), ..stored };
+        OwnUser { id, mac: [0x02, 0, a, b, c, d], owner }
+    }
+
+    /// The radio's section.
+    pub fn lora(&self) -> LoRaConfig {
+        LoRaConfig::decode(self.get(Part::Config(5))).unwrap_or_default()
+    }
+
+    /// Default hop limit, 1..=7.
+    pub fn hop_limit(&self) -> u8 {
+        match self.lora().hop_limit {
+            hops @ 1..=7 => hops as u8,
+            _ => HOPS_DEFAULT,
+        }
+    }
+
+    /// A region is set and sending is allowed.
+    pub fn may_send(&self) -> bool {
+        let lora = self.lora();
+        lora.tx_enabled && lora.region != RegionCode::UNSET
+    }
+
+    /// Own packets may go to MQTT.
+    pub fn ok_to_mqtt(&self) -> bool {
+        self.lora().config_ok_to_mqtt
+    }
+
+    /// What the node is for.
+    pub fn role(&self) -> Role {
+        let mut role = Role::CLIENT;
+        for field in Fields::new(self.get(Part::Config(0))).flatten() {
+            if let (1, Wire::Varint(value)) = field {
+                role = Role(value as u32);
+            }
+        }
+        role
+    }
+
+    /// A channel; its settings are empty where the slot is free.
+    pub fn channel(&self, index: u8) -> Channel<'_> {
+        Channel {
+            index: i32::from(index),
+            ..Channel::decode(self.get(Part::Channel(index))).unwrap_or_default()
+        }
+    }
+
+    /// The channel is there and not disabled.
+    pub fn is_channel_used(&self, index: u8) -> bool {
+        index < CHANNELS && self.channel(index).role != ChannelRole::DISABLED
+    }
+
+    /// Bits of positions that are told on a channel: 0 = none, 32 = all.
+    pub fn position_precision(&self, index: u8) -> u32 {
+        let settings = self.channel(index).settings.unwrap_or_default();
+        settings.module_settings.map_or(0, |module| module.position_precision)
+    }
+
+    /// X25519 public key; empty where there is none.
+    pub fn public_key(&self) -> &[u8] {
+        field(self.get(Part::Config(7)), 1)
+    }
+
+    /// X25519 private key; empty where there is none.
+    pub fn private_key(&self) -> &[u8] {
+        field(self.get(Part::Config(7)), 2)
+    }
+
+    /// Sets both keys; the rest of the security section stays. Without room for them there are none.
+    pub fn set_keys(&mut self, private: &[u8; 32], public: &[u8; 32]) {
+        let set = self.replace(Part::Config(7), &[1, 2], |writer| {
+            writer.bytes_field(1, public);
+            writer.bytes_field(2, private);
+        });
+        if set.is_err() {
+            let _ = self.set(Part::Config(7), &[]);
+        }
+    }
+
+    /// Sets the fixed position (an encoded `Position`), or takes it away where it is empty.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub fn set_fixed_position(&mut self, position: &[u8]) -> Result<(), SettingsFull> {
+        self.set(Part::FixedPosition, position)?;
+        let is_fixed = !position.is_empty();
+        self.replace(Part::Config(1), &[3], |writer| {
+            if is_fixed {
+                writer.varint_field(3, 1);
+            }
+        })
+    }
+
+    /// Writes fields of a part anew; its others stay.
+    fn replace(
+        &mut self,
+        part: Part,
+        numbers: &[u32],
+        fields: impl FnOnce(&mut Writer<'_>),
+    ) -> Result<(), SettingsFull> {
+        let old: Vec<u8, 320> = Vec::from_slice(self.get(part)).map_err(|_| SettingsFull)?;
+        let mut buffer = [0; 400];
+        let mut writer = Writer::new(&mut buffer);
+        fields(&mut writer);
+        for field in Fields::new(&old).flatten() {
+            match field {
+                (number, _) if numbers.contains(&number) => {}
+                (number, Wire::Varint(value)) => writer.varint_field(number, value),
+                (number, Wire::Bytes(bytes)) => writer.bytes_field(number, bytes),
+                (number, Wire::Fixed32(value)) => writer.fixed32_field(number, value),
+                (number, Wire::Fixed64(value)) => writer.fixed64_field(number, value),
+            }
+        }
+        let length = writer.finish().map_err(|_| SettingsFull)?;
+        self.set(part, buffer.get(..length).unwrap_or_default())
     }
 }
 
