@@ -44,6 +44,7 @@ impl Admin {
 }
 
 /// What an admin message leads to.
+#[allow(clippy::large_enum_variant, reason = "used up at once; a box would need an allocator")]
 enum Answer {
     /// Nothing but an acknowledgement.
     Done,
