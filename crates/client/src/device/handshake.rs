@@ -155,8 +155,13 @@ impl Device {
                 writer.finish().ok()
             }
             Step::Other(index) => {
-                let node = nodes.other(index).filter(|node| node.num != self.about.num)?;
-                encode(FromRadioPayload::NodeInfo(node), out)
+                let mut told = None;
+                nodes.other(index, &mut |node| {
+                    if node.num != self.about.num {
+                        told = encode(FromRadioPayload::NodeInfo(node), out);
+                    }
+                });
+                told
             }
             Step::Complete => encode(FromRadioPayload::ConfigCompleteId(self.handshake.nonce), out),
         }

@@ -78,9 +78,9 @@ pub struct About {
 /// The nodes that the host knows.
 pub trait Nodes {
     /// What it knows of the node itself, beyond the owner: place, battery, air. Number and user are filled in by the device.
-    fn own(&self) -> NodeInfo<'_>;
-    /// The other node at this place of a list without gaps.
-    fn other(&self, index: usize) -> Option<NodeInfo<'_>>;
+    fn own(&self) -> NodeInfo<'static>;
+    /// Tells the other node at this place of a list without gaps, once.
+    fn other(&self, index: usize, tell: &mut dyn FnMut(NodeInfo<'_>));
     /// How many others.
     fn count(&self) -> usize;
 }

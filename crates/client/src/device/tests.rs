@@ -17,11 +17,13 @@ const OWN: u32 = 0x1234_0001;
 struct Few(Vec<u32>);
 
 impl Nodes for Few {
-    fn own(&self) -> NodeInfo<'_> {
+    fn own(&self) -> NodeInfo<'static> {
         NodeInfo { last_heard: 99, ..NodeInfo::default() }
     }
-    fn other(&self, index: usize) -> Option<NodeInfo<'_>> {
-        self.0.get(index).map(|num| NodeInfo { num: *num, snr: 5.25, ..NodeInfo::default() })
+    fn other(&self, index: usize, tell: &mut dyn FnMut(NodeInfo<'_>)) {
+        if let Some(num) = self.0.get(index) {
+            tell(NodeInfo { num: *num, snr: 5.25, ..NodeInfo::default() });
+        }
     }
     fn count(&self) -> usize {
         self.0.len()

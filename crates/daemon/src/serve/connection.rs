@@ -5,7 +5,8 @@ use std::{
     time::Duration,
 };
 
-use compotastic_client::framing::{self, Decoder};
+use compotastic_client::framing::{self, Deframer, Item};
+use compotastic_messages::{Message as _, ToRadio};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     sync::mpsc,
@@ -36,13 +37,18 @@ where
     }
     let (mut reader, mut writer) = tokio::io::split(stream);
     let read = async {
-        let mut decoder = Decoder::default();
+        let mut deframer = Deframer::default();
         let mut buffer = [0; 1024];
         loop {
             let Ok(Ok(length @ 1..)) = timeout(IDLE, reader.read(&mut buffer)).await else { return };
             let mut bytes = &buffer[..length];
-            while let Some(frame) = decoder.push(&mut bytes) {
-                let command = Command::ToRadio { node, session, bytes: frame.to_vec() };
+            while let Some(item) = deframer.next(&mut bytes) {
+                let Item::Message(message) = item else { continue };
+                if ToRadio::decode(message).is_err() {
+                    deframer.reject();
+                    continue;
+                }
+                let command = Command::ToRadio { node, session, bytes: message.to_vec() };
                 if commands.send(command).await.is_err() {
                     return;
                 }
@@ -53,10 +59,7 @@ where
         while let Some(message) = from_world.recv().await {
             match message {
                 ToClient::FromRadio(bytes) => {
-                    let mut frame = Vec::with_capacity(bytes.len() + 4);
-                    if !framing::encode(&bytes, &mut frame) {
-                        continue;
-                    }
+                    let Ok(frame) = framing::frame(&bytes) else { continue };
                     if !matches!(timeout(STALL, writer.write_all(&frame)).await, Ok(Ok(()))) {
                         return;
                     }
