@@ -24,6 +24,13 @@ pub struct NodeNum(pub u32);
 impl NodeNum {
     /// Everybody.
     pub const BROADCAST: Self = Self(0xFFFF_FFFF);
+    /// Everybody who is reached without LoRa.
+    pub const LAN_BROADCAST: Self = Self(1);
+
+    /// Whether no node may have this number: 0 to 3 and that of all.
+    pub const fn is_reserved(self) -> bool {
+        self.0 <= 3 || self.0 == u32::MAX
+    }
 
     /// The last byte, by which relays and next hops are named.
     pub const fn last_byte(self) -> u8 {
