@@ -10,9 +10,11 @@
 extern crate std;
 
 pub mod airtime;
+pub mod channels;
 pub mod crypto;
 pub mod lora;
 pub mod modules;
+pub mod nodedb;
 pub mod packet;
 pub mod pkc;
 mod queue;

@@ -256,7 +256,8 @@ impl Router {
         data: &Data<'_>,
         sealed: Option<(&SharedKey, u32)>,
     ) -> Result<(), SendError> {
-        let channel = self.config.channels.get(usize::from(out.channel)).ok_or(SendError::NoChannel)?;
+        let channel = self.config.channels.get(usize::from(out.channel));
+        let channel = channel.filter(|channel| channel.enabled()).ok_or(SendError::NoChannel)?;
         let broadcast = [NodeNum::BROADCAST, NodeNum::LAN_BROADCAST].contains(&out.to);
         let port = data.port;
         let data = Data { signature: data.signature.filter(|_| broadcast), ..*data };

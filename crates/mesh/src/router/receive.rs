@@ -7,7 +7,7 @@ use super::{
     delivery::is_reminder, relaying::Fate, roles::WhenAnotherWasFaster,
 };
 use crate::{
-    crypto::ctr_apply,
+    crypto::{Channel, ctr_apply},
     packet::{Data, HEADER, Header, MAX_DATA, NodeNum, PacketId},
     queue::Queued,
     time::{Duration, Instant},
@@ -230,7 +230,7 @@ impl Router {
         let mut clear = [0; MAX_DATA];
         let clear = clear.get_mut(..data.len())?;
         for (index, channel) in self.config.channels.iter().enumerate() {
-            if channel.hash() != header.channel_hash {
+            if !channel.enabled() || channel.hash() != header.channel_hash {
                 continue;
             }
             clear.copy_from_slice(data);
@@ -410,7 +410,8 @@ impl Router {
 
     /// Writes this node into a route request or reply that it relays.
     fn sign_route(&self, header: &Header, data: &mut Vec<u8, MAX_DATA>, snr_qdb: i16) {
-        for channel in self.config.channels.iter().filter(|channel| channel.hash() == header.channel_hash) {
+        let fits = |channel: &&Channel| channel.enabled() && channel.hash() == header.channel_hash;
+        for channel in self.config.channels.iter().filter(fits) {
             let mut clear = data.clone();
             ctr_apply(&channel.key, header.from, header.id, &mut clear);
             let Some(mut signed) = traceroute::relayed(&clear, self.config.num, header.hops_away(), snr_qdb)
