@@ -11,9 +11,11 @@ extern crate std;
 
 pub mod airtime;
 pub mod channels;
+pub mod citizen;
 pub mod crypto;
 pub mod lora;
 pub mod modules;
+pub mod native;
 pub mod nodedb;
 pub mod packet;
 pub mod pkc;
@@ -23,4 +25,5 @@ pub mod router;
 pub mod routes;
 pub mod time;
 pub mod traceroute;
+pub mod udp;
 pub mod xeddsa;

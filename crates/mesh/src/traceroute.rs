@@ -15,10 +15,7 @@ pub const ROUTE_MAX: usize = 8;
 /// What stands for a relay that did not write itself in.
 const UNKNOWN: (u32, i32) = (u32::MAX, -128);
 
-fn lists<'a>(
-    route: &'a mut RouteDiscovery,
-    back: bool,
-) -> (&'a mut Vec<u32, ROUTE_MAX>, &'a mut Vec<i32, ROUTE_MAX>) {
+fn lists(route: &mut RouteDiscovery, back: bool) -> (&mut Vec<u32, ROUTE_MAX>, &mut Vec<i32, ROUTE_MAX>) {
     if back {
         (&mut route.route_back, &mut route.snr_back)
     } else {

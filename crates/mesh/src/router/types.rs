@@ -152,6 +152,8 @@ pub enum SendError {
     NoChannel,
     /// It would have to go under the receiver's public key, which is not known.
     NoKey,
+    /// No packet id could be had: flash that keeps them from coming twice refuses.
+    NoId,
 }
 
 /// A frame for the radio.
