@@ -211,6 +211,12 @@ impl<'a, F: NorFlash> Station<'a, F> {
                         payload: &packet.payload,
                     };
                     self.agent.handle_frame(now, &frame);
+                    // Only whose frames are sealed with the swarm's key is in the registry; it has fewer places than the citizen.
+                    if let Some(citizen) = &mut self.citizen
+                        && self.agent.registry().get(packet.from).is_some()
+                    {
+                        citizen.handle_member(now, packet.from, packet.hops_away);
+                    }
                 }
                 event => {
                     match &event {

@@ -126,7 +126,7 @@ impl Router {
         self.lan_permille = Some(limit_permille);
     }
 
-    /// Other channels from now on; what waits was encrypted with the old ones and goes.
+    /// Other channels from now on. What waits to be sent is encrypted already and leaves as it is.
     pub fn set_channels(&mut self, channels: Vec<Channel, 8>) {
         self.config.channels = channels;
     }
