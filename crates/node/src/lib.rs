@@ -28,8 +28,10 @@ pub mod state;
 pub mod station;
 pub mod sync;
 pub mod trickle;
+pub mod udp;
 pub mod update;
 
 pub use agent::{Agent, AgentConfig, AgentEvent, Answer, BundleRefusal, JobFailure, SubmitError};
 pub use hosted::HostedStation;
 pub use station::Station;
+pub use udp::UdpStation;
