@@ -1,2 +1,25 @@
 //! Links to real meshes, each behind the same seam and chosen by one URL.
+//!
+//! [`RadioLink`] is a stock radio that is reached by its client API (serial, TCP, Bluetooth, or a simulated one): its task
+//! runs the app's session and opens the link again whenever it breaks. [`PacketLink`] carries whole mesh packets (UDP
+//! multicast, MQTT). All queues are bounded; a host that does not drain them is told how much it has missed.
 #![forbid(unsafe_code)]
+
+pub mod connect;
+mod fault;
+mod packet;
+pub mod packets;
+pub mod radio;
+mod url;
+
+pub use self::{
+    connect::{Connector, Pipe},
+    fault::{Fault, FaultKind},
+    packet::{BROADCAST, Body, OwnedData, OwnedPacket},
+    packets::{PacketCommand, PacketConfig, PacketEvent, PacketHandle, PacketLink, PacketSender},
+    radio::{
+        ChannelInfo, LinkEnded, LinkState, NodeInfo, Phase, RadioCommand, RadioEvent, RadioHandle, RadioInfo,
+        RadioLink, RadioSender, SessionConfig, Telemetry,
+    },
+    url::{BAUD, BadUrl, FORMS, GROUP, LinkUrl, PORT, Secret},
+};
