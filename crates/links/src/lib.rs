@@ -6,27 +6,32 @@
 #![forbid(unsafe_code)]
 
 mod backoff;
+pub mod ble;
 pub mod bridge;
 pub mod connect;
+mod discover;
 mod fault;
 mod mqtt;
 mod outbox;
 mod packet;
 pub mod packets;
 pub mod radio;
+mod serial;
+mod tcp;
 mod udp;
 mod url;
 
 pub use compotastic_messages::BROADCAST;
 
 pub use self::{
-    connect::{Connector, Pipe},
+    connect::{Connector, Opening, Pipe, connector},
+    discover::{Found, discover},
     fault::{Fault, FaultKind},
     packet::{Body, MAX_DATAGRAM, OwnedData, OwnedPacket},
     packets::{PacketCommand, PacketConfig, PacketEvent, PacketHandle, PacketLink, PacketSender},
     radio::{
-        ChannelInfo, LinkEnded, LinkState, NodeInfo, Phase, RadioCommand, RadioEvent, RadioHandle, RadioInfo,
-        RadioLink, RadioSender, SessionConfig, Telemetry,
+        ChannelInfo, Failure, LinkEnded, LinkState, NodeInfo, Phase, RadioCommand, RadioEvent, RadioHandle,
+        RadioInfo, RadioLink, RadioSender, SessionConfig, Telemetry,
     },
     url::{BAUD, BadUrl, FORMS, GROUP, LinkUrl, PORT, Secret},
 };

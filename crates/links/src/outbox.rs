@@ -71,11 +71,6 @@ impl<E: LinkEvent> Outbox<E> {
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.missed == 0
     }
-
-    /// True if the host has dropped its end.
-    pub fn is_closed(&self) -> bool {
-        self.channel.is_closed()
-    }
 }
 
 #[cfg(test)]
