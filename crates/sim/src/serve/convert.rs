@@ -220,11 +220,12 @@ fn node_info<'a>(node: &'a Node, id: &'a str) -> NodeInfo<'a> {
     }
 }
 
-/// The first letters of up to four words, or the first four letters of a single one.
+/// The first letters of up to four words, a number whole, or the first four letters of a single word.
 pub(super) fn short_name(name: &str) -> String {
     let words: Vec<&str> = name.split_whitespace().collect();
     let short: String = match words.as_slice() {
         [word] => word.chars().take(4).collect(),
+        [word, number] if number.parse::<u16>().is_ok() => word.chars().take(1).chain(number.chars()).collect(),
         words => words.iter().take(4).filter_map(|word| word.chars().next()).collect(),
     };
     let mut end = short.len().min(4);
@@ -242,7 +243,7 @@ mod tests {
     fn short_names_are_initials_or_the_beginning() {
         assert_eq!(short_name("upper hut"), "uh");
         assert_eq!(short_name("walker"), "walk");
-        assert_eq!(short_name("node 117"), "n1");
+        assert_eq!(short_name("node 117"), "n117");
         assert_eq!(short_name("über den Wolken"), "üdW");
         assert_eq!(short_name("\u{1F600}x"), "\u{1F600}");
         assert_eq!(short_name(""), "");

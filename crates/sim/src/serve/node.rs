@@ -334,7 +334,7 @@ impl ServedNode {
         let sent = sent.map_err(|error| match error {
             SendError::QueueFull => Refused::QueueFull,
             SendError::TooLarge => Refused::Error(RoutingError::TOO_LARGE),
-            SendError::NoChannel => Refused::Error(RoutingError::NO_CHANNEL),
+            SendError::NoChannel | SendError::NoId => Refused::Error(RoutingError::NO_CHANNEL),
             SendError::NoKey => Refused::Error(RoutingError::PKI_SEND_FAIL_PUBLIC_KEY),
         });
         self.device.handle_sent(now_ms, packet.id, sent, self.free());
