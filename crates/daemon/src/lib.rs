@@ -3,3 +3,4 @@
 
 pub mod seam;
 pub mod share;
+pub mod serve;

@@ -54,9 +54,9 @@ pub struct ServeArgs {
     /// Seed of everything that is drawn
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Simulated minutes that the mesh has been on when the ports open, so that nodes know each other
-    #[arg(long, default_value_t = 190, value_name = "MINUTES")]
-    warm_up: u32,
+    /// Simulated minutes that the mesh has been on when the ports open; by default until nodes have told who they are
+    #[arg(long, value_name = "MINUTES")]
+    warm_up: Option<u32>,
 }
 
 /// A node that has a port, or can be opened in process.
@@ -72,6 +72,8 @@ pub struct NodeRow {
     pub role: String,
     /// Latitude and longitude, degrees.
     pub place: (f64, f64),
+    /// It has the API for a client; nodes of ours have none.
+    pub served: bool,
 }
 
 /// A scenario that is being served. It ends when this is dropped.
@@ -93,22 +95,22 @@ impl Server {
         &self.nodes
     }
 
-    /// Opens TCP ports for the first `count` nodes from `port` on; those of their addresses that it listens on. Port 0 lets the
-    /// system choose each.
-    pub async fn listen(&mut self, bind: IpAddr, port: u16, count: usize) -> Result<Vec<SocketAddr>> {
+    /// Opens TCP ports for the first `count` nodes, node k at `port` + k, or each at one that the system chooses where it is 0. Nodes
+    /// of ours have none. Tells node and address of each.
+    pub async fn listen(&mut self, bind: IpAddr, port: u16, count: usize) -> Result<Vec<(usize, SocketAddr)>> {
         let count = count.min(self.nodes.len());
         ensure!(
             usize::from(port) + count.saturating_sub(1) <= usize::from(u16::MAX),
             "{count} nodes do not fit above port {port}: take a lower --port, or fewer --nodes"
         );
         let mut listeners = Vec::with_capacity(count);
-        for node in 0..count {
-            let port = if port == 0 { 0 } else { port + node as u16 };
-            listeners.push(bind_port(bind, port, &self.nodes[node]).await?);
+        for row in self.nodes.iter().take(count).filter(|row| row.served) {
+            let port = if port == 0 { 0 } else { port + row.index as u16 };
+            listeners.push((row.index, bind_port(bind, port, row).await?));
         }
         let mut addresses = Vec::with_capacity(count);
-        for (node, listener) in listeners.into_iter().enumerate() {
-            addresses.push(listener.local_addr()?);
+        for (node, listener) in listeners {
+            addresses.push((node, listener.local_addr()?));
             self.tasks.spawn(accept(listener, node, self.commands.clone()));
         }
         Ok(addresses)
@@ -116,7 +118,11 @@ impl Server {
 
     /// Opens a node in this process: the bytes are those of its serial port. A client that was connected to it is closed.
     pub fn open(&mut self, node: usize) -> Result<DuplexStream> {
-        ensure!(node < self.nodes.len(), "the scenario has {} nodes; there is no node {node}", self.nodes.len());
+        let row = self.nodes.get(node);
+        let row = row.with_context(|| {
+            format!("the scenario has {} nodes; there is no node {node}", self.nodes.len())
+        })?;
+        ensure!(row.served, "node {node} ({}) is one of ours and takes no client; choose a stock node", row.name);
         let (ours, theirs) = tokio::io::duplex(STREAM_BYTES);
         self.tasks.spawn(connection::serve(ours, node, self.commands.clone(), false));
         Ok(theirs)
@@ -190,21 +196,25 @@ async fn accept(listener: TcpListener, node: usize, commands: mpsc::Sender<Comma
     }
 }
 
-fn table(nodes: &[NodeRow], addresses: &[SocketAddr]) -> String {
-    let width = nodes.iter().take(addresses.len()).map(|row| row.name.chars().count()).max().unwrap_or(4).max(4);
-    let mut lines = format!("{:>5}  {:<9}  {:<width$}  {:<12}  place\n", "port", "number", "name", "role");
-    for (row, address) in nodes.iter().zip(addresses) {
+/// Who listens where.
+fn table(nodes: &[NodeRow], addresses: &[(usize, SocketAddr)]) -> String {
+    let names = addresses.iter().map(|(node, _)| nodes[*node].name.chars().count());
+    let width = names.max().unwrap_or(0).max(4);
+    let mut lines = format!("{:>5}  {:<9}  {:<width$}  {:<13}  place\n", "port", "number", "name", "role");
+    for (node, address) in addresses {
+        let row = &nodes[*node];
         let (latitude, longitude) = row.place;
         lines += &format!(
-            "{:>5}  !{:08x}  {:<width$}  {:<12}  {latitude:.5}, {longitude:.5}\n",
+            "{:>5}  !{:08x}  {:<width$}  {:<13}  {latitude:.5}, {longitude:.5}\n",
             address.port(),
             row.num,
             row.name,
             row.role
         );
     }
-    if nodes.len() > addresses.len() {
-        lines += &format!("{} more nodes are on the air without a port (--nodes)\n", nodes.len() - addresses.len());
+    let others = nodes.len() - addresses.len();
+    if others > 0 {
+        lines += &format!("{others} more on the air without a port: nodes of ours, and those beyond --nodes\n");
     }
     lines
 }
@@ -217,12 +227,13 @@ pub fn run(args: ServeArgs) -> Result<()> {
     let scenario = read(&args.scenario)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
-        let options = Options { seed: args.seed, speed: args.speed, warm_up_s: u64::from(args.warm_up) * 60 };
+        let options = Options { seed: args.seed, speed: args.speed, warm_up_s: args.warm_up.map(|minutes| u64::from(minutes) * 60),
+        };
         let mut server = Server::start(scenario, options).await?;
         let addresses = server.listen(args.bind, args.port, usize::from(args.nodes)).await?;
         let mut out = std::io::stdout().lock();
         write!(out, "{}", table(server.nodes(), &addresses))?;
-        let first = addresses.first().context("the scenario has no nodes")?;
+        let (_, first) = addresses.first().context("the scenario has no stock node among the first --nodes")?;
         writeln!(out, "\nTry: meshtastic --host {}:{} --nodes        (Ctrl-C ends it)", first.ip(), first.port())?;
         out.flush()?;
         drop(out);

@@ -25,13 +25,13 @@ pub struct Options {
     pub seed: u64,
     /// Simulated seconds per second.
     pub speed: f64,
-    /// Simulated time before the first client, seconds.
-    pub warm_up_s: u64,
+    /// Simulated time before the first client, seconds; `None`: until all nodes have told who they are.
+    pub warm_up_s: Option<u64>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { seed: 1, speed: 1.0, warm_up_s: 190 * 60 }
+        Self { seed: 1, speed: 1.0, warm_up_s: None }
     }
 }
 
@@ -81,13 +81,14 @@ pub(super) async fn spawn(
 
 fn build(scenario: &Scenario, options: Options) -> Result<Served, String> {
     let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let warm_up_s = options.warm_up_s.unwrap_or_else(|| Served::settled_s(scenario));
     let settings = ServeSettings {
         seed: options.seed,
         // The clock is right when the first client comes.
-        unix_s: unix_s.saturating_sub(options.warm_up_s) as u32,
+        unix_s: unix_s.saturating_sub(warm_up_s) as u32,
     };
     let mut served = Served::build(scenario, settings)?;
-    served.run_for_us(options.warm_up_s * 1_000_000);
+    served.run_for_us(warm_up_s * 1_000_000);
     Ok(served)
 }
 
@@ -100,6 +101,7 @@ fn rows(served: &Served) -> Vec<NodeRow> {
             name: place.name,
             role: place.role,
             place: (place.latitude, place.longitude),
+            served: place.served,
         })
         .collect()
 }
@@ -170,26 +172,26 @@ impl Host {
         let mut buffer = [0; 512];
         for node in 0..self.sessions.len() {
             let Some(session) = &self.sessions[node] else { continue };
-            loop {
+            let gone = loop {
                 let permit = match session.to_client.try_reserve() {
                     Ok(permit) => permit,
                     Err(mpsc::error::TrySendError::Full(())) => {
                         blocked = true;
-                        break;
+                        break false;
                     }
-                    Err(mpsc::error::TrySendError::Closed(())) => {
-                        self.served.disconnect(node);
-                        self.sessions[node] = None;
-                        break;
-                    }
+                    Err(mpsc::error::TrySendError::Closed(())) => break true,
                 };
                 if let Some(length) = self.served.poll_from_radio(node, &mut buffer) {
                     permit.send(ToClient::FromRadio(buffer[..length].to_vec()));
                 } else if self.served.poll_rebooted(node) {
                     permit.send(ToClient::Rebooted);
                 } else {
-                    break;
+                    break false;
                 }
+            };
+            if gone {
+                self.served.disconnect(node);
+                self.sessions[node] = None;
             }
         }
         blocked
