@@ -2,7 +2,7 @@
 
 use axum::{
     Router,
-    http::{HeaderValue, header},
+    http::{HeaderValue, StatusCode, header},
     response::{Html, IntoResponse, Redirect, Response},
     routing::get,
 };
@@ -56,6 +56,20 @@ pub fn document() -> utoipa::openapi::OpenApi {
     let mut whole = Document::openapi();
     whole.merge(document);
     Bearer.modify(&mut whole);
+    for item in whole.paths.paths.values_mut() {
+        for call in [&mut item.get, &mut item.post, &mut item.delete].into_iter().flatten() {
+            for (status, response) in &mut call.responses.responses {
+                if let utoipa::openapi::RefOr::T(response) = response
+                    && response.description.is_empty()
+                {
+                    // OpenAPI 3.1 wants one in each.
+                    let status = StatusCode::from_bytes(status.as_bytes()).ok();
+                    response.description =
+                        status.and_then(|s| s.canonical_reason()).unwrap_or("Answer").to_string();
+                }
+            }
+        }
+    }
     whole
 }
 

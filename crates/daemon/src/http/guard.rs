@@ -132,7 +132,7 @@ token (the file is made), or take 127.0.0.1"
             return forbidden("requests from pages of other sites are not taken");
         }
         // The description of the API is no secret, and a browser cannot send the token for a page.
-        if uri.path() == "/api/docs" || uri.path() == "/api/openapi.json" {
+        if ["/", "/api/docs", "/api/openapi.json"].contains(&uri.path()) {
             return Ok(());
         }
         if let Some(token) = &self.token {

@@ -124,6 +124,7 @@ impl From<StateQuery> for JobFilter {
 /// Which jobs are listed.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct JobsQuery {
     /// Only those in this state; `open` is queued or running.
     #[serde(default)]
@@ -217,6 +218,7 @@ async fn updates(State(api): State<Api>) -> Answer<Vec<ObjectView>> {
 /// For whom a bundle is.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct PushQuery {
     /// `class:1`, or `node:!0f000003`.
     #[param(example = "class:1")]
@@ -300,6 +302,7 @@ async fn airtime(State(api): State<Api>) -> Answer<AirtimeView> {
 /// Which texts are listed.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct MessagesQuery {
     /// Only those with higher numbers.
     after: Option<u64>,
