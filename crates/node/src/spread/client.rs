@@ -33,6 +33,8 @@ const ASKS: u8 = 6;
 /// From the third request without a sign on, requests are flooded: only stock nodes may be around. Where no node of ours is heard
 /// at all, from the first on.
 const FLOODED_FROM: u8 = 2;
+/// Whoever heard a neighbour send symbols within this time floods no requests: more will come the same way, however long the way is.
+const STAYS_NEAR: Duration = Duration::from_secs(12 * 3600);
 /// Who has nobody to serve waits this long after the last symbol of whatever server before it asks for the rest.
 const LAZY: Duration = Duration::from_secs(45);
 /// But no longer than this in all.
@@ -70,6 +72,8 @@ pub(crate) struct Client {
     committed_until: Instant,
     last_symbol: Option<Instant>,
     heard_server: Option<Instant>,
+    /// When a neighbour was heard to send symbols.
+    heard_near: Option<Instant>,
     gap: Duration,
     /// A generation was completed, and the next has not begun.
     between: bool,
@@ -88,6 +92,7 @@ impl Client {
             committed_until: now,
             last_symbol: None,
             heard_server: None,
+            heard_near: None,
             gap: GAP,
             between: false,
         }
@@ -142,6 +147,20 @@ impl<F: NorFlash> Agent<'_, F> {
         self.touch_offer(now, component);
     }
 
+    /// A neighbour has no more than we: if it serves us, it waits itself, and goes on when it can.
+    fn nothing_new_yet(&mut self, now: Instant, component: usize, from: NodeNum) {
+        let wait = self.objects.jitter(FIRST_ASK);
+        let object = &mut self.objects.all[component];
+        object.coverage.offered(now, &self.registry, from);
+        if let Some(client) = &mut object.client
+            && client.server == Some(from)
+        {
+            client.asked = 0;
+            client.quiet_at = client.quiet_at.max(now + NEXT_GENERATION + wait);
+            client.settle();
+        }
+    }
+
     /// A neighbour tells what it can serve.
     pub(crate) fn handle_advert(&mut self, now: Instant, incoming: &InFrame<'_>, advert: &Advert) {
         self.governor.overhear(incoming.airtime);
@@ -149,6 +168,9 @@ impl<F: NorFlash> Agent<'_, F> {
             return;
         }
         match self.objects.by_tag(advert.object_tag) {
+            Some(component) if self.update.is_receiving(component) && advert.complete & self.update.lacking(component) == 0 => {
+                self.nothing_new_yet(now, component, incoming.from);
+            }
             Some(component) => self.handle_offer_of_object(now, component, incoming.from),
             None => self.want_manifest(now, advert.object_tag, Duration::from_secs(0), false),
         }
@@ -218,6 +240,9 @@ impl<F: NorFlash> Agent<'_, F> {
         self.server_overhears(now, component, incoming.from, symbol.generation);
         if !self.update.is_receiving(component) {
             return;
+        }
+        if near && let Some(client) = &mut self.objects.all[component].client {
+            client.heard_near = Some(now);
         }
         if self.take_symbol(now, component, symbol.generation, symbol.symbol, symbol.data) {
             self.wait_for_more(now, component, incoming.from, symbol);
@@ -362,6 +387,7 @@ impl<F: NorFlash> Agent<'_, F> {
         let lacks = self.update.lacks(component);
         let client = self.objects.all[component].client.as_ref()?;
         let (asked, unsigned, named) = (client.asked, client.unsigned, client.server);
+        let near = client.heard_near.is_some_and(|at| now.saturating_duration_since(at) < STAYS_NEAR);
         let wait = self.objects.jitter(FIRST_ASK);
         let again = if asked < ASKS {
             (ASK_AGAIN.as_micros() << asked).min(ASK_AGAIN_MAX.as_micros())
@@ -385,7 +411,7 @@ impl<F: NorFlash> Agent<'_, F> {
         let mut bitmap = [0; 32];
         let uncoded = self.update.missing_bitmap(component, generation, &mut bitmap);
         let server = named.filter(|_| asked < ASK_ANYONE_FROM).map_or(0, short);
-        let flooded = asked >= ASKS && (unsigned >= FLOODED_FROM || !self.has_neighbours(now));
+        let flooded = asked >= ASKS && !near && (unsigned >= FLOODED_FROM || !self.has_neighbours(now));
         let hop_limit = if flooded { self.config.hop_limit } else { 0 };
         let frame = Frame::SymbolRequest(SymbolRequest {
             object_tag: self.objects.all[component].manifest.tag,
