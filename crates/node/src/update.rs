@@ -329,6 +329,11 @@ impl<F: NorFlash> Update<F> {
         self.layout(component).map_or(0, |layout| layout.generations())
     }
 
+    /// Pieces of the object.
+    pub(crate) fn all_pieces(&self, component: usize) -> u32 {
+        self.layout(component).map_or(0, |layout| layout.pieces())
+    }
+
     /// Pieces of a generation of the object.
     pub(crate) fn pieces(&self, component: usize, generation: u8) -> u16 {
         self.layout(component).map_or(0, |layout| layout.generation_len(generation))

@@ -33,8 +33,9 @@ const ASKS: u8 = 6;
 /// From the third request without a sign on, requests are flooded: only stock nodes may be around. Where no node of ours is heard
 /// at all, from the first on.
 const FLOODED_FROM: u8 = 2;
-/// Whoever heard a neighbour send symbols within this time floods no requests: more will come the same way, however long the way is.
-const STAYS_NEAR: Duration = Duration::from_secs(12 * 3600);
+/// But where some are heard, not before the object could have come through them: for each of its pieces this long since the manifest came
+/// or a neighbour was heard to send symbols. A flooded object costs what the whole mesh would pay for it otherwise.
+const PATIENCE_PER_PIECE: Duration = Duration::from_secs(180);
 /// Who has nobody to serve waits this long after the last symbol of whatever server before it asks for the rest.
 const LAZY: Duration = Duration::from_secs(45);
 /// But no longer than this in all.
@@ -72,8 +73,8 @@ pub(crate) struct Client {
     committed_until: Instant,
     last_symbol: Option<Instant>,
     heard_server: Option<Instant>,
-    /// When a neighbour was heard to send symbols.
-    heard_near: Option<Instant>,
+    /// When a neighbour was last heard to send symbols, or the manifest came.
+    heard_near: Instant,
     gap: Duration,
     /// A generation was completed, and the next has not begun.
     between: bool,
@@ -92,7 +93,7 @@ impl Client {
             committed_until: now,
             last_symbol: None,
             heard_server: None,
-            heard_near: None,
+            heard_near: now,
             gap: GAP,
             between: false,
         }
@@ -242,7 +243,7 @@ impl<F: NorFlash> Agent<'_, F> {
             return;
         }
         if near && let Some(client) = &mut self.objects.all[component].client {
-            client.heard_near = Some(now);
+            client.heard_near = now;
         }
         if self.take_symbol(now, component, symbol.generation, symbol.symbol, symbol.data) {
             self.wait_for_more(now, component, incoming.from, symbol);
@@ -387,7 +388,8 @@ impl<F: NorFlash> Agent<'_, F> {
         let lacks = self.update.lacks(component);
         let client = self.objects.all[component].client.as_ref()?;
         let (asked, unsigned, named) = (client.asked, client.unsigned, client.server);
-        let near = client.heard_near.is_some_and(|at| now.saturating_duration_since(at) < STAYS_NEAR);
+        let patience = times(PATIENCE_PER_PIECE, self.update.all_pieces(component).into(), 1);
+        let patient = now.saturating_duration_since(client.heard_near) < patience;
         let wait = self.objects.jitter(FIRST_ASK);
         let again = if asked < ASKS {
             (ASK_AGAIN.as_micros() << asked).min(ASK_AGAIN_MAX.as_micros())
@@ -411,7 +413,7 @@ impl<F: NorFlash> Agent<'_, F> {
         let mut bitmap = [0; 32];
         let uncoded = self.update.missing_bitmap(component, generation, &mut bitmap);
         let server = named.filter(|_| asked < ASK_ANYONE_FROM).map_or(0, short);
-        let flooded = asked >= ASKS && !near && (unsigned >= FLOODED_FROM || !self.has_neighbours(now));
+        let flooded = asked >= ASKS && (unsigned >= FLOODED_FROM && !patient || !self.has_neighbours(now));
         let hop_limit = if flooded { self.config.hop_limit } else { 0 };
         let frame = Frame::SymbolRequest(SymbolRequest {
             object_tag: self.objects.all[component].manifest.tag,
