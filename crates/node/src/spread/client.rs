@@ -48,6 +48,36 @@ const GAP: Duration = Duration::from_secs(20);
 /// So many symbols of an unknown object are a sign that a neighbour serves it.
 const EARLY_SIGN: usize = 3;
 
+/// How well a server is heard, by what its count-down skips.
+#[derive(Clone, Copy, Debug, Default)]
+struct Link {
+    heard: u16,
+    missed: u16,
+    /// Generation and count of the last symbol.
+    last: Option<(u8, u8)>,
+}
+
+impl Link {
+    /// Before so many symbols, nothing is said.
+    const ENOUGH: u16 = 24;
+
+    fn handle(&mut self, generation: u8, more: u8) {
+        if let Some((last_generation, last_more)) = self.last
+            && last_generation == generation
+            && last_more > more
+        {
+            self.heard = self.heard.saturating_add(1);
+            self.missed = self.missed.saturating_add(u16::from(last_more - more - 1));
+        }
+        self.last = Some((generation, more));
+    }
+
+    /// Four of five symbols are lost: what is heard is luck, and a better server is worth a search.
+    fn is_weak(&self) -> bool {
+        self.heard + self.missed >= Self::ENOUGH && self.missed / 4 > self.heard
+    }
+}
+
 /// The rest of a generation, to be asked for.
 #[derive(Clone, Copy, Debug)]
 struct Repair {
@@ -69,6 +99,9 @@ pub(crate) struct Client {
     /// Requests without a sign that a neighbour has it.
     unsigned: u8,
     server: Option<NodeNum>,
+    link: Link,
+    /// A server that is hardly heard: another is looked for.
+    shunned: Option<NodeNum>,
     /// A request went out, here or overheard: until then other offers are left alone.
     committed_until: Instant,
     last_symbol: Option<Instant>,
@@ -90,12 +123,28 @@ impl Client {
             asked: ASKS,
             unsigned: 0,
             server: None,
+            link: Link::default(),
+            shunned: None,
             committed_until: now,
             last_symbol: None,
             heard_server: None,
             heard_near: now,
             gap: GAP,
             between: false,
+        }
+    }
+
+    fn turn_to(&mut self, server: NodeNum) {
+        if self.server != Some(server) {
+            (self.server, self.link) = (Some(server), Link::default());
+        }
+    }
+
+    /// Gives up a server that is hardly heard, for as long as it takes to ask whoever can; if nobody else answers, it is as good as any.
+    fn reconsider_server(&mut self) {
+        self.shunned = self.server.filter(|_| self.link.is_weak() && self.shunned.is_none());
+        if self.shunned.is_some() {
+            (self.server, self.link) = (None, Link::default());
         }
     }
 
@@ -138,8 +187,9 @@ impl<F: NorFlash> Agent<'_, F> {
         if let Some(client) = &mut object.client
             && !client.is_fed(now)
             && now >= client.committed_until
+            && client.shunned != Some(from)
         {
-            client.server = Some(from);
+            client.turn_to(from);
             client.heard_server = None;
             (client.asked, client.unsigned) = (0, 0);
             client.quiet_at = now + wait;
@@ -332,7 +382,8 @@ impl<F: NorFlash> Agent<'_, F> {
             let gap = now.saturating_duration_since(last).as_micros().min(120_000_000);
             client.gap = Duration::from_micros((client.gap.as_micros() * 7 + gap) / 8);
         }
-        client.server = Some(from);
+        client.turn_to(from);
+        client.link.handle(symbol.generation, symbol.more);
         client.last_symbol = Some(now);
         (client.asked, client.unsigned) = (0, 0);
         if waiting_repair_needed == Some(0) {
@@ -386,7 +437,8 @@ impl<F: NorFlash> Agent<'_, F> {
             self.objects.all[*component].client.as_ref().is_some_and(|client| now >= client.at)
         })?;
         let lacks = self.update.lacks(component);
-        let client = self.objects.all[component].client.as_ref()?;
+        let client = self.objects.all[component].client.as_mut()?;
+        client.reconsider_server();
         let (asked, unsigned, named) = (client.asked, client.unsigned, client.server);
         let patience = times(PATIENCE_PER_PIECE, self.update.all_pieces(component).into(), 1);
         let patient = now.saturating_duration_since(client.heard_near) < patience;
@@ -405,7 +457,7 @@ impl<F: NorFlash> Agent<'_, F> {
             client.repair = None;
             client.quiet_at = now + Duration::from_micros(again) + wait;
             // Who asks whoever can takes the next offer.
-            client.committed_until = if asked < ASK_ANYONE_FROM { now + ASK_AGAIN } else { now };
+            client.committed_until = if asked < ASK_ANYONE_FROM && named.is_some() { now + ASK_AGAIN } else { now };
             client.settle();
         }
         // The first that lacks something: combinations of the others find no room yet.
