@@ -174,7 +174,8 @@ impl Book {
 
     /// The generation that symbols complete first: it holds the hashes of those before it. One that was poisoned takes none.
     fn first_lacking(&self) -> Option<u8> {
-        let lacks = |g: &u8| self.missing[usize::from(*g)] > self.rank[usize::from(*g)] && !self.is_poisoned(*g);
+        let lacks =
+            |g: &u8| self.missing[usize::from(*g)] > self.rank[usize::from(*g)] && !self.is_poisoned(*g);
         (0..self.layout().generations()).rev().find(lacks)
     }
 

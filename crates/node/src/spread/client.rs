@@ -219,7 +219,10 @@ impl<F: NorFlash> Agent<'_, F> {
             return;
         }
         match self.objects.by_tag(advert.object_tag) {
-            Some(component) if self.update.is_receiving(component) && advert.complete & self.update.lacking(component) == 0 => {
+            Some(component)
+                if self.update.is_receiving(component)
+                    && advert.complete & self.update.lacking(component) == 0 =>
+            {
                 self.nothing_new_yet(now, component, incoming.from);
             }
             Some(component) => self.handle_offer_of_object(now, component, incoming.from),
@@ -457,7 +460,8 @@ impl<F: NorFlash> Agent<'_, F> {
             client.repair = None;
             client.quiet_at = now + Duration::from_micros(again) + wait;
             // Who asks whoever can takes the next offer.
-            client.committed_until = if asked < ASK_ANYONE_FROM && named.is_some() { now + ASK_AGAIN } else { now };
+            client.committed_until =
+                if asked < ASK_ANYONE_FROM && named.is_some() { now + ASK_AGAIN } else { now };
             client.settle();
         }
         // The first that lacks something: combinations of the others find no room yet.

@@ -204,10 +204,7 @@ impl Coverage {
         for server in self.servers.iter().filter(|server| server.until > now) {
             reached.add(Neighbours::short(server.num.0));
             let listed = registry.get(server.num).map(|entry| entry.beacon.neighbours).unwrap_or_default();
-            let deaf = |short: u16| {
-                registry.iter().any(|entry| Neighbours::short(entry.num.0) == short && is_deaf_to(entry, server.num))
-            };
-            listed.names().iter().filter(|short| !deaf(**short)).for_each(|short| reached.add(*short));
+            listed.names().iter().for_each(|short| reached.add(*short));
         }
         if self.serving {
             let neighbours = registry.iter().filter(|entry| is_neighbour(now, entry));
@@ -239,13 +236,6 @@ impl Coverage {
                     || self.cares.contains(&(entry.num, Care::Lost { knows: true }))
             })
     }
-}
-
-/// A node that tells whom it hears, and does not name this one: what that one heard of it, it heard by luck.
-fn is_deaf_to(entry: &Entry, server: NodeNum) -> bool {
-    let names = entry.beacon.neighbours.names();
-    // A full list leaves some out.
-    !names.is_empty() && names.len() < Neighbours::MAX && !names.contains(&Neighbours::short(server.0))
 }
 
 /// Heard directly, and not too long ago.
