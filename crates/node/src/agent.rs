@@ -32,6 +32,7 @@ use crate::{
     outbox::Outbox,
     policy::{Destination, Form, MissionProfile, Priority},
     promises::{Outcome, Promises, State, Ticket},
+    quiet::Restraint,
     registry::Registry,
     reports::Seen,
     requester::Reply,
@@ -293,6 +294,7 @@ pub struct Agent<'a, F: NorFlash> {
     pub(crate) calls: (u8, Instant),
     /// Frames that were refused (bad MAC, replayed, malformed, unknown), for the status record.
     pub(crate) refused_frames: u32,
+    pub(crate) restraint: Restraint,
 }
 
 impl<'a, F: NorFlash> Agent<'a, F> {
@@ -334,6 +336,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             started: now,
             calls: (0, Instant::ZERO),
             refused_frames: 0,
+            restraint: Restraint::default(),
         };
         // What is in use can be passed on after a restart too.
         agent.hold_active(MODEL);
@@ -550,6 +553,9 @@ impl<'a, F: NorFlash> Agent<'a, F> {
         // The radio's queue holds 16 packets and relays need it too; what waits here can still change its mind.
         if link.queued >= 6 {
             return None;
+        }
+        if self.is_quiet() {
+            return self.poll_urgent(now, link);
         }
         self.poll_reply(now)
             .or_else(|| self.poll_offer(now))
