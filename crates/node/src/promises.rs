@@ -10,7 +10,10 @@ use compotastic_mesh::{
 };
 use heapless::Vec;
 
-use crate::{jobs::CodedText, policy::Priority};
+use crate::{
+    jobs::{CodedText, Kind},
+    policy::Priority,
+};
 
 /// Promises kept at a time.
 pub const CAPACITY: usize = 32;
@@ -18,6 +21,9 @@ pub const CAPACITY: usize = 32;
 pub const PER_PEER: usize = CAPACITY / 4;
 /// An offer that nobody awards, and an execution that the host never completes, lapse after this time.
 pub const LEASE: Duration = Duration::from_secs(120);
+/// Questions whose parts do not all come lapse after this time, and executions of them that the host never completes: a
+/// language model on a small computer takes minutes.
+pub const TALK_LEASE: Duration = Duration::from_secs(600);
 /// Answers are kept for repeated requests for this long.
 const KEEP: Duration = Duration::from_secs(2 * 3600);
 
@@ -48,6 +54,29 @@ impl Outcome {
     pub const NONE: Self = Self { class: 0, confidence: 0, model_version: 0, unsure: false };
 }
 
+/// Why an executor that tried has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Trouble {
+    /// The model failed.
+    Model = 0,
+    /// The question cannot be read, or is too long for the model.
+    Question = 1,
+    /// The answer is too long to be sent.
+    Answer = 2,
+}
+
+impl Trouble {
+    /// From the byte on the air; what is not known is the model's fault.
+    pub const fn from_bits(bits: u8) -> Self {
+        match bits {
+            1 => Self::Question,
+            2 => Self::Answer,
+            _ => Self::Model,
+        }
+    }
+}
+
 /// Where a promise stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -60,10 +89,14 @@ pub enum State {
     },
     /// An offer was made; an award is awaited until the lease ends.
     Offered,
+    /// Parts of the question are missing.
+    Collecting,
     /// The host works on it.
     Running,
     /// Answered.
     Done(Outcome),
+    /// Tried in vain.
+    Failed(Trouble),
 }
 
 /// One promise.
@@ -71,12 +104,16 @@ pub enum State {
 pub struct Promise {
     /// Its name.
     pub ticket: Ticket,
-    /// Task asked for.
+    /// What it asks for.
+    pub kind: Kind,
+    /// Task asked for; of words the longest answer that is wanted, in 16 characters each.
     pub task: u8,
     /// Service order.
     pub priority: Priority,
-    /// What is asked.
+    /// What is asked, or its first part.
     pub text: CodedText,
+    /// Further parts.
+    pub more: u8,
     /// Hops that the request took.
     pub hops_away: u8,
     /// Where it stands.
@@ -107,7 +144,7 @@ impl Promises {
         self.expire(now);
         let requester = promise.ticket.requester;
         let open =
-            |entry: &&Promise| entry.ticket.requester == requester && !matches!(entry.state, State::Done(_));
+            |entry: &&Promise| entry.ticket.requester == requester && !matches!(entry.state, State::Done(_) | State::Failed(_));
         if self.table.iter().filter(open).count() >= PER_PEER {
             return false;
         }
@@ -116,7 +153,7 @@ impl Promises {
                 .table
                 .iter()
                 .enumerate()
-                .filter(|(_, promise)| matches!(promise.state, State::Done(_)))
+                .filter(|(_, promise)| matches!(promise.state, State::Done(_) | State::Failed(_)))
                 .min_by_key(|(_, promise)| promise.since)
                 .map(|(index, _)| index);
             match oldest {
@@ -138,8 +175,10 @@ impl Promises {
             let age = now.saturating_duration_since(promise.since);
             match promise.state {
                 State::Bidding { .. } => true,
+                State::Collecting => age < TALK_LEASE,
+                State::Running if promise.kind.is_talk() => age < TALK_LEASE,
                 State::Offered | State::Running => age < LEASE,
-                State::Done(_) => age < KEEP,
+                State::Done(_) | State::Failed(_) => age < KEEP,
             }
         });
     }
@@ -162,6 +201,11 @@ impl Promises {
             .min()
     }
 
+    /// Whether this one is still to be answered.
+    pub fn is_at_work(&self, ticket: Ticket) -> bool {
+        self.get(ticket).is_some_and(|promise| !matches!(promise.state, State::Done(_) | State::Failed(_)))
+    }
+
     /// Promises at work: the load that the beacon shows.
     pub fn running(&self) -> usize {
         self.table.iter().filter(|promise| promise.state == State::Running).count()
@@ -176,9 +220,11 @@ mod tests {
     fn promise(reference: u16, state: State, seconds: u64) -> Promise {
         Promise {
             ticket: Ticket { requester: NodeNum(7 + u32::from(reference) / 4), reference },
+            kind: Kind::Classify,
             task: 1,
             priority: Priority::Routine,
             text: CodedText { codec: 0, bytes: Vec::new() },
+            more: 0,
             hops_away: 0,
             state,
             since: Instant::ZERO + Duration::from_secs(seconds),

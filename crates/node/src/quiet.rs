@@ -63,6 +63,10 @@ impl<F: NorFlash> Agent<'_, F> {
             }
             self.replies.pop_front();
         }
+        // Parts follow what has gone, and that was urgent or before the quiet hours.
+        if let Some(part) = self.poll_part(now, link) {
+            return Some(part);
+        }
         let due = self.jobs.due(now);
         if due.is_some_and(|index| self.jobs.at(index).priority == Priority::Urgent) {
             return self.poll_request(now, link);
