@@ -191,6 +191,23 @@ impl<'a, F: NorFlash> HostedStation<'a, F> {
         &self.agent
     }
 
+    /// The radio is set otherwise now: the index of the channel may have moved. False where the change is one that only a new
+    /// station can take: another preset, region or way of encrypting.
+    pub fn set_config(&mut self, now: Instant, config: HostedConfig) -> bool {
+        let same = (config.preset, config.region, config.channel_unicasts)
+            == (self.config.preset, self.config.region, self.config.channel_unicasts);
+        if same {
+            self.config = config;
+            self.settle(now);
+        }
+        same
+    }
+
+    /// Whether a packet is on our channel and port.
+    pub fn is_ours(&self, packet: &FromRadio<'_>) -> bool {
+        packet.port == self.config.own_port && packet.channel == self.config.channel
+    }
+
     /// The governor, to look at.
     pub fn manners(&self) -> &Manners {
         &self.manners
@@ -234,7 +251,7 @@ impl<'a, F: NorFlash> HostedStation<'a, F> {
     pub fn handle_packet(&mut self, now: Instant, packet: &FromRadio<'_>) {
         let airtime = self.airtime(packet.payload.len(), packet.to == NodeNum::BROADCAST);
         self.manners.handle_heard(now, airtime);
-        if packet.port == self.config.own_port && packet.channel == self.config.channel {
+        if self.is_ours(packet) {
             let frame = InFrame {
                 from: packet.from,
                 to: packet.to,
