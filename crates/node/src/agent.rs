@@ -299,6 +299,9 @@ pub struct Agent<'a, F: NorFlash> {
     pub(crate) out_parts: Deque<OutPart, OUT_PARTS>,
     /// Without a part for so long, the missing ones are asked for.
     pub(crate) part_gap: Duration,
+    /// Time on air of a part, and when the next may follow.
+    pub(crate) part_air: Duration,
+    pub(crate) part_at: Instant,
     /// Requests and reports whose answers are missed.
     pub(crate) reminders: Deque<(NodeNum, u32), REMINDERS>,
     pub(crate) events: Deque<AgentEvent, EVENTS>,
@@ -349,6 +352,8 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             letters: Letters::default(),
             out_parts: Deque::new(),
             part_gap: Duration::from_secs(15),
+            part_air: Duration::from_secs(2),
+            part_at: now,
             reminders: Deque::new(),
             events: Deque::new(),
             near: Vec::new(),

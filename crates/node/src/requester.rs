@@ -62,7 +62,7 @@ impl<F: NorFlash> Agent<'_, F> {
                 doublings,
                 &mut self.rng,
             );
-            self.send_further_parts(index);
+            self.send_further_parts(now, index);
             return Some(out);
         }
         let need = match job.kind {
@@ -129,7 +129,7 @@ impl<F: NorFlash> Agent<'_, F> {
             job.next_at = job.next_at.max(now + wait);
             self.calls = ((self.calls.0 + 1).min(CALL_DOUBLINGS), now + wait);
         }
-        self.send_further_parts(index);
+        self.send_further_parts(now, index);
         Some(out)
     }
 
@@ -145,13 +145,13 @@ impl<F: NorFlash> Agent<'_, F> {
 
     /// The first request to an executor, or the award, is followed by the question's other parts; after a repetition it asks for
     /// what it lacks.
-    fn send_further_parts(&mut self, index: usize) {
+    fn send_further_parts(&mut self, now: Instant, index: usize) {
         let job = self.jobs.at(index);
         if let (Phase::Asked(executor), Some(first), 1, 1..) =
             (job.phase, job.first_packet, job.attempts_here, job.more)
         {
             let id = job.id;
-            self.send_parts(executor, Owner::Question(id), first as u16, !1, false);
+            self.send_parts(now, executor, Owner::Question(id), first as u16, !1, false);
         }
     }
 
@@ -286,7 +286,7 @@ impl<F: NorFlash> Agent<'_, F> {
     }
 
     /// The next answer that waits.
-    pub(crate) fn poll_reply(&mut self, _now: Instant) -> Option<OutFrame> {
+    pub(crate) fn poll_reply(&mut self, now: Instant) -> Option<OutFrame> {
         let reply = self.replies.pop_front()?;
         let ticket = Ticket { requester: reply.to, reference: reply.reference };
         let is_talk = self.promises.get(ticket).is_some_and(|promise| promise.kind.is_talk());
@@ -312,7 +312,7 @@ impl<F: NorFlash> Agent<'_, F> {
         let hops = self.config.hop_limit;
         let out = self.seal(&frame, reply.to, hops, reply.again, Gate::Normal, QueuePriority::Response);
         if letter.is_some() && !reply.again {
-            self.send_parts(reply.to, Owner::Theirs(ticket), reply.reference, !1, false);
+            self.send_parts(now, reply.to, Owner::Theirs(ticket), reply.reference, !1, false);
         }
         out
     }

@@ -33,6 +33,8 @@ const WORKING: Duration = Duration::from_secs(120);
 const SAME_ANSWER: Duration = Duration::from_secs(600);
 /// Shortest time without a part before the missing ones are asked for.
 const GAP_MIN: Duration = Duration::from_secs(8);
+/// Times on air after which a frame that is passed on is out of reach.
+const PASSED_ON: u64 = 4;
 /// Characters of one unit of the longest answer that is wanted.
 const BUDGET_UNIT: u16 = 16;
 
@@ -417,7 +419,7 @@ impl<F: NorFlash> Agent<'_, F> {
                 // It did not survive a restart: the requester must ask anew.
                 None => self.reply(ticket, ResultStatus::Busy, Outcome::NONE),
             }
-            self.send_parts(to, Owner::Theirs(ticket), reference, asked.missing & !1, true);
+            self.send_parts(now, to, Owner::Theirs(ticket), reference, asked.missing & !1, true);
             return;
         }
         self.registry.handle_answer(now, to);
@@ -430,11 +432,19 @@ impl<F: NorFlash> Agent<'_, F> {
         } else {
             job.wait_for(now, Duration::from_micros(gap.as_micros() * 8));
         }
-        self.send_parts(to, Owner::Question(id), reference, asked.missing & !1, true);
+        self.send_parts(now, to, Owner::Question(id), reference, asked.missing & !1, true);
     }
 
     /// Queues the parts of a letter whose bits are set.
-    pub(crate) fn send_parts(&mut self, to: NodeNum, owner: Owner, reference: u16, which: u8, again: bool) {
+    pub(crate) fn send_parts(
+        &mut self,
+        now: Instant,
+        to: NodeNum,
+        owner: Owner,
+        reference: u16,
+        which: u8,
+        again: bool,
+    ) {
         let parts = self.letters.get(owner).map_or(0, |letter| letter.parts());
         for part in (0..parts).filter(|part| which >> part & 1 == 1) {
             let out = OutPart { to, owner, reference, part, again };
@@ -443,15 +453,29 @@ impl<F: NorFlash> Agent<'_, F> {
                 let _ = self.out_parts.push_back(out);
             }
         }
+        if !again {
+            self.part_left(now, to);
+        }
+    }
+
+    /// A frame that further parts follow has left: where others pass it on, the next waits until it is out of their reach, or it would
+    /// meet it at the first of them, who hears both where they do not hear each other.
+    fn part_left(&mut self, now: Instant, to: NodeNum) {
+        let far = self.registry.get(to).is_none_or(|entry| entry.hops_away > 0);
+        let wait = if far { PASSED_ON * self.part_air.as_micros() } else { 0 };
+        self.part_at = now + Duration::from_micros(wait);
     }
 
     /// The next part that waits, or the next question for missing ones.
     pub(crate) fn poll_part(&mut self, now: Instant, link: &LinkState) -> Option<OutFrame> {
         // A part follows another after its time on air on each of two hops, and others speak too.
-        let gap = 3 * link.flood_time.as_micros() + 2 * link.time_on_air(PART_LEN + 16).as_micros();
+        self.part_air = link.time_on_air(PART_LEN + 16);
+        let gap = 3 * link.flood_time.as_micros() + (2 + PASSED_ON) * self.part_air.as_micros();
         self.part_gap = Duration::from_micros(gap.max(GAP_MIN.as_micros()));
         let hops = self.config.hop_limit;
-        while let Some(out) = self.out_parts.pop_front() {
+        while now >= self.part_at
+            && let Some(out) = self.out_parts.pop_front()
+        {
             let Some(letter) = self.letters.get(out.owner) else { continue };
             let (Some(bytes), parts, tag) = (letter.part(out.part), letter.parts(), letter.tag()) else {
                 continue;
@@ -470,6 +494,7 @@ impl<F: NorFlash> Agent<'_, F> {
                 (true, again) => (again, QueuePriority::Response),
                 (false, _) => (true, QueuePriority::Reliable),
             };
+            self.part_left(now, out.to);
             return self.seal(&frame, out.to, hops, want_ack, Gate::Normal, priority);
         }
         let letter = self.letters.due(now, self.part_gap)?;
@@ -497,7 +522,7 @@ impl<F: NorFlash> Agent<'_, F> {
     /// When a part is to be sent or asked for.
     pub(crate) fn talk_timeout(&self) -> Option<Instant> {
         if !self.out_parts.is_empty() {
-            return Some(Instant::ZERO);
+            return Some(self.part_at);
         }
         self.letters.poll_timeout(self.part_gap)
     }
