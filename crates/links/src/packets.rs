@@ -1,11 +1,21 @@
 //! Links that carry whole mesh packets: UDP multicast and MQTT.
 
+use std::time::Duration;
+
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    Fault, FaultKind, LinkState, LinkUrl, OwnedPacket,
-    radio::{COMMANDS, EVENTS, LinkEnded},
+    Fault, FaultKind, LinkState, LinkUrl, OwnedPacket, Phase,
+    backoff::Backoff,
+    mqtt,
+    outbox::{LinkEvent, Outbox},
+    radio::{COMMANDS, EVENTS, LinkEnded, WAITING},
+    udp,
 };
+
+/// Waits before a network is tried again.
+const BACKOFF_MIN: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_secs(20);
 
 /// What a packet link is told once.
 #[derive(Clone, Debug, Default)]
@@ -53,6 +63,8 @@ pub enum PacketCommand {
         packet: Box<OwnedPacket>,
         /// MQTT: name of the channel, `PKI` for direct messages under public keys.
         channel: Option<String>,
+        /// MQTT: the packet's bitfield allows it. Without it only packets of this node itself go to the broker.
+        ok_to_mqtt: bool,
     },
     /// Opens the link anew now.
     Reconnect,
@@ -88,9 +100,19 @@ impl PacketSender {
         self.commands.try_send(command).map_err(|error| error.into_inner())
     }
 
-    /// Sends a packet whose body is encrypted; `channel` is its name on MQTT.
+    /// Sends a packet of this node's own, whose body is encrypted; `channel` is its name on MQTT.
     pub async fn send(&self, packet: OwnedPacket, channel: Option<String>) -> Result<(), LinkEnded> {
-        self.command(PacketCommand::Send { packet: Box::new(packet), channel }).await
+        self.forward(packet, channel, false).await
+    }
+
+    /// Passes another node's packet on, whose body is encrypted. It goes to MQTT only if its bitfield allows it.
+    pub async fn forward(
+        &self,
+        packet: OwnedPacket,
+        channel: Option<String>,
+        ok_to_mqtt: bool,
+    ) -> Result<(), LinkEnded> {
+        self.command(PacketCommand::Send { packet: Box::new(packet), channel, ok_to_mqtt }).await
     }
 
     /// Closes the link and ends the task.
@@ -105,23 +127,139 @@ pub struct PacketLink;
 impl PacketLink {
     /// Starts a link's task. Must be called inside a tokio runtime. Only `udp:` and `mqtt:` are such links.
     pub fn spawn(url: &LinkUrl, config: PacketConfig) -> Result<PacketHandle, Fault> {
-        if url.is_radio() {
-            let what = format!("{url} is a radio's link, not one of whole packets");
-            return Err(Fault::new(FaultKind::Unsupported, what, "use udp: or mqtt:"));
-        }
+        let carrier = match url {
+            LinkUrl::Udp { group, port, interface } => {
+                Carrier::Udp(udp::Place { group: *group, port: *port, interface: interface.clone() })
+            }
+            LinkUrl::Mqtt { host, port, user, password, root } => Carrier::Mqtt(mqtt::Broker::new(
+                (host, *port),
+                (user.as_deref(), password.clone()),
+                root,
+                &config,
+            )?),
+            _ => {
+                let what = format!("{url} is a radio's link, not one of whole packets");
+                return Err(Fault::new(FaultKind::Unsupported, what, "use udp: or mqtt:"));
+            }
+        };
         let (commands, inbox) = mpsc::channel(COMMANDS);
-        let (outbox, events) = mpsc::channel(EVENTS);
+        let (events, receiver) = mpsc::channel(EVENTS);
         let (shown, state) = watch::channel(LinkState::default());
-        tokio::spawn(task(config, inbox, outbox, shown));
-        Ok(PacketHandle { sender: PacketSender { commands }, events, state })
+        let task =
+            Task { config, inbox, outbox: Outbox::new(events, WAITING), shown, was_up: false, is_up: false };
+        tokio::spawn(task.run(carrier));
+        Ok(PacketHandle { sender: PacketSender { commands }, events: receiver, state })
     }
 }
 
-async fn task(
-    config: PacketConfig,
-    mut inbox: mpsc::Receiver<PacketCommand>,
-    outbox: mpsc::Sender<PacketEvent>,
+/// What carries the packets.
+enum Carrier {
+    Udp(udp::Place),
+    Mqtt(mqtt::Broker),
+}
+
+/// Why a run ended.
+pub(crate) enum Ended {
+    /// The host wants no more.
+    Shutdown,
+    /// The host wants it opened anew.
+    Again,
+    /// It broke.
+    Broken(Fault),
+}
+
+impl LinkEvent for PacketEvent {
+    fn is_lesser(&self) -> bool {
+        matches!(self, Self::Packet { .. })
+    }
+
+    fn lagged(dropped: u64) -> Self {
+        Self::Lagged { dropped }
+    }
+}
+
+/// The task's state that outlives a connection.
+pub(crate) struct Task {
+    pub config: PacketConfig,
+    pub inbox: mpsc::Receiver<PacketCommand>,
+    pub outbox: Outbox<PacketEvent>,
     shown: watch::Sender<LinkState>,
-) {
-    let _ = (config, inbox.recv().await, outbox, shown);
+    was_up: bool,
+    is_up: bool,
+}
+
+impl Task {
+    /// The link is open.
+    pub fn up(&mut self, detail: String) {
+        let again = std::mem::replace(&mut self.was_up, true);
+        self.is_up = true;
+        self.outbox.push(PacketEvent::Up);
+        self.shown.send_modify(|state| {
+            state.phase = Phase::Up;
+            state.detail = detail;
+            state.reconnects += u64::from(again);
+        });
+    }
+
+    /// Shows how much was dropped.
+    pub fn tell_drops(&mut self) {
+        let dropped = self.outbox.dropped;
+        self.shown.send_if_modified(|state| std::mem::replace(&mut state.dropped, dropped) != dropped);
+    }
+
+    async fn run(mut self, carrier: Carrier) {
+        let mut backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX, None);
+        let mut last = None;
+        loop {
+            self.shown.send_modify(|state| state.phase = Phase::Connecting);
+            self.is_up = false;
+            let ended = match &carrier {
+                Carrier::Udp(place) => udp::run(place, &mut self).await,
+                Carrier::Mqtt(broker) => mqtt::run(broker, &mut self).await,
+            };
+            if self.is_up {
+                backoff.reset();
+                last = None;
+            }
+            let fault = match ended {
+                Ended::Shutdown => break,
+                Ended::Again => continue,
+                Ended::Broken(fault) => fault,
+            };
+            self.shown.send_modify(|state| {
+                state.phase = Phase::Down;
+                state.detail = fault.to_string();
+            });
+            // A link that stays down says so once.
+            if last.as_ref() != Some(&fault) {
+                tracing::warn!(%fault, "link down");
+                self.outbox.push(PacketEvent::Down { reason: fault.clone() });
+                last = Some(fault);
+            }
+            if !self.wait(backoff.wait()).await {
+                break;
+            }
+        }
+        self.shown.send_modify(|state| state.phase = Phase::Ended);
+    }
+
+    /// Waits before the next try. What is to be sent meanwhile is dropped, and counted. False if the host wants no more.
+    async fn wait(&mut self, time: Duration) -> bool {
+        let until = tokio::time::sleep(time);
+        tokio::pin!(until);
+        loop {
+            tokio::select! {
+                () = &mut until => return true,
+                () = self.outbox.flush(), if !self.outbox.is_empty() => self.tell_drops(),
+                command = self.inbox.recv() => match command {
+                    Some(PacketCommand::Send { .. }) => {
+                        self.outbox.dropped += 1;
+                        self.tell_drops();
+                    }
+                    Some(PacketCommand::Reconnect) => return true,
+                    Some(PacketCommand::Shutdown) | None => return false,
+                },
+            }
+        }
+    }
 }

@@ -1,7 +1,12 @@
 //! A radio that is reached by its client API: one task with the app's session, that connects again by itself.
 
+mod info;
+mod task;
+mod transport;
+
 use std::time::Duration;
 
+pub use compotastic_client::app::Failure;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{Fault, FaultKind, LinkUrl, OwnedPacket, connect::Connector};
@@ -18,17 +23,15 @@ pub const WAITING: usize = 512;
 pub struct SessionConfig {
     /// Each `FromRadio` message is also told as it came, for the shared radio.
     pub raw: bool,
-    /// The session beats so often. Firmware closes after 15 minutes without a word.
-    pub heartbeat: Duration,
-    /// After so long without any byte (an answer to a heartbeat counts) the link is opened anew.
-    pub stall: Duration,
-    /// The handshake must end within this time.
-    pub handshake: Duration,
+    /// The session's times.
+    pub session: compotastic_client::app::Config,
+    /// Opening may take so long.
+    pub open: Duration,
     /// First wait before the link is opened again; it doubles each time, with jitter.
     pub backoff_min: Duration,
     /// Longest wait before the link is opened again.
     pub backoff_max: Duration,
-    /// Seed of the session's random numbers (nonces, jitter); drawn from the system where missing.
+    /// Seed of the link's random numbers (nonces, jitter); drawn from the system where missing.
     pub seed: Option<u64>,
 }
 
@@ -36,11 +39,10 @@ impl Default for SessionConfig {
     fn default() -> Self {
         Self {
             raw: false,
-            heartbeat: Duration::from_secs(60),
-            stall: Duration::from_secs(150),
-            handshake: Duration::from_secs(30),
+            session: compotastic_client::app::Config::default(),
+            open: Duration::from_secs(20),
             backoff_min: Duration::from_secs(1),
-            backoff_max: Duration::from_secs(30),
+            backoff_max: Duration::from_secs(20),
             seed: None,
         }
     }
@@ -160,12 +162,21 @@ pub enum RadioEvent {
     Raw(Vec<u8>),
     /// The radio told its own device metrics.
     Telemetry(Telemetry),
-    /// A packet of ours failed.
+    /// The radio told of a node that is new to it, or has changed.
+    Node(Box<NodeInfo>),
+    /// The radio has another number than before: another radio, or one that was reset. `Up` follows.
+    NumberChanged {
+        /// Before.
+        old: u32,
+        /// Now.
+        new: u32,
+    },
+    /// A packet of ours failed, or was not sent because the link is down.
     Failed {
         /// Its id.
         id: u32,
-        /// `Routing.Error`.
-        error: u32,
+        /// Why.
+        why: Failure,
     },
     /// A packet of ours was acknowledged.
     Delivered {
@@ -199,7 +210,7 @@ pub enum RadioEvent {
 /// What a link is asked to do.
 #[derive(Debug)]
 pub enum RadioCommand {
-    /// Sends a packet. It waits until the radio has room; while the link is down it fails.
+    /// Sends a packet. It waits until the radio has room; while the link is down it fails. Choose an id, to know it again.
     Send(Box<OwnedPacket>),
     /// Passes a `ToRadio` message on as it is, for the shared radio.
     SendRaw(Vec<u8>),
@@ -319,17 +330,7 @@ impl RadioLink {
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let (outbox, events) = mpsc::channel(EVENTS);
         let (shown, state) = watch::channel(LinkState::default());
-        tokio::spawn(task(connector, config, inbox, outbox, shown));
+        tokio::spawn(task::run(connector, config, inbox, outbox, shown));
         RadioHandle { sender: RadioSender { commands }, events, state }
     }
-}
-
-async fn task(
-    mut connector: impl Connector,
-    config: SessionConfig,
-    mut inbox: mpsc::Receiver<RadioCommand>,
-    outbox: mpsc::Sender<RadioEvent>,
-    shown: watch::Sender<LinkState>,
-) {
-    let _ = (connector.open().await, config, inbox.recv().await, outbox, shown);
 }
