@@ -166,8 +166,15 @@ impl Core {
             }
             RadioEvent::Packet(packet) => self.handle_packet(now, &packet),
             RadioEvent::Telemetry(telemetry) => self.handle_telemetry(now, &telemetry),
-            RadioEvent::Failed { id, error } => {
-                tracing::debug!(id, error, "the radio could not deliver a packet");
+            RadioEvent::Node(info) if info.num != self.num() => {
+                self.book.handle_known(&info);
+                self.tell_node(info.num);
+            }
+            RadioEvent::NumberChanged { old, new } => {
+                tracing::warn!(old = node_id(old), new = node_id(new), "the radio is another one, or was reset");
+            }
+            RadioEvent::Failed { id, why } => {
+                tracing::debug!(id, ?why, "the radio could not deliver a packet");
                 if let Mode::Hosted(station) = &mut self.mode {
                     station.handle_failed(now, compotastic_mesh::packet::PacketId(id));
                 }
@@ -182,7 +189,10 @@ impl Core {
             }
             RadioEvent::Notice(text) => tracing::warn!("the radio says: {text}"),
             RadioEvent::Lagged { dropped } => tracing::warn!(dropped, "packets of the radio were missed"),
-            RadioEvent::Delivered { .. } | RadioEvent::QueueStatus { .. } | RadioEvent::Raw(_) => {}
+            RadioEvent::Node(_)
+            | RadioEvent::Delivered { .. }
+            | RadioEvent::QueueStatus { .. }
+            | RadioEvent::Raw(_) => {}
         }
         self.settle(now);
     }
