@@ -5,5 +5,9 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+extern crate std;
+
 pub mod app;
+pub mod device;
 pub mod framing;

@@ -4,4 +4,5 @@
 pub mod http;
 pub mod runtime;
 pub mod seam;
+pub mod serve;
 pub mod store;

@@ -8,8 +8,8 @@ use std::{collections::HashMap, time::Duration};
 use futures_util::StreamExt;
 use tokio::{sync::mpsc, time::sleep};
 use zbus::{
-    Connection, MatchRule, MessageStream, OwnedObjectPath, OwnedVariant, Variant, connection::Builder,
-    message::Type,
+    Connection, DBusError, MatchRule, MessageStream, OwnedObjectPath, OwnedVariant, Variant,
+    connection::Builder, message::Type,
 };
 
 use crate::{
@@ -359,6 +359,7 @@ fn boolean(properties: &Properties, key: &str) -> Option<bool> {
 fn error_name(error: &zbus::Error) -> Option<String> {
     match error {
         zbus::Error::MethodError(name, _, _) => Some(name.to_string()),
+        zbus::Error::FDO(error) => Some(error.name().to_string()),
         _ => None,
     }
 }

@@ -135,10 +135,11 @@ impl Bridge {
             return decision;
         }
         for (to, rule) in self.rules.iter().enumerate() {
-            let mqtt = rule.medium == Medium::Mqtt;
-            let barred = (mqtt && (via_mqtt || !packet.ok_to_mqtt))
-                || (!mqtt && via_mqtt && !rule.mqtt_to_lora)
-                || rule.medium == Medium::Radio;
+            let barred = match rule.medium {
+                Medium::Radio => true,
+                Medium::Mqtt => via_mqtt || !packet.ok_to_mqtt,
+                Medium::Lora | Medium::Udp => via_mqtt && !rule.mqtt_to_lora,
+            };
             if to != on && rule.takes && !barred {
                 decision.links |= 1 << to;
             }

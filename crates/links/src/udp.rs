@@ -123,8 +123,10 @@ impl Place {
     }
 }
 
+/// Its number, by any socket: `/sys` may show another network namespace than ours.
 fn interface_index(name: &str) -> Option<u32> {
-    fs::read_to_string(format!("/sys/class/net/{name}/ifindex")).ok()?.trim().parse().ok()
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).ok()?;
+    rustix::net::netdevice::name_to_index(&socket, name).ok()
 }
 
 /// Runs the link until it breaks or is told to end.

@@ -45,6 +45,7 @@ impl From<&messages::NodeInfo<'_>> for NodeInfo {
             hops_away: node.hops_away,
             via_mqtt: node.via_mqtt,
             battery_level: node.device_metrics.as_ref().and_then(|metrics| metrics.battery_level),
+            metrics: node.device_metrics.as_ref().map(Telemetry::from),
         }
     }
 }

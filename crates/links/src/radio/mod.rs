@@ -90,6 +90,8 @@ pub struct NodeInfo {
     pub via_mqtt: bool,
     /// Percent.
     pub battery_level: Option<u32>,
+    /// Device metrics that it told last.
+    pub metrics: Option<Telemetry>,
 }
 
 /// What the handshake told.

@@ -237,6 +237,7 @@ impl Task {
         let mut buffer = [0; 2048];
         loop {
             self.feed();
+            self.tell_drops();
             while transport.has_room() {
                 let now_ms = self.now_ms();
                 let Some(message) = self.session.poll_transmit(now_ms) else { break };
