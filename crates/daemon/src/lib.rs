@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod http;
+pub mod runtime;
 pub mod seam;
 pub mod share;
 pub mod serve;

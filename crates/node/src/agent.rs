@@ -33,6 +33,7 @@ use crate::{
     outbox::Outbox,
     policy::{Destination, Form, MissionProfile, Priority},
     promises::{Outcome, Promises, State, Ticket, Trouble},
+    quiet::Restraint,
     registry::Registry,
     reports::Seen,
     requester::Reply,
@@ -313,6 +314,7 @@ pub struct Agent<'a, F: NorFlash> {
     pub(crate) calls: (u8, Instant),
     /// Frames that were refused (bad MAC, replayed, malformed, unknown), for the status record.
     pub(crate) refused_frames: u32,
+    pub(crate) restraint: Restraint,
 }
 
 impl<'a, F: NorFlash> Agent<'a, F> {
@@ -359,6 +361,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             started: now,
             calls: (0, Instant::ZERO),
             refused_frames: 0,
+            restraint: Restraint::default(),
         };
         // What is in use can be passed on after a restart too.
         agent.hold_active(MODEL);
@@ -591,6 +594,9 @@ impl<'a, F: NorFlash> Agent<'a, F> {
         // The radio's queue holds 16 packets and relays need it too; what waits here can still change its mind.
         if link.queued >= 6 {
             return None;
+        }
+        if self.is_quiet() {
+            return self.poll_urgent(now, link);
         }
         self.poll_reply(now)
             .or_else(|| self.poll_part(now, link))

@@ -95,7 +95,7 @@ impl<F: NorFlash> Agent<'_, F> {
     }
 
     pub(crate) fn poll_beacon(&mut self, now: Instant) -> Option<OutFrame> {
-        if !self.beacons.timer.poll(now, &mut self.rng) {
+        if !self.beacons.timer.poll(now, &mut self.rng) || !self.restraint.takes_turn() {
             return None;
         }
         let beacon = self.beacon(now);

@@ -17,6 +17,8 @@ use crate::{
 
 /// Promises kept at a time.
 pub const CAPACITY: usize = 32;
+/// Promises to one requester that are not answered yet: one peer's jobs cannot take all.
+pub const PER_PEER: usize = CAPACITY / 4;
 /// An offer that nobody awards, and an execution that the host never completes, lapse after this time.
 pub const LEASE: Duration = Duration::from_secs(120);
 /// Questions whose parts do not all come lapse after this time, and executions of them that the host never completes: a
@@ -137,9 +139,15 @@ impl Promises {
         self.table.iter().find(|promise| promise.ticket == ticket)
     }
 
-    /// Adds a promise; `false` when all entries are at work.
+    /// Adds a promise; `false` when all entries are at work, or [`PER_PEER`] of this requester's.
     pub fn insert(&mut self, now: Instant, promise: Promise) -> bool {
         self.expire(now);
+        let requester = promise.ticket.requester;
+        let open =
+            |entry: &&Promise| entry.ticket.requester == requester && !matches!(entry.state, State::Done(_) | State::Failed(_));
+        if self.table.iter().filter(open).count() >= PER_PEER {
+            return false;
+        }
         if self.table.is_full() {
             let oldest = self
                 .table
@@ -208,9 +216,10 @@ impl Promises {
 mod tests {
     use super::*;
 
+    /// Four promises at most have the same requester.
     fn promise(reference: u16, state: State, seconds: u64) -> Promise {
         Promise {
-            ticket: Ticket { requester: NodeNum(7), reference },
+            ticket: Ticket { requester: NodeNum(7 + u32::from(reference) / 4), reference },
             kind: Kind::Classify,
             task: 1,
             priority: Priority::Routine,
@@ -238,5 +247,24 @@ mod tests {
         let later = now + LEASE;
         assert!(promises.insert(later, promise(101, State::Running, 200)));
         assert_eq!(promises.running(), 1);
+    }
+
+    #[test]
+    fn one_peer_has_a_quarter_of_the_table() {
+        let mut promises = Promises::default();
+        let of = |requester, reference| {
+            let mut promise = promise(reference, State::Running, 1);
+            promise.ticket.requester = NodeNum(requester);
+            promise
+        };
+        let now = Instant::ZERO + Duration::from_secs(1);
+        for reference in 0..PER_PEER as u16 {
+            assert!(promises.insert(now, of(1, reference)));
+        }
+        assert!(!promises.insert(now, of(1, 99)));
+        assert!(promises.insert(now, of(2, 99)));
+        let done = State::Done(Outcome { class: 1, confidence: 9, model_version: 1, unsure: false });
+        promises.get_mut(Ticket { requester: NodeNum(1), reference: 0 }).unwrap().state = done;
+        assert!(promises.insert(now, of(1, 99)), "what is answered does not count");
     }
 }
