@@ -36,6 +36,10 @@ def wait(condition, what):
 def on_text(packet, interface):
     note(seen, (interface.name, packet["from"], packet["decoded"]["text"]))
 
+def text(client, words):
+    client.sendData(words.encode(), portNum=portnums_pb2.PortNum.TEXT_MESSAGE_APP, wantAck=True, onResponseAckPermitted=True,
+        onResponse=lambda p, n=client.name: note(acked, (n, p["decoded"]["routing"]["errorReason"])))
+
 pub.subscribe(on_text, "meshtastic.receive.text")
 a = meshtastic.tcp_interface.TCPInterface("127.0.0.1", portNumber=port)
 a.name = "a"
@@ -45,18 +49,16 @@ for client in (a, b):
     print("num", client.myInfo.my_node_num, "nodes", sorted(client.nodes), "channels", len(client.localNode.channels))
     print("firmware", client.metadata.firmware_version, "region", client.localNode.localConfig.lora.region)
 
-a.sendText("hello from a", wantAck=True, onResponse=lambda p: note(acked, ("a", p["decoded"]["routing"]["errorReason"])))
+text(a, "hello from a")
 wait(lambda: ("b", a.myInfo.my_node_num, "hello from a") in seen, "b sees a's text")
 wait(lambda: ("a", "NONE") in acked, "a's text is acknowledged")
 time.sleep(2.2)
-b.sendText("hello from b", wantAck=True, onResponse=lambda p: note(acked, ("b", p["decoded"]["routing"]["errorReason"])))
+text(b, "hello from b")
 wait(lambda: ("a", a.myInfo.my_node_num, "hello from b") in seen, "a sees b's text")
 wait(lambda: ("b", "NONE") in acked, "b's text is acknowledged")
-for client in (a, b):
-    client.sendData(mesh_pb2.RouteDiscovery(), destinationId="!aabbcc21", portNum=portnums_pb2.PortNum.TRACEROUTE_APP,
-        wantResponse=True, onResponse=lambda p, n=client.name: note(routes, (n, p["from"])), hopLimit=3)
-    wait(lambda: (client.name, 0xaabbcc21) in routes, client.name + " gets its route")
-    break
+a.sendData(mesh_pb2.RouteDiscovery(), destinationId="!aabbcc21", portNum=portnums_pb2.PortNum.TRACEROUTE_APP,
+    wantResponse=True, onResponse=lambda p: note(routes, p["from"]), hopLimit=3)
+wait(lambda: 0xaabbcc21 in routes, "a gets its route")
 print("seen", len(seen), "acked", len(acked), "routes", len(routes))
 a.localNode.setOwner("renamed", "rn")
 deadline = time.time() + 20
