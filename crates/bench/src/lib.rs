@@ -6,6 +6,7 @@ pub mod company;
 pub mod delta;
 pub mod fec;
 pub mod power_cut;
+pub mod soak;
 pub mod spread;
 pub mod sync;
 mod threads;

@@ -1,5 +1,6 @@
 //! The daemon: runs one node on real links for weeks without a hand on it.
 #![forbid(unsafe_code)]
 
+pub mod doctor;
 pub mod seam;
 pub mod serve;
