@@ -7,6 +7,7 @@ pub mod delta;
 pub mod fec;
 pub mod power_cut;
 pub mod share;
+pub mod soak;
 pub mod spread;
 pub mod sync;
 mod threads;

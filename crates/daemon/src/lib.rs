@@ -3,6 +3,7 @@
 
 pub mod http;
 pub mod runtime;
+pub mod doctor;
 pub mod seam;
 pub mod share;
 pub mod serve;
