@@ -3,5 +3,8 @@
 
 pub mod cli;
 pub mod http;
+pub mod runtime;
 pub mod seam;
+pub mod share;
+pub mod serve;
 pub mod store;

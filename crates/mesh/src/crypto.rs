@@ -82,12 +82,23 @@ pub struct Channel {
     pub name: String<NAME_MAX>,
     /// Key.
     pub key: ChannelKey,
+    enabled: bool,
 }
 
 impl Channel {
     /// A channel; `None` if the name is longer than [`NAME_MAX`] bytes or the key longer than 32.
     pub fn new(name: &str, psk: &[u8]) -> Option<Self> {
-        Some(Self { name: String::try_from(name).ok()?, key: ChannelKey::from_psk(psk)? })
+        Some(Self { name: String::try_from(name).ok()?, key: ChannelKey::from_psk(psk)?, enabled: true })
+    }
+
+    /// A place in the table without a channel: nothing is read or sent with it.
+    pub const fn disabled() -> Self {
+        Self { name: String::new(), key: ChannelKey::None, enabled: false }
+    }
+
+    /// Whether there is a channel.
+    pub const fn enabled(&self) -> bool {
+        self.enabled
     }
 
     /// A secondary channel: as [`Self::new`], but without a key of its own (empty `psk`) it takes the primary's.

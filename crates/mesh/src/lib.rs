@@ -10,12 +10,20 @@
 extern crate std;
 
 pub mod airtime;
+pub mod channels;
+pub mod citizen;
 pub mod crypto;
 pub mod lora;
 pub mod modules;
+pub mod native;
+pub mod nodedb;
 pub mod packet;
+pub mod pkc;
 mod queue;
 pub mod rng;
 pub mod router;
 pub mod routes;
 pub mod time;
+pub mod traceroute;
+pub mod udp;
+pub mod xeddsa;

@@ -1,4 +1,7 @@
-//! Stock modules: the NodeInfo, position and telemetry that each Meshtastic node sends by default.
+//! Stock modules: the NodeInfo, position and telemetry that each Meshtastic node sends by default, and when.
+//!
+//! What they say is the business of [`crate::citizen`]. Simulated neighbours, whose contents nobody reads, take
+//! [`PeriodicBroadcasts::poll`], which has the lengths.
 
 use heapless::Vec;
 
@@ -35,6 +38,27 @@ pub struct ModuleBroadcast {
     pub hop_limit: u8,
     /// Priority.
     pub priority: Priority,
+}
+
+/// How often a node speaks by itself; `None`: never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Periods {
+    /// Who it is.
+    pub node_info: Option<Duration>,
+    /// Where it is.
+    pub position: Option<Duration>,
+    /// Battery and air.
+    pub telemetry: Option<Duration>,
+}
+
+impl Periods {
+    /// Those of firmware 2.7 and later: who it is every 3 hours; where, every hour, or every 12 hours for infrastructure; no
+    /// telemetry unless somebody asks. Some roles say nothing.
+    pub fn usual(role: Role) -> Self {
+        let told = |hours: u64| role.broadcasts().then(|| Duration::from_secs(hours * 3600));
+        let hours = if role.is_infrastructure() { 12 } else { 1 };
+        Self { node_info: told(3), position: told(hours), telemetry: None }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -76,8 +100,50 @@ impl PeriodicBroadcasts {
         Self { num, modules, rng, scale_ppm_per_node }
     }
 
-    /// A broadcast that is due. `nodes_heard` stretches the periods above 40 nodes.
+    /// These periods, and the first of each soon after the start: a node that joins wants to be known.
+    pub fn soon(
+        num: NodeNum,
+        role: Role,
+        periods: &Periods,
+        scale_ppm_per_node: u64,
+        seed: u64,
+        now: Instant,
+    ) -> Self {
+        let mut rng = Rng::from_seed(seed).child(0x6d6f_6475);
+        let all = [
+            (NODEINFO_PORT, periods.node_info, NODEINFO_LEN, 30),
+            (POSITION_PORT, periods.position, POSITION_LEN, 90),
+            (TELEMETRY_PORT, periods.telemetry, TELEMETRY_LEN, 150),
+        ];
+        let modules = all.into_iter().filter_map(|(port, period, length, after_s)| {
+            let jitter = Duration::from_millis(u64::from(rng.below(60_000)));
+            let due = now + Duration::from_secs(after_s) + jitter;
+            Some(Module { port, period: period?, length, due })
+        });
+        let modules = modules.collect();
+        let scale_ppm_per_node = if role.yields_to_a_large_mesh() { scale_ppm_per_node } else { 0 };
+        Self { num, modules, rng, scale_ppm_per_node }
+    }
+
+    /// A broadcast that is due, of filler. `nodes_heard` stretches the periods above 40 nodes.
     pub fn poll(&mut self, now: Instant, nodes_heard: usize) -> Option<ModuleBroadcast> {
+        let (port, length) = self.due(now, nodes_heard)?;
+        let mut payload = Vec::new();
+        let _ = payload.extend_from_slice(&self.num.0.to_le_bytes());
+        // Contents do not matter to the air; their length does.
+        let filler = self.rng.next_u32().to_le_bytes();
+        while payload.len() < length {
+            let _ = payload.push(filler[payload.len() % 4]);
+        }
+        Some(ModuleBroadcast { port, payload, hop_limit: HOP_LIMIT, priority: Priority::Background })
+    }
+
+    /// The port of a broadcast that is due; the next one on it is in a period.
+    pub fn poll_port(&mut self, now: Instant, nodes_heard: usize) -> Option<u16> {
+        self.due(now, nodes_heard).map(|(port, _)| port)
+    }
+
+    fn due(&mut self, now: Instant, nodes_heard: usize) -> Option<(u16, usize)> {
         let module = self.modules.iter_mut().find(|module| now >= module.due)?;
         let over = nodes_heard.saturating_sub(40) as u64;
         let period_us = module.period.as_micros();
@@ -85,19 +151,7 @@ impl PeriodicBroadcasts {
         // A jitter of a minute keeps nodes that started together apart.
         let jitter = Duration::from_millis(u64::from(self.rng.below(60_000)));
         module.due = now + Duration::from_micros(stretched_us) + jitter;
-        let mut payload = Vec::new();
-        let _ = payload.extend_from_slice(&self.num.0.to_le_bytes());
-        // Contents do not matter to the mesh; their length does.
-        let filler = self.rng.next_u32().to_le_bytes();
-        while payload.len() < module.length {
-            let _ = payload.push(filler[payload.len() % 4]);
-        }
-        Some(ModuleBroadcast {
-            port: module.port,
-            payload,
-            hop_limit: HOP_LIMIT,
-            priority: Priority::Background,
-        })
+        Some((module.port, module.length))
     }
 
     /// When the next one is due.

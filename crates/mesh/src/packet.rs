@@ -24,6 +24,13 @@ pub struct NodeNum(pub u32);
 impl NodeNum {
     /// Everybody.
     pub const BROADCAST: Self = Self(0xFFFF_FFFF);
+    /// Everybody who is reached without LoRa.
+    pub const LAN_BROADCAST: Self = Self(1);
+
+    /// Whether no node may have this number: 0 to 3 and that of all.
+    pub const fn is_reserved(self) -> bool {
+        self.0 <= 3 || self.0 == u32::MAX
+    }
 
     /// The last byte, by which relays and next hops are named.
     pub const fn last_byte(self) -> u8 {
@@ -123,9 +130,11 @@ pub struct Data<'a> {
     pub request_id: Option<u32>,
     /// Message that this one replies to, field 7.
     pub reply_id: Option<u32>,
+    /// The payload is a reaction to that message, field 8.
+    pub emoji: Option<u32>,
     /// Field 9.
     pub bitfield: Option<u8>,
-    /// Field 10: what firmware 2.8 signs broadcasts with. It is written; nothing here checks it.
+    /// Field 10: what firmware 2.8 signs broadcasts with ([`crate::xeddsa`]).
     pub signature: Option<&'a [u8; SIGNATURE]>,
 }
 
@@ -156,8 +165,13 @@ impl<'a> Reader<'a> {
 }
 
 impl<'a> Data<'a> {
-    /// Reads a message; unknown fields are skipped. `None` for what is no `Data`, has port 0 or a payload over
-    /// [`MAX_RECEIVED`]: this is also how a wrong key shows.
+    /// Whether an answer is asked for: by its field, or by bit 1 of the bitfield.
+    pub fn wants_response(&self) -> bool {
+        self.want_response || self.bitfield.is_some_and(|bits| bits & 2 != 0)
+    }
+
+    /// Reads a message; unknown fields are skipped. `None` for what is no `Data`, has port 0, a payload over
+    /// [`MAX_RECEIVED`] or a signature of another length: this is also how a wrong key shows.
     pub fn decode(bytes: &'a [u8]) -> Option<Self> {
         let mut data = Self::default();
         let mut reader = Reader(bytes);
@@ -172,10 +186,13 @@ impl<'a> Data<'a> {
                 (3, 0) => data.want_response = reader.varint()? != 0,
                 (6, 5) => data.request_id = Some(reader.fixed32()?),
                 (7, 5) => data.reply_id = Some(reader.fixed32()?),
+                (8, 5) => data.emoji = Some(reader.fixed32()?),
                 (9, 0) => data.bitfield = Some(reader.varint()? as u8),
                 (10, 2) => {
                     let length = reader.varint()?;
-                    data.signature = reader.bytes(length)?.try_into().ok();
+                    let signature = reader.bytes(length)?;
+                    data.signature =
+                        if signature.is_empty() { None } else { Some(signature.try_into().ok()?) };
                 }
                 (0, _) => return None,
                 (_, 0) => drop(reader.varint()?),
@@ -210,6 +227,9 @@ impl<'a> Data<'a> {
         }
         if let Some(id) = self.reply_id {
             writer.fixed32_field(7, id)?;
+        }
+        if let Some(emoji) = self.emoji {
+            writer.fixed32_field(8, emoji)?;
         }
         if let Some(bits) = self.bitfield {
             writer.varint_field(9, u32::from(bits))?;

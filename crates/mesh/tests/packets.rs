@@ -35,13 +35,14 @@ proptest! {
         want_response in any::<bool>(),
         request_id in any::<Option<u32>>(),
         reply_id in any::<Option<u32>>(),
+        emoji in any::<Option<u32>>(),
         bitfield in any::<Option<u8>>(),
         signature in any::<Option<[u8; 32]>>(),
         room in 0..400usize,
     ) {
         let signature = signature.map(|half| <[u8; SIGNATURE]>::try_from([half, half].concat()).unwrap());
         let signature = signature.as_ref();
-        let data = Data { port, payload: &payload, want_response, request_id, reply_id, bitfield, signature };
+        let data = Data { port, payload: &payload, want_response, request_id, reply_id, emoji, bitfield, signature };
         let mut bytes = [0; 400];
         let length = data.encode(&mut bytes).unwrap();
         prop_assert_eq!(Data::decode(&bytes[..length]), Some(data));
@@ -87,7 +88,7 @@ fn fields_of_later_versions_are_skipped() {
     let later: [&[u8]; 5] = [
         &[0x20, 0x80, 0x01],                         // field 4, varint
         &[0x29, 1, 2, 3, 4, 5, 6, 7, 8],             // field 5, 64 bits
-        &[0x52, 3, 1, 2, 3],                         // field 10, bytes
+        &[0x62, 3, 1, 2, 3],                         // field 12, bytes
         &[0x5d, 1, 2, 3, 4],                         // field 11, 32 bits
         &[0x80, 0x80, 0x01, 0xff, 0xff, 0xff, 0x0f], // field 2048, varint
     ];
@@ -104,14 +105,15 @@ fn fields_of_later_versions_are_skipped() {
 
 #[test]
 fn what_is_no_message_is_refused() {
-    let refused: [&[u8]; 8] = [
+    let refused: [&[u8]; 9] = [
         &[],                                                                          // no port
         &[0x08, 0],                                                                   // port 0
-        &[0x08, 0x80, 0x80, 0x04], // a port of more than 16 bits
-        &[0x08, 1, 0x12, 200, 1],  // a payload longer than the rest
-        &[0x08, 1, 0x0b],          // a group
-        &[0x08, 1, 0x00, 0x00],    // field 0
-        &[0x08, 1, 0x20, 0x80],    // a varint without an end
+        &[0x08, 0x80, 0x80, 0x04],    // a port of more than 16 bits
+        &[0x08, 1, 0x12, 200, 1],     // a payload longer than the rest
+        &[0x08, 1, 0x0b],             // a group
+        &[0x08, 1, 0x52, 3, 1, 2, 3], // a signature of three bytes
+        &[0x08, 1, 0x00, 0x00],       // field 0
+        &[0x08, 1, 0x20, 0x80],       // a varint without an end
         &[0x08, 1, 0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], // a length of 64 bits
     ];
     for bytes in refused {

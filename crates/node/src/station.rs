@@ -1,15 +1,21 @@
 //! A native node: the agent, the Meshtastic router and the stock modules on one bare LoRa radio.
 //!
+//! Given a user and keys ([`Station::settle_citizen`]) it is a full Meshtastic node: others list it, ask it, send it messages, and its
+//! host reads and writes them. Without, it sends filler of the length of what a stock node says by itself, which is what simulated nodes do.
+//!
 //! The station follows the agent's calling contract (mutate, drain, wait). Its inputs are what a radio driver knows:
 //! frames, frames that could not be decoded, and the end of a transmission.
 
 use compotastic_mesh::{
+    citizen::{Citizen, CitizenConfig, CitizenEvent, Message},
+    crypto::Channel,
     modules::PeriodicBroadcasts,
     packet::{MAX_FRAME, NodeNum, PacketId},
-    router::{Gate, Outgoing, Router, RouterConfig, RouterEvent, TxFrame},
+    router::{Gate, Outgoing, Router, RouterConfig, RouterEvent, SendError, TxFrame},
     time::{Duration, Instant},
 };
 use embedded_storage::nor_flash::NorFlash;
+use heapless::Vec;
 
 use crate::{
     agent::{Agent, BULK_LEN, InFrame, LinkState},
@@ -26,6 +32,7 @@ pub struct Station<'a, F: NorFlash> {
     router: Router,
     agent: Agent<'a, F>,
     modules: PeriodicBroadcasts,
+    citizen: Option<Citizen>,
     own_port: u16,
     /// The agent's bulk frame that waits in the router.
     bulk_queued: Option<PacketId>,
@@ -42,17 +49,42 @@ impl<'a, F: NorFlash> Station<'a, F> {
     ///
     /// What was on the air before the start is unknown, so the channel counts as busy for the first minute, and air time as far as
     /// flash tells of it as spent.
-    pub fn new(config: RouterConfig, mut agent: Agent<'a, F>, seed: u64, now: Instant) -> Self {
+    pub fn new(config: RouterConfig, agent: Agent<'a, F>, seed: u64, now: Instant) -> Self {
+        let limit_permille = config.region.duty_cycle_permille();
+        let mut station = Self::with_limit(config, agent, limit_permille, seed, now);
+        station.router.assume_busy(now);
+        station
+    }
+
+    /// The same over a LAN, which is not measured: neighbours with radios may spend this share of an hour's air for the node, permille.
+    pub(crate) fn on_lan(
+        config: RouterConfig,
+        agent: Agent<'a, F>,
+        limit_permille: u16,
+        seed: u64,
+        now: Instant,
+    ) -> Self {
+        let limit_permille = limit_permille.min(config.region.duty_cycle_permille());
+        let mut station = Self::with_limit(config, agent, limit_permille, seed, now);
+        station.router.set_lan(limit_permille);
+        station
+    }
+
+    fn with_limit(
+        config: RouterConfig,
+        mut agent: Agent<'a, F>,
+        limit_permille: u16,
+        seed: u64,
+        now: Instant,
+    ) -> Self {
         let own_port = config.own_port;
         let modem = config.preset.modem(config.region.wide());
         // Meshtastic's congestion scaling: 2^SF / (bandwidth in kHz * 100) per node above 40.
         let scale_ppm = (10_000_000u64 << modem.spreading_factor) / u64::from(modem.bandwidth_hz);
         let modules = PeriodicBroadcasts::new(config.num, config.role, scale_ppm, seed, now);
-        let limit_permille = config.region.duty_cycle_permille();
         let longest = Duration::from_micros(modem.time_on_air_us(MAX_FRAME));
         let airtime_mark = AirtimeMark::new(limit_permille, longest, agent.airtime_mark_ms());
         let mut router = Router::new(config, seed, now);
-        router.assume_busy(now);
         if let Some(mark) = &airtime_mark {
             router.assume_spent(now, mark.spent_at_start());
         }
@@ -61,6 +93,7 @@ impl<'a, F: NorFlash> Station<'a, F> {
             airtime_mark,
             agent,
             modules,
+            citizen: None,
             own_port,
             bulk_queued: None,
             refused_by_queue: 0,
@@ -81,6 +114,60 @@ impl<'a, F: NorFlash> Station<'a, F> {
     /// The router, to look at.
     pub fn router(&self) -> &Router {
         &self.router
+    }
+
+    /// Makes the station a full Meshtastic node. It speaks for itself soon after.
+    pub fn settle_citizen(&mut self, config: CitizenConfig, seed: u64, now: Instant) {
+        self.citizen = Some(Citizen::new(config, &mut self.router, seed, now));
+    }
+
+    /// The citizen, where there is one: whom it knows, where it is, its name.
+    pub fn citizen(&mut self) -> Option<&mut Citizen> {
+        self.citizen.as_mut()
+    }
+
+    /// The same, to look at.
+    pub fn citizen_ref(&self) -> Option<&Citizen> {
+        self.citizen.as_ref()
+    }
+
+    /// Other channels from now on; the first two stay what they are.
+    pub fn set_channels(&mut self, channels: Vec<Channel, 8>) {
+        self.router.set_channels(channels);
+    }
+
+    /// Sends a packet that is not the swarm's, within the gates. What becomes of it is told by [`Self::poll_mesh_event`] where it is to
+    /// be acknowledged.
+    ///
+    /// # Errors
+    /// [`Citizen::send`]; [`SendError::NoId`] where flash refuses an id; [`SendError::NoChannel`] for a station without a citizen.
+    pub fn send(&mut self, now: Instant, message: &Message<'_>) -> Result<PacketId, SendError> {
+        let Some(citizen) = &mut self.citizen else { return Err(SendError::NoChannel) };
+        let id = PacketId(self.agent.next_id().ok_or(SendError::NoId)?);
+        let sent = citizen.send(now, &mut self.router, id, message);
+        self.settle(now);
+        sent.map(|()| id)
+    }
+
+    /// Sends a text message: to a node under its public key, or to everybody on a channel.
+    ///
+    /// # Errors
+    /// Those of [`Self::send`]. After [`SendError::NoKey`] the receiver is asked for its key, so the same may be tried again after a
+    /// minute.
+    pub fn send_text(
+        &mut self,
+        now: Instant,
+        to: NodeNum,
+        channel: u8,
+        text: &str,
+        reply_to: Option<PacketId>,
+    ) -> Result<PacketId, SendError> {
+        self.send(now, &Message::text(to, channel, text, reply_to))
+    }
+
+    /// What others than the swarm sent to this node or to everybody, and what became of packets that [`Self::send`] took.
+    pub fn poll_mesh_event(&mut self) -> Option<CitizenEvent> {
+        self.citizen.as_mut()?.poll_event()
     }
 
     /// A frame was received.
@@ -124,17 +211,38 @@ impl<'a, F: NorFlash> Station<'a, F> {
                         payload: &packet.payload,
                     };
                     self.agent.handle_frame(now, &frame);
+                    // Only whose frames are sealed with the swarm's key is in the registry; it has fewer places than the citizen.
+                    if let Some(citizen) = &mut self.citizen
+                        && self.agent.registry().get(packet.from).is_some()
+                    {
+                        citizen.handle_member(now, packet.from, packet.hops_away);
+                    }
                 }
-                RouterEvent::Received(packet) | RouterEvent::Overheard(packet) => {
-                    self.agent.handle_others(now, packet.port);
+                event => {
+                    match &event {
+                        RouterEvent::Received(packet) | RouterEvent::Overheard(packet) => {
+                            self.agent.handle_others(now, packet.port);
+                        }
+                        RouterEvent::Duplicate { from, id } => self.agent.handle_duplicate(*from, id.0),
+                        RouterEvent::Failed { id } => self.agent.handle_undelivered(now, id.0),
+                        RouterEvent::Sent { id, .. } if self.bulk_queued == Some(*id) => {
+                            self.bulk_queued = None;
+                        }
+                        _ => {}
+                    }
+                    if let Some(citizen) = &mut self.citizen {
+                        citizen.handle_event(now, &mut self.router, event);
+                    }
                 }
-                RouterEvent::Duplicate { from, id } => self.agent.handle_duplicate(from, id.0),
-                RouterEvent::Failed { id, .. } => self.agent.handle_undelivered(now, id.0),
-                RouterEvent::Sent { id, .. } if self.bulk_queued == Some(id) => self.bulk_queued = None,
-                _ => {}
             }
         }
-        self.poll_modules(now);
+        match &mut self.citizen {
+            Some(citizen) => {
+                let agent = &mut self.agent;
+                citizen.poll(now, &mut self.router, &mut || agent.next_id().map(PacketId));
+            }
+            None => self.poll_modules(now),
+        }
         self.poll_agent(now);
     }
 
@@ -222,6 +330,10 @@ impl<'a, F: NorFlash> Station<'a, F> {
     /// When to call [`Self::handle_timeout`] and [`Self::poll_transmit`] next.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let agent = self.agent.poll_timeout().map(|due| due.max(self.agent_held_until));
-        [self.router.poll_timeout(), agent, self.modules.poll_timeout()].into_iter().flatten().min()
+        let modules = match &self.citizen {
+            Some(citizen) => citizen.poll_timeout(),
+            None => self.modules.poll_timeout(),
+        };
+        [self.router.poll_timeout(), agent, modules].into_iter().flatten().min()
     }
 }

@@ -25,6 +25,7 @@ pub mod radio;
 pub mod reception;
 pub mod recording;
 pub mod scenario;
+pub mod serve;
 pub mod stock;
 pub mod stock_field;
 pub mod swarm;

@@ -12,7 +12,7 @@ use crate::radio::Position;
 /// Waypoints of a track at most.
 pub const POINTS_MAX: usize = 100_000;
 /// Radius of the earth, metres.
-const EARTH_M: f64 = 6_371_000.0;
+pub(crate) const EARTH_M: f64 = 6_371_000.0;
 
 /// Where a node is at what time; between waypoints it goes straight, before the first and after the last it stands.
 #[derive(Clone, Debug, PartialEq)]

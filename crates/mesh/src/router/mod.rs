@@ -17,12 +17,15 @@ pub use self::receive::ROUTING_PORT;
 use self::relaying::{Fate, Senders};
 pub use self::relaying::{KNOWN, Rebroadcast, Relaying, SENDERS};
 pub use self::roles::{FAVOURITES, Favourites, Role};
-pub use self::types::{Gate, Incoming, Outgoing, Priority, RouterConfig, RouterEvent, SendError, TxFrame};
+pub use self::types::{
+    Gate, Incoming, Manner, Outgoing, Priority, RouterConfig, RouterEvent, Sealed, SendError, TxFrame,
+};
 use crate::{
     airtime::{ChannelUtilization, DutyCycle},
-    crypto::ctr_apply,
+    crypto::{Channel, ctr_apply},
     lora::Modem,
     packet::{Data, HEADER, Header, MAX_DATA, MAX_FRAME, NodeNum, PacketId, SIGNATURE},
+    pkc::SharedKey,
     queue::{Pushed, Queued, TxQueue},
     rng::Rng,
     routes::Routes,
@@ -38,6 +41,8 @@ const EVENTS: usize = 8;
 const HELD: usize = 4;
 /// Slots at the beginning of a relay's window that clients leave to routers: 2 * CWmax.
 const EARLY_SLOTS: u64 = 16;
+/// Over a LAN, so many packets may wait for their share of the air; the rest of the queue is for those that need none.
+const LAN_WAITING: usize = 8;
 /// After a look at packets that are due, none of which may go, the next one.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Longest payload that is delivered.
@@ -70,6 +75,11 @@ pub struct Router {
     events: Deque<RouterEvent, EVENTS>,
     sending: Option<Duration>,
     held_until: Instant,
+    /// Acknowledgements, and packets under public keys, are the owner's business.
+    owner_answers: bool,
+    /// There is a LAN instead of a radio, and this is the limit of the air time over an hour, permille, that neighbours with
+    /// radios spend for this node.
+    lan_permille: Option<u16>,
 }
 
 /// A packet of others waits here no longer, seconds.
@@ -98,7 +108,27 @@ impl Router {
             events: Deque::new(),
             sending: None,
             held_until: now,
+            owner_answers: false,
+            lan_permille: None,
         }
+    }
+
+    /// From now on the owner acknowledges what is for this node on other ports than our own, opens what is under public keys
+    /// ([`RouterEvent::Sealed`], [`Self::handle_opened`]), and writes this node into the route requests that it relays, all as stock
+    /// nodes do. [`crate::citizen::Citizen`] is such an owner.
+    pub fn set_owner_answers(&mut self) {
+        self.owner_answers = true;
+    }
+
+    /// There is a LAN instead of a radio. The only air that this node can cost is that of neighbours who relay for it: frames that go
+    /// no further cost none, and all others together may take this share of an hour, permille.
+    pub fn set_lan(&mut self, limit_permille: u16) {
+        self.lan_permille = Some(limit_permille);
+    }
+
+    /// Other channels from now on. What waits to be sent is encrypted already and leaves as it is.
+    pub fn set_channels(&mut self, channels: Vec<Channel, 8>) {
+        self.config.channels = channels;
     }
 
     /// What it was told.
@@ -206,22 +236,52 @@ impl Router {
         out: &Outgoing<'_>,
         signature: Option<&[u8; SIGNATURE]>,
     ) -> Result<(), SendError> {
-        let channel = self.config.channels.get(usize::from(out.channel)).ok_or(SendError::NoChannel)?;
-        let broadcast = out.to == NodeNum::BROADCAST;
         let data = Data {
             port: out.port,
             payload: out.payload,
-            want_response: false,
             request_id: out.request_id,
-            reply_id: None,
             bitfield: out.bitfield,
-            signature: signature.filter(|_| broadcast),
+            signature,
+            ..Data::default()
         };
+        let &Outgoing { to, id, channel, hop_limit, want_ack, priority, gate, .. } = out;
+        let manner = Manner { to, id, channel, hop_limit, want_ack, priority, gate };
+        self.send_data(now, &manner, &data, None)
+    }
+
+    /// Takes a whole message for sending: on its channel, or under the key that is shared with its receiver, with an extra nonce
+    /// that was drawn for it. A signature is left out of unicasts, and where it does not fit.
+    pub fn send_data(
+        &mut self,
+        now: Instant,
+        out: &Manner,
+        data: &Data<'_>,
+        sealed: Option<(&SharedKey, u32)>,
+    ) -> Result<(), SendError> {
+        let channel = self.config.channels.get(usize::from(out.channel));
+        let channel = channel.filter(|channel| channel.enabled()).ok_or(SendError::NoChannel)?;
+        let broadcast = [NodeNum::BROADCAST, NodeNum::LAN_BROADCAST].contains(&out.to);
+        let costly = |queued: &&Queued| queued.header.hop_limit > 0;
+        let waiting = self.queue.packets.iter().filter(costly).count();
+        if self.lan_permille.is_some() && out.hop_limit > 0 && waiting >= LAN_WAITING {
+            return Err(SendError::QueueFull);
+        }
+        let port = data.port;
+        let data = Data { signature: data.signature.filter(|_| broadcast), ..*data };
         let mut bytes = [0; MAX_DATA];
         let unsigned = Data { signature: None, ..data };
         let length = data.encode(&mut bytes).or_else(|| unsigned.encode(&mut bytes));
         let length = length.ok_or(SendError::TooLarge)?;
-        ctr_apply(&channel.key, self.config.num, out.id, &mut bytes[..length]);
+        let (length, channel_hash) = match sealed {
+            None => {
+                ctr_apply(&channel.key, self.config.num, out.id, &mut bytes[..length]);
+                (length, channel.hash())
+            }
+            Some((key, extra)) => {
+                let sealed = key.seal(self.config.num, out.id, extra, &mut bytes, length);
+                (sealed.ok_or(SendError::TooLarge)?, 0)
+            }
+        };
         let data = Vec::from_slice(&bytes[..length]).map_err(|_| SendError::TooLarge)?;
         let next_hop =
             if broadcast { None } else { self.routes.next_hop(now, out.to, out.hop_limit.min(7), 0) };
@@ -233,7 +293,7 @@ impl Router {
             want_ack: out.want_ack && !broadcast,
             via_mqtt: false,
             hop_start: out.hop_limit.min(7),
-            channel_hash: channel.hash(),
+            channel_hash,
             next_hop: next_hop.unwrap_or(0),
             relay_node: self.config.num.last_byte(),
         };
@@ -242,7 +302,7 @@ impl Router {
         let packet = Queued {
             header,
             data,
-            port: Some(out.port),
+            port: Some(port),
             originated: true,
             gate: out.gate,
             priority: out.priority,
@@ -289,17 +349,25 @@ impl Router {
         let mut bytes: Vec<u8, MAX_FRAME> = Vec::new();
         let _ = bytes.extend_from_slice(&packet.header.emit());
         let _ = bytes.extend_from_slice(&packet.data);
-        self.duty.record(now, packet.airtime);
-        self.sending = Some(packet.airtime);
+        let costs_air = self.costs_air(&packet.header);
+        if costs_air {
+            self.duty.record(now, packet.airtime);
+        }
+        self.sending = Some(if costs_air { packet.airtime } else { Duration::ZERO });
         self.push_event(RouterEvent::Sent {
             id: packet.header.id,
             relayed: !packet.originated,
             gate: packet.gate,
             airtime: packet.airtime,
         });
-        let airtime = packet.airtime;
+        let (airtime, priority) = (packet.airtime, packet.priority);
         self.await_delivery(now, packet);
-        Some(TxFrame { bytes, airtime })
+        Some(TxFrame { bytes, airtime, priority })
+    }
+
+    /// Over a LAN only what others may relay does.
+    fn costs_air(&self, header: &Header) -> bool {
+        self.lan_permille.is_none() || header.hop_limit > 0
     }
 
     /// What the duty cycle has kept here for so long has found another way, or is not waited for any more.
@@ -326,12 +394,17 @@ impl Router {
 
     /// The packet that may go: due, and within its gate and the duty cycle.
     fn pick(&mut self, now: Instant) -> Option<usize> {
-        let limit = self.config.duty_cycle_permille();
+        let region = self.config.duty_cycle_permille();
+        let limit = self.lan_permille.map_or(region, |lan| lan.min(region));
+        let lan = self.lan_permille.is_some();
         let (utilization, duty) = (&mut self.utilization, &mut self.duty);
         let mut held = false;
         let index = self.queue.best(|packet| {
             if packet.ready_at > now {
                 return false;
+            }
+            if lan && packet.header.hop_limit == 0 {
+                return true;
             }
             let gated = packet.originated
                 && packet.gate != Gate::Alert

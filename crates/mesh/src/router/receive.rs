@@ -3,27 +3,67 @@
 use heapless::Vec;
 
 use super::{
-    Gate, Incoming, Outgoing, Priority, Rebroadcast, Router, RouterEvent, Seen, delivery::is_reminder,
-    relaying::Fate, roles::WhenAnotherWasFaster,
+    Gate, Incoming, Outgoing, Priority, Rebroadcast, Router, RouterEvent, Sealed, Seen,
+    delivery::is_reminder, relaying::Fate, roles::WhenAnotherWasFaster,
 };
 use crate::{
-    crypto::ctr_apply,
+    crypto::{Channel, ctr_apply},
     packet::{Data, HEADER, Header, MAX_DATA, NodeNum, PacketId},
     queue::Queued,
     time::{Duration, Instant},
+    traceroute::{self, TRACEROUTE_PORT},
 };
 
 /// Port of routing messages (acknowledgements).
 pub const ROUTING_PORT: u16 = 5;
+/// The payload of an acknowledgement: Routing { error_reason: NONE }.
+pub const ROUTING_NONE: [u8; 2] = [0x18, 0x00];
 /// A relay passes a packet on by name so many times at most.
 const FORWARDS_MAX: u8 = 3;
+
+impl Incoming {
+    /// From a header and what was read behind it.
+    fn new(
+        header: &Header,
+        data: &Data<'_>,
+        channel: u8,
+        under_public_keys: bool,
+        snr_qdb: i16,
+        airtime: Duration,
+    ) -> Self {
+        Self {
+            from: header.from,
+            to: header.to,
+            id: header.id,
+            port: data.port,
+            channel,
+            payload: Vec::from_slice(data.payload).unwrap_or_default(),
+            snr_qdb,
+            hops_away: header.hops_away(),
+            request_id: data.request_id,
+            reply_id: data.reply_id,
+            emoji: data.emoji,
+            want_response: data.wants_response(),
+            bitfield: data.bitfield,
+            signature: data.signature.copied(),
+            under_public_keys,
+            header: *header,
+            airtime,
+        }
+    }
+}
 
 impl Router {
     /// A frame was received.
     pub fn handle_frame(&mut self, now: Instant, frame: &[u8], snr_qdb: i16, _rssi_dbm: i16) {
         let airtime = self.time_on_air(frame.len());
-        self.utilization.record(now, airtime);
-        let Some(header) = Header::parse(frame) else { return };
+        let parsed = Header::parse(frame);
+        // Over a LAN, what was not to leave it was on no air.
+        let on_air = self.lan_permille.is_none() || parsed.is_some_and(|header| header.hop_start > 0);
+        if on_air {
+            self.utilization.record(now, airtime);
+        }
+        let Some(header) = parsed else { return };
         let data = &frame[HEADER..];
         if data.is_empty() && is_reminder(&header) {
             self.handle_reminder(now, &header);
@@ -38,9 +78,12 @@ impl Router {
         let known = self.seen.iter().position(|seen| seen.from == header.from && seen.id == header.id);
         self.routes.learn(now, &header, known.is_none(), snr_qdb, self.modem.snr_limit_qdb());
         // A packet the other way between the same two nodes is the reply, and so the acknowledgement.
+        let (own, own_port, named_only) = (self.config.num, self.config.own_port, self.owner_answers);
         self.end_waiting(|pending| {
             let waits = pending.packet.header;
-            waits.to == header.from && waits.from == header.to
+            let replies = waits.to == header.from && waits.from == header.to;
+            // What stock nodes answer names the packet.
+            replies && (!named_only || pending.packet.port == Some(own_port) || waits.from != own)
         });
         match known {
             Some(_) => self.handle_copy(now, &header, data, snr_qdb, airtime),
@@ -150,6 +193,12 @@ impl Router {
         if !(header.want_ack || by_origin) {
             return;
         }
+        if self.owner_answers && self.read(header, data, |data, _| data.port) != Some(self.config.own_port) {
+            if header.want_ack {
+                self.push_event(RouterEvent::Duplicate { from: header.from, id: header.id });
+            }
+            return;
+        }
         let Some((port, channel)) = self.read(header, data, |data, channel| (data.port, channel)) else {
             return;
         };
@@ -186,7 +235,7 @@ impl Router {
         let mut clear = [0; MAX_DATA];
         let clear = clear.get_mut(..data.len())?;
         for (index, channel) in self.config.channels.iter().enumerate() {
-            if channel.hash() != header.channel_hash {
+            if !channel.enabled() || channel.hash() != header.channel_hash {
                 continue;
             }
             clear.copy_from_slice(data);
@@ -206,38 +255,68 @@ impl Router {
         snr_qdb: i16,
         airtime: Duration,
     ) {
-        let for_us = header.to == self.config.num || header.to == NodeNum::BROADCAST;
+        let everybody = [NodeNum::BROADCAST, NodeNum::LAN_BROADCAST].contains(&header.to);
+        let for_us = header.to == self.config.num || everybody;
         let own_port = self.config.own_port;
-        let incoming = self.read(header, data, |data, channel| {
-            (for_us || data.port == own_port).then(|| Incoming {
-                from: header.from,
-                to: header.to,
-                id: header.id,
-                port: data.port,
-                channel,
-                payload: Vec::from_slice(data.payload).unwrap_or_default(),
-                snr_qdb,
-                hops_away: header.hops_away(),
-                request_id: data.request_id,
-                airtime,
-            })
-        });
-        let Some(Some(incoming)) = incoming else { return };
-        if !for_us {
-            self.push_event(RouterEvent::Overheard(incoming));
+        let sealed = |data: &[u8]| {
+            let data = Vec::from_slice(data).unwrap_or_default();
+            RouterEvent::Sealed(Sealed { header: *header, data, snr_qdb, airtime })
+        };
+        let owner_opens = self.owner_answers && header.to == self.config.num;
+        if owner_opens && header.channel_hash == 0 {
+            self.push_event(sealed(data));
             return;
         }
+        let incoming = self.read(header, data, |data, channel| {
+            let wanted = for_us || data.port == own_port;
+            wanted.then(|| Incoming::new(header, data, channel, false, snr_qdb, airtime))
+        });
+        match incoming {
+            Some(Some(incoming)) if for_us => self.deliver_read(now, incoming),
+            Some(Some(incoming)) => self.push_event(RouterEvent::Overheard(incoming)),
+            None if owner_opens => self.push_event(sealed(data)),
+            _ => {}
+        }
+    }
+
+    /// A readable packet for this node or for everybody.
+    fn deliver_read(&mut self, now: Instant, incoming: Incoming) {
+        let header = incoming.header;
         if header.to == self.config.num {
-            if let Some(id) = incoming.request_id {
+            if let Some(id) = incoming.request_id.or(incoming.reply_id) {
                 let own = self.config.num;
                 self.end_waiting(|pending| pending.packet.is(own, PacketId(id)));
-                self.push_event(RouterEvent::Acked { id: PacketId(id) });
+                // What names an error is no acknowledgement.
+                let refused = incoming.port == ROUTING_PORT && incoming.payload[..] != ROUTING_NONE;
+                if !(self.owner_answers && refused) {
+                    self.push_event(RouterEvent::Acked { id: PacketId(id) });
+                }
             }
-            if header.want_ack && incoming.port != own_port && incoming.port != ROUTING_PORT {
-                self.acknowledge(now, header, incoming.channel);
+            let wanted = header.want_ack && ![self.config.own_port, ROUTING_PORT].contains(&incoming.port);
+            if wanted && !self.owner_answers {
+                self.acknowledge(now, &header, incoming.channel);
             }
         }
         self.push_event(RouterEvent::Received(incoming));
+    }
+
+    /// The owner opened a packet ([`RouterEvent::Sealed`]) with the sender's public key; `clear` is what it says. False where it
+    /// is no message.
+    pub fn handle_opened(&mut self, now: Instant, sealed: &Sealed, clear: &[u8]) -> bool {
+        let Some(data) = Data::decode(clear) else { return false };
+        let incoming = Incoming::new(&sealed.header, &data, 0, true, sealed.snr_qdb, sealed.airtime);
+        self.deliver_read(now, incoming);
+        true
+    }
+
+    /// The owner has no key for a packet: it may still be one of a channel whose hash is 0. False where it is not.
+    pub fn handle_unopened(&mut self, now: Instant, sealed: &Sealed) -> bool {
+        let incoming = self.read(&sealed.header, &sealed.data, |data, channel| {
+            Incoming::new(&sealed.header, data, channel, false, sealed.snr_qdb, sealed.airtime)
+        });
+        let Some(incoming) = incoming else { return false };
+        self.deliver_read(now, incoming);
+        true
     }
 
     /// Sends the stock acknowledgement: Routing { error_reason: NONE } that names the packet.
@@ -248,7 +327,7 @@ impl Router {
             id: PacketId(self.rng.next_u32() | 1),
             channel,
             port: ROUTING_PORT,
-            payload: &[0x18, 0x00],
+            payload: &ROUTING_NONE,
             hop_limit: if hops_used == 0 { 0 } else { (hops_used + 2).min(7) },
             want_ack: false,
             priority: Priority::Ack,
@@ -271,6 +350,7 @@ impl Router {
         let own = self.config.num.last_byte();
         let asked = header.next_hop == 0 || header.next_hop == own;
         if header.to == self.config.num
+            || header.to == NodeNum::LAN_BROADCAST
             || header.hop_limit == 0
             || header.id.0 == 0
             || !self.config.role.relays()
@@ -297,7 +377,10 @@ impl Router {
         }
         let next_hop = next_hop.unwrap_or(0);
         let port = self.read(header, data, |data, _| data.port);
-        let Ok(data) = Vec::from_slice(data) else { return };
+        let Ok(mut data) = Vec::from_slice(data) else { return };
+        if self.owner_answers && port == Some(TRACEROUTE_PORT) {
+            self.sign_route(header, &mut data, snr_qdb);
+        }
         let relayed_limit = header.hop_limit - 1;
         let relayed = Header { hop_limit: relayed_limit, next_hop, relay_node: own, ..*header };
         // By name there is no contention: only we were asked.
@@ -327,6 +410,22 @@ impl Router {
                 (seen.next_hop, seen.hop_limit) = (next_hop, relayed_limit);
                 seen.forwarded += 1;
             }
+        }
+    }
+
+    /// Writes this node into a route request or reply that it relays.
+    fn sign_route(&self, header: &Header, data: &mut Vec<u8, MAX_DATA>, snr_qdb: i16) {
+        let fits = |channel: &&Channel| channel.enabled() && channel.hash() == header.channel_hash;
+        for channel in self.config.channels.iter().filter(fits) {
+            let mut clear = data.clone();
+            ctr_apply(&channel.key, header.from, header.id, &mut clear);
+            let Some(mut signed) = traceroute::relayed(&clear, self.config.num, header.hops_away(), snr_qdb)
+            else {
+                continue;
+            };
+            ctr_apply(&channel.key, header.from, header.id, &mut signed);
+            *data = signed;
+            return;
         }
     }
 

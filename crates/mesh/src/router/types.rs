@@ -5,7 +5,7 @@ use heapless::Vec;
 use crate::{
     crypto::Channel,
     lora::{Preset, Region},
-    packet::{MAX_FRAME, NodeNum, PacketId},
+    packet::{Header, MAX_DATA, MAX_FRAME, NodeNum, PacketId, SIGNATURE},
     router::{MAX_PAYLOAD, Relaying, Role},
     time::Duration,
 };
@@ -27,6 +27,19 @@ pub enum Priority {
     Alert = 110,
     /// Acknowledgements.
     Ack = 120,
+}
+
+impl Priority {
+    /// The priority of a packet whose sender names none, as firmware has it.
+    pub const fn usual(port: u16, want_ack: bool, answers: bool, want_response: bool) -> Self {
+        match port {
+            5 => Self::Ack,
+            1 | 6 => Self::High,
+            _ if answers => Self::Response,
+            _ if want_ack || want_response => Self::Reliable,
+            _ => Self::Default,
+        }
+    }
 }
 
 /// The channel utilisation up to which an originated packet may go on the air.
@@ -109,6 +122,25 @@ pub struct Outgoing<'a> {
     pub bitfield: Option<u8>,
 }
 
+/// How a packet travels; what it says is a [`crate::packet::Data`].
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    /// Destination.
+    pub to: NodeNum,
+    /// Packet id, chosen by the caller.
+    pub id: PacketId,
+    /// Index of the channel.
+    pub channel: u8,
+    /// Hop limit; 0 = neighbours only.
+    pub hop_limit: u8,
+    /// Unicast: repeat until acknowledged. Ignored for broadcasts, as on the air.
+    pub want_ack: bool,
+    /// Priority in the queue.
+    pub priority: Priority,
+    /// Gate.
+    pub gate: Gate,
+}
+
 /// Why a packet was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendError {
@@ -118,6 +150,10 @@ pub enum SendError {
     TooLarge,
     /// No such channel.
     NoChannel,
+    /// It would have to go under the receiver's public key, which is not known.
+    NoKey,
+    /// No packet id could be had: flash that keeps them from coming twice refuses.
+    NoId,
 }
 
 /// A frame for the radio.
@@ -127,6 +163,8 @@ pub struct TxFrame {
     pub bytes: Vec<u8, MAX_FRAME>,
     /// Time on air.
     pub airtime: Duration,
+    /// Its place in the queue was this.
+    pub priority: Priority,
 }
 
 /// A packet that was received and could be read.
@@ -150,6 +188,33 @@ pub struct Incoming {
     pub hops_away: Option<u8>,
     /// Packet that it answers.
     pub request_id: Option<u32>,
+    /// Message that it replies to.
+    pub reply_id: Option<u32>,
+    /// It is a reaction to that message.
+    pub emoji: Option<u32>,
+    /// An answer is asked for.
+    pub want_response: bool,
+    /// Bit 0: may go to MQTT. Who sends none is older than hop counts.
+    pub bitfield: Option<u8>,
+    /// Its signature, not looked at.
+    pub signature: Option<[u8; SIGNATURE]>,
+    /// It came under the sender's public key, so it is the sender's.
+    pub under_public_keys: bool,
+    /// The header of this copy.
+    pub header: Header,
+    /// Time on air of the frame.
+    pub airtime: Duration,
+}
+
+/// A packet for this node that no channel reads: mostly one under public keys.
+#[derive(Clone, Debug)]
+pub struct Sealed {
+    /// The header.
+    pub header: Header,
+    /// What follows it.
+    pub data: Vec<u8, MAX_DATA>,
+    /// SNR, quarter decibels.
+    pub snr_qdb: i16,
     /// Time on air of the frame.
     pub airtime: Duration,
 }
@@ -160,6 +225,8 @@ pub struct Incoming {
 pub enum RouterEvent {
     /// A packet for this node or for everybody.
     Received(Incoming),
+    /// A packet for this node that its owner may have the key for; see [`super::Router::set_owner_answers`].
+    Sealed(Sealed),
     /// A packet on our own port for another node.
     Overheard(Incoming),
     /// The sender of this packet, which was delivered before, repeats it: our reply did not reach it.

@@ -6,6 +6,7 @@ use crate::{
     Host,
     hosted::SwarmNode,
     messenger::{Messenger, Note},
+    serve::ServedNode,
     swarm::Flash,
 };
 
@@ -13,6 +14,8 @@ use crate::{
 pub enum Body {
     /// Stock.
     Stock(Box<Messenger>),
+    /// Stock, with the API for its client.
+    Served(Box<ServedNode>),
     /// Ours.
     Ours(Box<SwarmNode<'static, Flash>>),
     /// Ours, without power.
@@ -24,7 +27,7 @@ impl Body {
     pub fn notes(&self) -> &[Note] {
         match self {
             Self::Stock(stock) => &stock.notes,
-            Self::Ours(_) | Self::Off => &[],
+            Self::Served(_) | Self::Ours(_) | Self::Off => &[],
         }
     }
 
@@ -32,13 +35,22 @@ impl Body {
     pub fn ours(&mut self) -> Option<&mut SwarmNode<'static, Flash>> {
         match self {
             Self::Ours(ours) => Some(ours),
-            Self::Stock(_) | Self::Off => None,
+            Self::Stock(_) | Self::Served(_) | Self::Off => None,
+        }
+    }
+
+    /// A stock node with the API for its client.
+    pub fn served(&mut self) -> Option<&mut ServedNode> {
+        match self {
+            Self::Served(served) => Some(served),
+            Self::Stock(_) | Self::Ours(_) | Self::Off => None,
         }
     }
 
     fn host(&mut self) -> Option<&mut dyn Host> {
         match self {
             Self::Stock(stock) => Some(stock.as_mut()),
+            Self::Served(served) => Some(served.as_mut()),
             Self::Ours(ours) => Some(ours.as_mut()),
             Self::Off => None,
         }
@@ -72,6 +84,7 @@ impl Host for Body {
     fn poll_timeout(&self) -> Option<Instant> {
         match self {
             Self::Stock(stock) => Host::poll_timeout(stock.as_ref()),
+            Self::Served(served) => Host::poll_timeout(served.as_ref()),
             Self::Ours(ours) => Host::poll_timeout(ours.as_ref()),
             Self::Off => None,
         }

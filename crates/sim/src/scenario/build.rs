@@ -30,7 +30,7 @@ use compotastic_model::BaseEncoder;
 pub struct ScenarioWorld {
     /// The world.
     pub world: World<Body>,
-    pub(super) stage: Stage,
+    pub(crate) stage: Stage,
     /// Where each node stands.
     pub positions: Vec<Position>,
     /// Names; drawn nodes are numbered.
@@ -227,6 +227,32 @@ pub(super) fn build_with(
     store: Option<Store>,
     prepare: impl FnOnce(&mut Kit) -> Result<(), String>,
 ) -> Result<ScenarioWorld, String> {
+    let messenger =
+        |stock: StockPost| Body::Stock(Box::new(Messenger::new(stock.config, stock.plan, stock.seed)));
+    build_bodies(scenario, seed, base, store, prepare, messenger)
+}
+
+/// What is known of a stock node before its body is made.
+pub(crate) struct StockPost {
+    /// Its name.
+    pub name: String,
+    /// Its router's settings.
+    pub config: RouterConfig,
+    /// What its person will send.
+    pub plan: Vec<Planned>,
+    /// Seed of all that it draws.
+    pub seed: u64,
+}
+
+/// The same with stock nodes of another make.
+pub(crate) fn build_bodies(
+    scenario: &Scenario,
+    seed: u64,
+    base: Option<BaseEncoder<'static>>,
+    store: Option<Store>,
+    prepare: impl FnOnce(&mut Kit) -> Result<(), String>,
+    mut stock_body: impl FnMut(StockPost) -> Body,
+) -> Result<ScenarioWorld, String> {
     let preset: Preset = scenario.preset.get_ref().parse().map_err(|_| "preset".to_string())?;
     let region: Region = scenario.region.get_ref().parse().map_err(|_| "region".to_string())?;
     let radio = radio_of(scenario, preset, region);
@@ -303,7 +329,8 @@ pub(super) fn build_with(
                 own_port: compotastic_wire::PORT,
                 relaying: place.relaying,
             };
-            Body::Stock(Box::new(Messenger::new(config, plan, seeds.child(id as u64).next_u64())))
+            let seed = seeds.child(id as u64).next_u64();
+            stock_body(StockPost { name: place.name, config, plan, seed })
         };
         world.add_with(body, place.position, place.end);
     }

@@ -49,10 +49,12 @@ use crate::{bluetooth::BluetoothSettings, energy::BatterySettings, motion::Track
 
 pub use body::Body;
 pub use build::{ScenarioWorld, build};
+pub(crate) use build::{StockPost, build_bodies};
 pub use check::ScenarioError;
 pub use push::{Canary, Package, PushEvent, PushOrder, PushReport, PushRow, Sent, Target, push};
 pub(crate) use push::{energy_mwh, publisher};
 pub use report::{JobFigures, ObjectFigures, Report};
+pub(crate) use run::roles;
 pub use run::{Run, run, run_with};
 pub use stage::{EnergyReport, SwarmReport, UpdateReport};
 

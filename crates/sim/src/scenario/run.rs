@@ -43,7 +43,7 @@ pub(super) fn bin_width(end: Instant) -> Duration {
 }
 
 /// The role of each node as scenarios spell it, or what it is of ours, by index.
-fn roles(scenario: &Scenario) -> Vec<String> {
+pub(crate) fn roles(scenario: &Scenario) -> Vec<String> {
     let spelt = |kind: NodeKind, role: Role| match kind {
         NodeKind::Stock => role.name(),
         NodeKind::Field => "field",

@@ -107,13 +107,13 @@ pub struct EnergyReport {
 }
 
 /// The stage.
-pub(super) struct Stage {
+pub(crate) struct Stage {
     pub tracks: BTreeMap<NodeId, Track>,
     pub batteries: BTreeMap<NodeId, Battery>,
     pub bluetooth: Option<Bluetooth>,
     pub kit: Option<Kit>,
     pub bundles: Option<Bundles>,
-    pub ours: BTreeMap<NodeId, Ours>,
+    pub(super) ours: BTreeMap<NodeId, Ours>,
     pub start_hour: f64,
     agenda: BTreeMap<(Instant, u64), Action>,
     serial: u64,
@@ -188,7 +188,7 @@ impl Stage {
     }
 
     /// Runs until `until`, and calls `on_touched` with each node whose host was called.
-    pub(super) fn run_until(
+    pub(crate) fn run_until(
         &mut self,
         world: &mut World<Body>,
         until: Instant,
@@ -247,7 +247,7 @@ impl Stage {
                     let reason = match reason {
                         JobFailure::NoExecutor => recording::JobFailure::NoExecutor,
                         JobFailure::NoAnswer => recording::JobFailure::NoAnswer,
-                        JobFailure::Unsupported => recording::JobFailure::Unsupported,
+                        JobFailure::Unsupported | JobFailure::Failed(_) => recording::JobFailure::Unsupported,
                     };
                     world.log.note(now, id, &Record::JobFailed { job: number(boots, job), reason });
                     self.report.failed += 1;
@@ -367,10 +367,13 @@ impl Stage {
         let hour = self.start_hour + now.as_micros() as f64 / 3.6e9;
         battery.pass(&activity, light(hour));
         let (after, runs) = (battery.level(), battery.runs());
+        let percent = libm::round(battery.share() * 100.0) as u8;
         if after != level {
             world.with_host(id, |body, _| {
                 if let Some(node) = body.ours() {
                     node.agent().set_battery(after);
+                } else if let Some(served) = body.served() {
+                    served.set_battery(percent);
                 }
             });
         }
@@ -383,6 +386,11 @@ impl Stage {
             if let Some(body) = self.boot(id, now) {
                 world.with_host(id, |place, _| *place = body);
             }
+            world.with_host(id, |body, now| {
+                if let Some(served) = body.served() {
+                    served.restart(now);
+                }
+            });
             world.set_on(id, true);
         }
     }

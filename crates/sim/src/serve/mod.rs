@@ -1,0 +1,267 @@
+//! A scenario whose stock nodes have their client API: what `sim serve` shows to apps and bots.
+//!
+//! Sans-IO like all of the simulator: the host says how far the world shall go on, hands over what clients say, and takes what their
+//! devices answer. What happens on the air is the mesh crate's own doing ([`ServedNode`]); clients see real texts, names, places,
+//! acknowledgements and routes over simulated radio.
+
+mod convert;
+mod node;
+mod talk;
+
+use compotastic_client::device::{About, FROM_RADIO_MAX, Fresh, Settings};
+use compotastic_mesh::{
+    nodedb::Position as NodePosition,
+    pkc::KeyPair,
+    rng::Rng,
+    router::RouterConfig,
+    time::{Duration, Instant},
+};
+use compotastic_messages::{HardwareModel, LoRaConfig, ModemPreset, RegionCode, Role};
+
+pub use node::{Post, ServedNode};
+
+use crate::{
+    motion::EARTH_M,
+    radio::Position,
+    scenario::{Body, Scenario, ScenarioWorld, StockPost, build_bodies, roles},
+};
+
+/// The place at 0, 0 of scenarios that name none: a lake in the Alps.
+const ORIGIN: (f64, f64) = (46.57, 9.86);
+/// Height above sea of scenarios without terrain, metres.
+const ALTITUDE_M: i32 = 1500;
+/// Nodes are switched on one after the other, so far apart on average: what each tells at its start floods the whole mesh.
+const START_EACH: Duration = Duration::from_secs(12);
+/// After the last was switched on, all have said who and where they are by then, and have told their battery.
+const SETTLES: Duration = Duration::from_secs(300);
+/// The world goes on in steps of at most this, so that moving nodes know where they are.
+const STEP: Duration = Duration::from_secs(1);
+
+/// How a scenario is served.
+#[derive(Clone, Copy, Debug)]
+pub struct ServeSettings {
+    /// Seed of everything that is drawn.
+    pub seed: u64,
+    /// Seconds since 1970 when the simulation begins.
+    pub unix_s: u32,
+}
+
+/// A node and where it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    /// Node number.
+    pub num: u32,
+    /// Name in the scenario.
+    pub name: String,
+    /// Role as scenarios spell it, or what it is of ours.
+    pub role: String,
+    /// Degrees, north positive.
+    pub latitude: f64,
+    /// Degrees, east positive.
+    pub longitude: f64,
+    /// It has the API for a client.
+    pub served: bool,
+}
+
+/// The world with its clients.
+pub struct Served {
+    of: ScenarioWorld,
+    roles: Vec<String>,
+    origin: (f64, f64),
+}
+
+fn radians(degrees: f64) -> f64 {
+    degrees * core::f64::consts::PI / 180.0
+}
+
+/// Latitude and longitude of a place, degrees.
+fn degrees(origin: (f64, f64), position: &Position) -> (f64, f64) {
+    let degrees = |radians: f64| radians * 180.0 / core::f64::consts::PI;
+    let latitude = origin.0 + degrees(position.y_m / EARTH_M);
+    (latitude, origin.1 + degrees(position.x_m / EARTH_M / libm::cos(radians(origin.0))))
+}
+
+fn told(origin: (f64, f64), position: &Position) -> NodePosition {
+    let (latitude, longitude) = degrees(origin, position);
+    let units = |degrees: f64| libm::round(degrees * 1e7).clamp(-1.8e9, 1.8e9) as i32;
+    NodePosition {
+        latitude_i: units(latitude),
+        longitude_i: units(longitude),
+        altitude_m: Some(ALTITUDE_M),
+        time_s: 0,
+        precision_bits: 32,
+    }
+}
+
+/// What a stock node comes with out of its box, once its owner has named it and set its region.
+fn fresh(stock: &StockPost, draws: &mut Rng) -> Settings {
+    let StockPost { name, config, .. } = stock;
+    let lora = LoRaConfig {
+        use_preset: true,
+        modem_preset: ModemPreset::from_name(config.preset.name()).unwrap_or_default(),
+        region: RegionCode::from_name(config.region.name()).unwrap_or_default(),
+        hop_limit: u32::from(config.hop_limit),
+        tx_enabled: true,
+        ..LoRaConfig::default()
+    };
+    let mut private = [0; 32];
+    for word in private.chunks_exact_mut(8) {
+        word.copy_from_slice(&draws.next_u64().to_le_bytes());
+    }
+    let public = *KeyPair::from_private(private).public();
+    let short_name = convert::short_name(name);
+    Settings::fresh(&Fresh {
+        long_name: name,
+        short_name: &short_name,
+        role: Role(config.role as u32),
+        lora,
+        keys: Some((private, public)),
+    })
+}
+
+fn about(config: &RouterConfig, draws: &mut Rng) -> About {
+    let mut device_id = [0; 16];
+    device_id[..8].copy_from_slice(&draws.next_u64().to_le_bytes());
+    device_id[8..].copy_from_slice(&draws.next_u64().to_le_bytes());
+    About {
+        num: config.num.0,
+        hw_model: HardwareModel::PORTDUINO,
+        firmware_version: "2.7.26.compo",
+        build: "compotastic-sim",
+        device_id,
+        reboot_count: 1,
+        has_wifi: true,
+        has_bluetooth: false,
+        can_shutdown: true,
+    }
+}
+
+impl Served {
+    /// Builds the scenario's world; all nodes are off as yet.
+    ///
+    /// # Errors
+    /// What is wrong with the scenario.
+    pub fn build(scenario: &Scenario, settings: ServeSettings) -> Result<Self, String> {
+        let ServeSettings { seed, unix_s } = settings;
+        let mut starts = Rng::from_seed(seed).child(0x7374_6172);
+        let nodes = scenario.node_count() as u64;
+        let spread_ms = START_EACH.as_millis() * nodes;
+        let of = build_bodies(scenario, seed, None, None, |_| Ok(()), |stock| {
+            let mut draws = Rng::from_seed(stock.seed).child(0x6669_7273);
+            let start = Duration::from_millis(starts.next_u64() % spread_ms.max(1));
+            let post = Post {
+                settings: fresh(&stock, &mut draws),
+                about: about(&stock.config, &mut draws),
+                router: stock.config,
+                plan: stock.plan,
+                start: Instant::ZERO + start,
+                unix_s,
+                seed: stock.seed,
+            };
+            Body::Served(Box::new(ServedNode::new(post)))
+        })?;
+        let origin = scenario.origin.as_ref().map(|one| (*one.latitude.get_ref(), *one.longitude.get_ref()));
+        let mut served = Self {
+            of,
+            roles: roles(scenario),
+            origin: origin.unwrap_or(ORIGIN),
+        };
+        served.tell_places(0..served.of.names.len());
+        Ok(served)
+    }
+
+    fn tell_places(&mut self, ids: impl IntoIterator<Item = usize>) {
+        for id in ids {
+            let position = told(self.origin, &self.of.world.position(id));
+            self.of.world.with_host(id, |body, _| {
+                if let Some(served) = body.served() {
+                    served.set_position(position);
+                }
+            });
+        }
+    }
+
+    /// All nodes, by index.
+    pub fn places(&self) -> Vec<Place> {
+        let place = |(id, name): (usize, &String)| {
+            let (latitude, longitude) = degrees(self.origin, &self.of.world.position(id));
+            Place {
+                num: self.of.world.ledger.number(id).0,
+                name: name.clone(),
+                role: self.roles[id].clone(),
+                latitude,
+                longitude,
+                served: matches!(self.of.world.host(id), Body::Served(_)),
+            }
+        };
+        self.of.names.iter().enumerate().map(place).collect()
+    }
+
+    /// Simulated time, microseconds.
+    pub fn now_us(&self) -> u64 {
+        self.of.world.now().as_micros()
+    }
+
+    /// Simulated time by which all nodes of a scenario have told who they are, seconds.
+    pub fn settled_s(scenario: &Scenario) -> u64 {
+        START_EACH.as_secs() * scenario.node_count() as u64 + SETTLES.as_secs()
+    }
+
+    /// When something happens next at the latest, microseconds of simulated time; `None`: never without a client.
+    pub fn next_event_us(&self) -> Option<u64> {
+        let step = (self.of.movers().next().is_some()).then(|| self.of.world.now() + STEP);
+        [self.of.world.next_event_time(), step].into_iter().flatten().min().map(Instant::as_micros)
+    }
+
+    /// The world goes on for so long.
+    pub fn run_for_us(&mut self, span_us: u64) {
+        let end = self.of.world.now() + Duration::from_micros(span_us);
+        while self.of.world.now() < end {
+            let until = (self.of.world.now() + STEP).min(end);
+            self.of.stage.run_until(&mut self.of.world, until, |_, _| {});
+            let movers: Vec<usize> = self.of.movers().collect();
+            self.tell_places(movers);
+        }
+    }
+
+    /// The node, if it has the API for a client.
+    fn with<T>(&mut self, node: usize, act: impl FnOnce(&mut ServedNode, Instant) -> T) -> Option<T> {
+        if node >= self.of.names.len() {
+            return None;
+        }
+        self.of.world.with_host(node, |body, now| body.served().map(|served| act(served, now)))
+    }
+
+    /// A client is there, in place of the one before it.
+    pub fn connect(&mut self, node: usize) {
+        self.with(node, ServedNode::connect);
+    }
+
+    /// The client is gone.
+    pub fn disconnect(&mut self, node: usize) {
+        self.with(node, |served, _| served.disconnect());
+    }
+
+    /// A `ToRadio` message of a client's.
+    pub fn handle_to_radio(&mut self, node: usize, bytes: &[u8]) {
+        self.with(node, |served, now| served.handle_to_radio(now, bytes));
+    }
+
+    /// The next `FromRadio` message for the client of a node; its length.
+    pub fn poll_from_radio(&mut self, node: usize, out: &mut [u8; FROM_RADIO_MAX]) -> Option<usize> {
+        self.with(node, |served, now| served.poll_from_radio(now, out))?
+    }
+
+    /// The node has restarted since its client came; told once.
+    pub fn poll_rebooted(&mut self, node: usize) -> bool {
+        self.with(node, |served, _| served.poll_rebooted()).unwrap_or(false)
+    }
+
+    /// A node, to look at; `None` for those without the API for a client.
+    pub fn node(&self, node: usize) -> Option<&ServedNode> {
+        match self.of.world.host(node) {
+            Body::Served(served) => Some(served),
+            _ => None,
+        }
+    }
+}
