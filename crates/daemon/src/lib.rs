@@ -5,6 +5,6 @@ pub mod cli;
 pub mod http;
 pub mod runtime;
 pub mod seam;
-pub mod share;
 pub mod serve;
+pub mod share;
 pub mod store;
