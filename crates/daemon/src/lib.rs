@@ -1,10 +1,11 @@
 //! The daemon: runs one node on real links for weeks without a hand on it.
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod http;
 pub mod runtime;
 pub mod doctor;
 pub mod seam;
-pub mod share;
 pub mod serve;
+pub mod share;
 pub mod store;
