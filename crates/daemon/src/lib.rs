@@ -5,6 +5,8 @@ pub mod cli;
 pub mod http;
 pub mod runtime;
 pub mod doctor;
+pub mod brain;
+pub mod people;
 pub mod seam;
 pub mod serve;
 pub mod share;
