@@ -299,7 +299,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
     /// An agent over opened flash. `None` when the mark of used packet ids cannot be read: without it the node would
     /// reuse nonces.
     pub fn new(
-        config: AgentConfig<'a>,
+        mut config: AgentConfig<'a>,
         slots: Slots<F>,
         state: StateLog<F>,
         seed: u64,
@@ -308,6 +308,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
         let mut rng = Rng::from_seed(seed).child(0x6167_656e);
         let mut update = Update::new(slots, state, config.base.as_ref(), config.task);
         let ids = IdBlocks::new(update.id_mark().ok()?);
+        update.recall_trust(&mut config.trust).ok()?;
         let beacons = Beacons::new(now, config.foundation_model, config.record_hash, &mut rng);
         let objects = Objects::new(rng.child(1));
         let mut agent = Self {

@@ -28,6 +28,7 @@ pub mod state;
 pub mod station;
 pub mod sync;
 pub mod trickle;
+mod trust_log;
 pub mod update;
 
 pub use agent::{Agent, AgentConfig, AgentEvent, Answer, BundleRefusal, JobFailure, SubmitError};
