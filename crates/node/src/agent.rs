@@ -556,7 +556,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             .or_else(|| self.poll_offer(now))
             .or_else(|| self.poll_request(now, link))
             .or_else(|| self.poll_report(now, link))
-            .or_else(|| self.poll_beacon(now))
+            .or_else(|| self.poll_beacon(now, link))
             .or_else(|| self.poll_bulk(now, link))
             .or_else(|| self.poll_sync(now, link))
     }

@@ -13,7 +13,7 @@ use compotastic_wire::{Beacon, Frame, Neighbours};
 use embedded_storage::nor_flash::NorFlash;
 
 use crate::{
-    agent::{Agent, InFrame, OutFrame, beacon_flags},
+    agent::{Agent, InFrame, LinkState, OutFrame, beacon_flags},
     registry::NEIGHBOUR_EXPIRY,
     trickle::Trickle,
 };
@@ -82,7 +82,11 @@ impl<F: NorFlash> Agent<'_, F> {
         self.beacons.timer.reset(now, &mut self.rng);
     }
 
-    pub(crate) fn poll_beacon(&mut self, now: Instant) -> Option<OutFrame> {
+    pub(crate) fn poll_beacon(&mut self, now: Instant, link: &LinkState) -> Option<OutFrame> {
+        // One that waits for its gate behind others says later what is true by then, and says it once.
+        if link.bulk_queued {
+            return None;
+        }
         let answers = self.beacons.answer_at.is_some_and(|at| now >= at);
         if !self.beacons.timer.poll(now, &mut self.rng) && !answers {
             return None;
