@@ -123,7 +123,7 @@ def result(b, broadcast):
     yield "requester", b.number(4) if broadcast else None
     yield "job", b.number(2)
     status, confidence = b.nibbles()
-    require(status <= 5, "unknown status")
+    require(status <= 7, "unknown status")
     yield "status", status
     yield "confidence", confidence
     yield "class_index", b.number(1)
@@ -215,10 +215,30 @@ def sync_records(b, _broadcast):
         left.take(5)
         left.take(left.number(1))
     yield "items", items
+def part(b, _broadcast):
+    yield "job", b.number(2)
+    place = b.number(1)
+    require(1 <= place >> 5 <= place >> 2 & 7 <= 6, "place of the part")
+    yield "part", place >> 5
+    yield "parts_less_1", place >> 2 & 7
+    yield "of_answer", place >> 1 & 1
+    yield "tag", b.number(1)
+    require(b.data, "empty part")
+    yield "bytes", b.rest()
+
+
+def part_request(b, _broadcast):
+    yield "job", b.number(2)
+    bits = b.number(1)
+    require(bits >> 1, "nothing is missing")
+    yield "missing", bits >> 1
+    yield "of_answer", bits & 1
+
+
 CLASSES = dict(
     enumerate(
         [beacon, request, offer, award, result, symbol, symbol_request, record, record_request, report, advert]
-        + [sync_digest, sync_list, sync_records]
+        + [sync_digest, sync_list, sync_records, part, part_request]
     )
 )
 SYMBOL = 5

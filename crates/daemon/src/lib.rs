@@ -1,5 +1,9 @@
 //! The daemon: runs one node on real links for weeks without a hand on it.
 #![forbid(unsafe_code)]
 
+pub mod http;
+pub mod runtime;
 pub mod seam;
+pub mod share;
 pub mod serve;
+pub mod store;

@@ -28,10 +28,12 @@ use crate::{
     beacons::Beacons,
     governor::Governor,
     jobs::{CodedText, Fallback, Job, JobId, Jobs, TEXT_MAX},
+    letters::Letters,
     near::{NEAR, Near},
     outbox::Outbox,
     policy::{Destination, Form, MissionProfile, Priority},
-    promises::{Outcome, Promises, State, Ticket},
+    promises::{Outcome, Promises, State, Ticket, Trouble},
+    quiet::Restraint,
     registry::Registry,
     reports::Seen,
     requester::Reply,
@@ -39,6 +41,7 @@ use crate::{
     spread::Objects,
     state::StateLog,
     sync::Sync,
+    talk::{OUT_PARTS, OutPart, TextAnswer},
     update::{COMPONENTS, MODEL, Update},
 };
 
@@ -156,6 +159,8 @@ pub enum JobFailure {
     NoAnswer,
     /// The executor does not offer this task.
     Unsupported,
+    /// It tried, and has no answer.
+    Failed(Trouble),
 }
 
 /// An answer to a job of this node.
@@ -187,6 +192,13 @@ pub enum AgentEvent {
         /// The answer.
         answer: Answer,
     },
+    /// A job of this node was answered in words or numbers: [`Agent::answer_text`], [`Agent::answer_vector`].
+    AnsweredText {
+        /// Its name.
+        job: JobId,
+        /// What is known of the answer.
+        answer: TextAnswer,
+    },
     /// A job of this node ended without an answer.
     JobFailed {
         /// Its name.
@@ -194,7 +206,8 @@ pub enum AgentEvent {
         /// Why.
         reason: JobFailure,
     },
-    /// The host's foundation model is asked; see [`Agent::ticket_text`], then [`Agent::complete`].
+    /// The host's foundation model is asked; see [`Agent::ticket_kind`] and [`Agent::ticket_long_text`], then
+    /// [`Agent::complete`], [`Agent::complete_text`], [`Agent::complete_vector`] or [`Agent::complete_failed`].
     Execute(Ticket),
     /// The command post confirmed a report.
     ReportDelivered {
@@ -281,6 +294,14 @@ pub struct Agent<'a, F: NorFlash> {
     pub(crate) update: Update<F>,
     pub(crate) governor: Governor,
     pub(crate) replies: Deque<Reply, REPLIES>,
+    /// Questions and answers that are longer than a frame.
+    pub(crate) letters: Letters,
+    pub(crate) out_parts: Deque<OutPart, OUT_PARTS>,
+    /// Without a part for so long, the missing ones are asked for.
+    pub(crate) part_gap: Duration,
+    /// Time on air of a part, and when the next may follow.
+    pub(crate) part_air: Duration,
+    pub(crate) part_at: Instant,
     /// Requests and reports whose answers are missed.
     pub(crate) reminders: Deque<(NodeNum, u32), REMINDERS>,
     pub(crate) events: Deque<AgentEvent, EVENTS>,
@@ -293,6 +314,7 @@ pub struct Agent<'a, F: NorFlash> {
     pub(crate) calls: (u8, Instant),
     /// Frames that were refused (bad MAC, replayed, malformed, unknown), for the status record.
     pub(crate) refused_frames: u32,
+    pub(crate) restraint: Restraint,
 }
 
 impl<'a, F: NorFlash> Agent<'a, F> {
@@ -327,6 +349,11 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             update,
             governor: Governor::new(now),
             replies: Deque::new(),
+            letters: Letters::default(),
+            out_parts: Deque::new(),
+            part_gap: Duration::from_secs(15),
+            part_air: Duration::from_secs(2),
+            part_at: now,
             reminders: Deque::new(),
             events: Deque::new(),
             near: Vec::new(),
@@ -334,6 +361,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             started: now,
             calls: (0, Instant::ZERO),
             refused_frames: 0,
+            restraint: Restraint::default(),
         };
         // What is in use can be passed on after a restart too.
         agent.hold_active(MODEL);
@@ -372,14 +400,27 @@ impl<'a, F: NorFlash> Agent<'a, F> {
     /// The sender repeats a packet that was delivered: our answer did not reach it.
     pub fn handle_duplicate(&mut self, from: NodeNum, id: u32) {
         let ticket = Ticket { requester: from, reference: id as u16 };
-        if let Some(State::Done(outcome)) = self.promises.get(ticket).map(|promise| promise.state) {
-            self.reply(ticket, outcome.status(), outcome);
+        match self.promises.get(ticket).map(|promise| promise.state) {
+            Some(State::Done(outcome)) => self.reply(ticket, outcome.status(), outcome),
+            Some(State::Failed(trouble)) => self.reply_failed(ticket, trouble),
+            _ => {}
         }
     }
 
     /// What was submitted is classified here if this node has a model that is sure, else asked of an executor. The
     /// outcome comes as [`AgentEvent::Answered`] or [`AgentEvent::JobFailed`].
     pub fn submit(&mut self, now: Instant, text: &str) -> Result<JobId, SubmitError> {
+        self.submit_classification(now, text, Priority::Routine, self.config.job_lifetime)
+    }
+
+    /// The same with an order of service, which an unsure answer of our own may raise, and another lifetime.
+    pub(crate) fn submit_classification(
+        &mut self,
+        now: Instant,
+        text: &str,
+        priority: Priority,
+        lifetime: Duration,
+    ) -> Result<JobId, SubmitError> {
         let text_trimmed = text.trim();
         if text_trimmed.is_empty() {
             return Err(SubmitError::Empty);
@@ -407,10 +448,10 @@ impl<'a, F: NorFlash> Agent<'a, F> {
         });
         let priority = match fallback {
             // An unsure "this may be urgent" is asked first.
-            Some(fallback) => self.config.profile.of(fallback.class).priority.max(Priority::Routine),
-            None => Priority::Routine,
+            Some(fallback) => self.config.profile.of(fallback.class).priority.max(priority),
+            None => priority,
         };
-        self.jobs.submit(now, coded, priority, self.config.job_lifetime, fallback).ok_or(SubmitError::Busy)
+        self.jobs.submit(now, coded, priority, lifetime, fallback).ok_or(SubmitError::Busy)
     }
 
     /// An answer is there: tell the host, and let the class decide what becomes of the report.
@@ -496,6 +537,8 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             Frame::Offer(offer) => self.handle_offer(now, incoming, &offer),
             Frame::Award(award) => self.handle_award(now, incoming, &award),
             Frame::Result(result) if for_us => self.handle_result(now, incoming, &result),
+            Frame::Part(part) => self.handle_part(now, incoming, &part),
+            Frame::PartRequest(request) => self.handle_part_request(now, incoming, &request),
             Frame::Report(report) if for_us => self.handle_report(now, incoming, &report),
             Frame::Symbol(symbol) => self.handle_symbol(now, incoming, &symbol),
             Frame::SymbolRequest(request) => self.handle_symbol_request(now, incoming, &request),
@@ -541,6 +584,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             self.push_event(AgentEvent::ReportLost { job: entry.job });
         }
         self.promises.expire(now);
+        self.expire_letters();
         self.handle_object_timeout(now);
     }
 
@@ -551,7 +595,11 @@ impl<'a, F: NorFlash> Agent<'a, F> {
         if link.queued >= 6 {
             return None;
         }
+        if self.is_quiet() {
+            return self.poll_urgent(now, link);
+        }
         self.poll_reply(now)
+            .or_else(|| self.poll_part(now, link))
             .or_else(|| self.poll_offer(now))
             .or_else(|| self.poll_request(now, link))
             .or_else(|| self.poll_report(now, link))
@@ -580,6 +628,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             Some(self.beacons.poll_timeout()),
             self.object_timeout(),
             self.sync_timeout(),
+            self.talk_timeout(),
             (!self.replies.is_empty()).then_some(Instant::ZERO),
         ]
         .into_iter()

@@ -19,7 +19,7 @@ const HOUR_US: u64 = 3_600_000_000;
 const BULK_BELOW_PERMILLE: u64 = 200;
 /// All but alerts and bulk: half of the hard gate. What people wait for cannot wait for telemetry; what is known of the air
 /// lags behind what it is.
-const NORMAL_BELOW_PERMILLE: u64 = 200;
+pub(crate) const NORMAL_BELOW_PERMILLE: u64 = 200;
 
 /// The latest telemetry, and what was counted since.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +50,16 @@ impl AirBook {
     pub(crate) fn assume_busy(&mut self, now: Instant) {
         let used_us = NORMAL_BELOW_PERMILLE * MINUTE_US / 1000;
         self.counted.record(now, Duration::from_micros(used_us));
+    }
+
+    /// So much was sent in the hour before the start.
+    pub(crate) fn assume_spent(&mut self, now: Instant, airtime: Duration) {
+        self.own.record(now, airtime);
+    }
+
+    /// Own air time of the last hour, microseconds.
+    pub(crate) fn own_us(&self, now: Instant) -> u64 {
+        self.own_us_with(now, Duration::ZERO)
     }
 
     pub(crate) fn handle_heard(&mut self, now: Instant, airtime: Duration) {
@@ -114,8 +124,17 @@ impl AirBook {
         counted_us.max(told_us)
     }
 
-    /// Whether a packet may be handed over that will have left after `leaves`. As in the firmware, bulk has half of the
-    /// duty cycle.
+    /// Whether a packet keeps to the region's duty cycle. As in the firmware, bulk has half of it.
+    pub(crate) fn within_duty_cycle(&self, now: Instant, gate: Gate, airtime: Duration, sends: u8) -> bool {
+        let limit_us = match (self.limit_permille, gate) {
+            (1000.., _) => u64::MAX,
+            (limit, Gate::Bulk) => HOUR_US / 2000 * u64::from(limit),
+            (limit, _) => HOUR_US / 1000 * u64::from(limit),
+        };
+        self.own_us_with(now, times(airtime, sends)) <= limit_us
+    }
+
+    /// Whether a packet may be handed over that will have left after `leaves`.
     pub(crate) fn allows(
         &self,
         now: Instant,
@@ -124,12 +143,8 @@ impl AirBook {
         sends: u8,
         leaves: Duration,
     ) -> bool {
+        let within = self.within_duty_cycle(now, gate, airtime, sends);
         let airtime = times(airtime, sends);
-        let limit_us = match (self.limit_permille, gate) {
-            (1000.., _) => u64::MAX,
-            (limit, Gate::Bulk) => HOUR_US / 2000 * u64::from(limit),
-            (limit, _) => HOUR_US / 1000 * u64::from(limit),
-        };
         let passes = match gate {
             Gate::Bulk => self
                 .utilization_at_worst(now, leaves, airtime)
@@ -137,7 +152,7 @@ impl AirBook {
             Gate::Normal => self.utilization_with(now, airtime) < NORMAL_BELOW_PERMILLE,
             Gate::Alert => true,
         };
-        passes && self.own_us_with(now, airtime) <= limit_us
+        passes && within
     }
 
     /// Time until a packet has left: its sends, the longest window before each, and longer on busy air.

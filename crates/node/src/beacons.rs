@@ -35,13 +35,18 @@ pub(crate) struct Beacons {
     record_hash: u32,
     /// Beacons sent: each tells of another object.
     told: usize,
+    /// Kinds that the host offers to do: [`Beacon::CHAT`], [`Beacon::EMBED`].
+    pub(crate) offers: u8,
+    /// Told across the mesh.
+    flooded: bool,
 }
 
 impl Beacons {
     pub(crate) fn new(now: Instant, flooded: bool, record_hash: u32, rng: &mut Rng) -> Self {
         let (min, max) = if flooded { (EDGE_MIN, EDGE_MAX) } else { (FIELD_MIN, FIELD_MAX) };
         // Redundancy 0: each beacon says something that no other node can say.
-        Self { timer: Trickle::new(min, max, 0, now, rng), battery: 15, record_hash, told: 0 }
+        let timer = Trickle::new(min, max, 0, now, rng);
+        Self { timer, battery: 15, record_hash, told: 0, offers: 0, flooded }
     }
 
     pub(crate) fn battery(&self) -> u8 {
@@ -59,6 +64,23 @@ impl<F: NorFlash> Agent<'_, F> {
         self.beacons.battery = level.min(15);
     }
 
+    /// The host has models for these kinds from now on. While it has one, beacons of this node are flooded, and it is
+    /// asked by [`crate::AgentEvent::Execute`]; without one it is not asked.
+    pub fn set_offers(&mut self, now: Instant, chat: bool, embed: bool) {
+        let offers = if chat { Beacon::CHAT } else { 0 } | if embed { Beacon::EMBED } else { 0 };
+        if offers == self.beacons.offers {
+            return;
+        }
+        let flooded = self.config.foundation_model || offers != 0;
+        if flooded != self.beacons.flooded {
+            let (battery, told) = (self.beacons.battery, self.beacons.told);
+            let hash = self.beacons.record_hash;
+            self.beacons = Beacons { battery, told, ..Beacons::new(now, flooded, hash, &mut self.rng) };
+        }
+        self.beacons.offers = offers;
+        self.beacon_soon(now);
+    }
+
     /// Hash of the capability record from now on.
     pub(crate) fn set_record_hash(&mut self, now: Instant, record_hash: u32) {
         if self.beacons.record_hash != record_hash {
@@ -73,12 +95,12 @@ impl<F: NorFlash> Agent<'_, F> {
     }
 
     pub(crate) fn poll_beacon(&mut self, now: Instant) -> Option<OutFrame> {
-        if !self.beacons.timer.poll(now, &mut self.rng) {
+        if !self.beacons.timer.poll(now, &mut self.rng) || !self.restraint.takes_turn() {
             return None;
         }
         let beacon = self.beacon(now);
         self.beacons.told = self.beacons.told.wrapping_add(1);
-        let hop_limit = if self.config.foundation_model { self.config.hop_limit } else { 0 };
+        let hop_limit = if self.beacons.flooded { self.config.hop_limit } else { 0 };
         self.seal(
             &Frame::Beacon(beacon),
             NodeNum::BROADCAST,
@@ -95,7 +117,8 @@ impl<F: NorFlash> Agent<'_, F> {
         let (object_tag, object_progress) = self.told_object();
         Beacon {
             device_class: self.config.device_class,
-            flags: beacon_flags(self.config.foundation_model, self.config.mains_power, version.is_some()),
+            flags: beacon_flags(self.config.foundation_model, self.config.mains_power, version.is_some())
+                | self.beacons.offers,
             load: self.promises.running().min(15) as u8,
             battery: self.beacons.battery,
             wake: 0,

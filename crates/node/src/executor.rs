@@ -5,17 +5,18 @@ use compotastic_mesh::{
     router::{Gate, Priority as QueuePriority},
     time::{Duration, Instant},
 };
-use compotastic_wire::{Award, Frame, Offer, Request, ResultStatus};
+use compotastic_wire::{Award, Beacon, Frame, Offer, Request, ResultStatus, split_codec};
 use embedded_storage::nor_flash::NorFlash;
 use heapless::Vec;
 
 use crate::{
     agent::{Agent, AgentEvent, InFrame, OutFrame, REPORT_MAX, read_text},
-    jobs::CodedText,
+    jobs::{CodedText, Kind},
+    letters::{Owner, QUESTION_PARTS},
     policy::Priority,
     promises::{Outcome, Promise, State, Ticket},
     registry::is_spared,
-    requester::{KIND_CLASSIFY, Reply},
+    requester::Reply,
 };
 
 /// An offer waits up to this long; the better a node suits, the sooner it speaks.
@@ -32,9 +33,16 @@ impl<F: NorFlash> Agent<'_, F> {
         let first = incoming.id.wrapping_sub(u32::from(request.back.unwrap_or(0)));
         let ticket = Ticket { requester: incoming.from, reference: first as u16 };
         let open_call = request.wants_offers;
+        self.forget_if_unanswerable(ticket);
         if let Some(promise) = self.promises.get(ticket) {
             match promise.state {
                 State::Done(outcome) => self.reply_again(ticket, outcome),
+                State::Failed(trouble) => self.reply_failed(ticket, trouble),
+                // A model takes longer than the way: the requester need not repeat itself.
+                State::Running if promise.kind.is_talk() => {
+                    self.reply(ticket, ResultStatus::Working, Outcome::NONE)
+                }
+                State::Collecting => self.run_talk(now, ticket),
                 State::Running | State::Bidding { .. } => {}
                 // Our offer was lost, or another's award was: a repeated open call is answered again.
                 State::Offered if open_call => self.bid(now, ticket),
@@ -42,7 +50,12 @@ impl<F: NorFlash> Agent<'_, F> {
             }
             return;
         }
-        if let Some(status) = self.refusal(request.kind, request.task) {
+        let kind = Kind::from_bits(request.kind);
+        let (codec, more) = match kind {
+            Some(kind) if kind.is_talk() => split_codec(request.codec),
+            _ => (request.codec, 0),
+        };
+        if let Some(status) = self.refusal(kind, request.task, more) {
             if !open_call {
                 self.reply(ticket, status, Outcome::NONE);
             }
@@ -51,9 +64,11 @@ impl<F: NorFlash> Agent<'_, F> {
         let Ok(bytes) = Vec::from_slice(request.text) else { return };
         let promise = Promise {
             ticket,
+            kind: kind.unwrap_or_default(),
             task: request.task,
             priority: Priority::from_bits(request.priority),
-            text: CodedText { codec: request.codec, bytes },
+            text: CodedText { codec, bytes },
+            more,
             hops_away: incoming.hops_away.unwrap_or(0),
             state: State::Offered,
             since: now,
@@ -72,9 +87,19 @@ impl<F: NorFlash> Agent<'_, F> {
     }
 
     /// Why this node does not do such a job for others, if it does not.
-    fn refusal(&self, kind: u8, task: u8) -> Option<ResultStatus> {
-        if kind != KIND_CLASSIFY || task != self.config.task {
+    fn refusal(&self, kind: Option<Kind>, task: u8, more: u8) -> Option<ResultStatus> {
+        let offered = match kind {
+            Some(Kind::Classify) => task == self.config.task,
+            Some(Kind::Chat) => self.beacons.offers & Beacon::CHAT != 0,
+            Some(Kind::Embed) => self.beacons.offers & Beacon::EMBED != 0,
+            None => false,
+        };
+        if !offered || more >= QUESTION_PARTS {
             return Some(ResultStatus::Unsupported);
+        }
+        if kind != Some(Kind::Classify) {
+            let spared = is_spared(self.beacons.battery(), self.config.mains_power);
+            return spared.then_some(ResultStatus::Declined);
         }
         if self.config.foundation_model {
             return None;
@@ -88,7 +113,8 @@ impl<F: NorFlash> Agent<'_, F> {
 
     /// Speaks later the less it suits (up to [`BID_WINDOW`]), so that the best bid is heard first and ends the rest.
     fn bid(&mut self, now: Instant, ticket: Ticket) {
-        let suitability = if self.config.foundation_model {
+        let is_talk = self.promises.get(ticket).is_some_and(|promise| promise.kind.is_talk());
+        let suitability = if self.config.foundation_model || is_talk {
             (SUITABILITY_FOUNDATION - 4 * self.promises.running().min(50) as u8)
                 .max(SUITABILITY_FOUNDATION_MIN)
         } else {
@@ -140,10 +166,12 @@ impl<F: NorFlash> Agent<'_, F> {
             }
             return;
         }
+        self.forget_if_unanswerable(ticket);
         match self.promises.get(ticket).map(|promise| promise.state) {
             Some(State::Done(outcome)) => self.reply_again(ticket, outcome),
+            Some(State::Failed(trouble)) => self.reply_failed(ticket, trouble),
             Some(State::Bidding { .. } | State::Offered) => self.run(now, ticket),
-            Some(State::Running) => {}
+            Some(State::Running | State::Collecting) => {}
             // The promise has lapsed (or did not survive a restart): the requester must ask anew.
             None => self.reply(ticket, ResultStatus::Busy, Outcome::NONE),
         }
@@ -152,6 +180,10 @@ impl<F: NorFlash> Agent<'_, F> {
     /// Executes: by the host's foundation model, or here and now by the student.
     fn run(&mut self, now: Instant, ticket: Ticket) {
         let Some(promise) = self.promises.get_mut(ticket) else { return };
+        if promise.kind.is_talk() {
+            self.run_talk(now, ticket);
+            return;
+        }
         promise.state = State::Running;
         promise.since = now;
         if self.config.foundation_model {
@@ -215,8 +247,18 @@ impl<F: NorFlash> Agent<'_, F> {
         let _ = self.replies.push_back(reply);
     }
 
+    /// An answer in words that made room for others cannot be given again: the job is done anew.
+    fn forget_if_unanswerable(&mut self, ticket: Ticket) {
+        let Some(promise) = self.promises.get(ticket).filter(|promise| promise.kind.is_talk()) else {
+            return;
+        };
+        if matches!(promise.state, State::Done(_)) && self.letters.get(Owner::Theirs(ticket)).is_none() {
+            self.promises.remove(ticket);
+        }
+    }
+
     /// The requester repeats itself: the answer was lost.
-    fn reply_again(&mut self, ticket: Ticket, outcome: Outcome) {
+    pub(crate) fn reply_again(&mut self, ticket: Ticket, outcome: Outcome) {
         let status = outcome.status();
         let reply = Reply { to: ticket.requester, reference: ticket.reference, status, outcome, again: true };
         let _ = self.replies.push_back(reply);

@@ -20,13 +20,11 @@ use heapless::Vec;
 
 use crate::{
     agent::{Agent, BULK_LEN, InFrame, LinkState, OutFrame},
-    airbook::AirBook,
+    manners::{Hold, Manners, Purpose, Wish},
 };
 
-/// Bulk packets that the radio holds at a time, as far as can be reckoned.
-pub const BULK_OUTSTANDING: usize = 2;
-/// Packets that the radio holds at a time; its queue has 16 places, and it relays for others.
-const OUTSTANDING: usize = 6;
+pub use crate::manners::BULK_OUTSTANDING;
+
 /// Packets that wait here for their gate.
 const WAITING: usize = 6;
 /// Looks again after this time at what is held back.
@@ -103,11 +101,51 @@ pub struct RadioTelemetry {
     pub air_util_tx_permille: u16,
 }
 
-/// A packet that the radio was given, until it must have left by what can be reckoned.
+/// A packet of another sender on the same radio: a text, an answer to a person, a packet of a program that shares it.
 #[derive(Clone, Copy, Debug)]
-struct Submitted {
-    bulk: bool,
-    gone_at: Instant,
+pub struct Foreign {
+    /// What it is for.
+    pub purpose: Purpose,
+    /// Gate that it belongs to.
+    pub gate: Gate,
+    /// Goes in quiet hours too.
+    pub urgent: bool,
+    /// Whose share it takes, where somebody asked for it.
+    pub peer: Option<NodeNum>,
+    /// Bytes of its payload.
+    pub payload_len: usize,
+    /// To everybody.
+    pub broadcast: bool,
+    /// Repeated until acknowledged.
+    pub want_ack: bool,
+}
+
+impl Foreign {
+    /// As the governor reckons it.
+    pub fn wish(&self, modem: &Modem) -> Wish {
+        let sends = match (self.broadcast, self.want_ack) {
+            (true, _) => 1,
+            (_, true) => SENDS_RELIABLE,
+            _ => SENDS_UNICAST,
+        };
+        let frame_len = frame_len(self.payload_len, self.broadcast);
+        Wish {
+            purpose: self.purpose,
+            gate: self.gate,
+            urgent: self.urgent,
+            peer: self.peer,
+            airtime: Duration::from_micros(modem.time_on_air_us(frame_len)),
+            sends,
+        }
+    }
+}
+
+/// Bytes of the frame that the radio will send for a payload on a private port: it adds a bitfield, and to a broadcast a
+/// signature where one fits.
+pub fn frame_len(payload_len: usize, broadcast: bool) -> usize {
+    let data = 3 + 2 + usize::from(payload_len > 127) + payload_len + 2;
+    let signed = data + 2 + SIGNATURE;
+    HEADER + if broadcast && signed <= MAX_DATA { signed } else { data }
 }
 
 /// The agent and what is known of its radio.
@@ -115,10 +153,9 @@ pub struct HostedStation<'a, F: NorFlash> {
     agent: Agent<'a, F>,
     config: HostedConfig,
     modem: Modem,
-    air: AirBook,
+    manners: Manners,
     /// In the order in which the agent gave them.
     waiting: Vec<OutFrame, WAITING>,
-    submitted: Vec<Submitted, OUTSTANDING>,
     held_until: Instant,
     /// Telemetry from then on is new.
     telemetry_from: Instant,
@@ -132,15 +169,13 @@ impl<'a, F: NorFlash> HostedStation<'a, F> {
             agent.set_link_without_repetition();
         }
         let modem = config.preset.modem(config.region.wide());
-        let mut air = AirBook::new(config.region.duty_cycle_permille());
-        air.assume_busy(now);
+        let manners = Manners::new(modem, config.region.duty_cycle_permille(), now);
         Self {
             agent,
             modem,
-            air,
+            manners,
             config,
             waiting: Vec::new(),
-            submitted: Vec::new(),
             held_until: Instant::ZERO,
             telemetry_from: now + KEPT,
         }
@@ -156,23 +191,67 @@ impl<'a, F: NorFlash> HostedStation<'a, F> {
         &self.agent
     }
 
-    /// Bytes of the frame that the radio will send for a payload on our port: it adds a bitfield, and to a broadcast a
-    /// signature where one fits.
+    /// The radio is set otherwise now: the index of the channel may have moved. False where the change is one that only a new
+    /// station can take: another preset, region or way of encrypting.
+    pub fn set_config(&mut self, now: Instant, config: HostedConfig) -> bool {
+        let same = (config.preset, config.region, config.channel_unicasts)
+            == (self.config.preset, self.config.region, self.config.channel_unicasts);
+        if same {
+            self.config = config;
+            self.settle(now);
+        }
+        same
+    }
+
+    /// Whether a packet is on our channel and port.
+    pub fn is_ours(&self, packet: &FromRadio<'_>) -> bool {
+        packet.port == self.config.own_port && packet.channel == self.config.channel
+    }
+
+    /// The governor, to look at.
+    pub fn manners(&self) -> &Manners {
+        &self.manners
+    }
+
+    /// So much was sent in the hour before the start, by this radio for this host.
+    pub fn assume_spent(&mut self, now: Instant, airtime: Duration) {
+        self.manners.assume_spent(now, airtime);
+    }
+
+    /// Quiet hours begin or end: only alerts and what is urgent goes.
+    pub fn set_quiet(&mut self, quiet: bool) {
+        self.manners.set_quiet(quiet);
+        self.agent.set_quiet(quiet);
+    }
+
+    /// So many nodes are online: what is sent periodically comes less often on a large mesh.
+    pub fn set_nodes_online(&mut self, online: u32) {
+        self.agent.set_congestion(crate::manners::congestion_permille(&self.modem, online));
+    }
+
+    /// Another sender wants to hand a packet to the radio. If it may, it counts as handed over.
+    pub fn admit(&mut self, now: Instant, foreign: &Foreign) -> Result<(), Hold> {
+        self.manners.settle(now);
+        let wish = foreign.wish(&self.modem);
+        self.manners.check(now, &wish)?;
+        self.manners.handle_submitted(now, &wish);
+        Ok(())
+    }
+
+    /// Bytes of the frame that the radio will send for a payload on our port: see [`frame_len`].
     pub fn frame_len(payload_len: usize, broadcast: bool) -> usize {
-        let data = 3 + 2 + usize::from(payload_len > 127) + payload_len + 2;
-        let signed = data + 2 + SIGNATURE;
-        HEADER + if broadcast && signed <= MAX_DATA { signed } else { data }
+        frame_len(payload_len, broadcast)
     }
 
     fn airtime(&self, payload_len: usize, broadcast: bool) -> Duration {
-        Duration::from_micros(self.modem.time_on_air_us(Self::frame_len(payload_len, broadcast)))
+        Duration::from_micros(self.modem.time_on_air_us(frame_len(payload_len, broadcast)))
     }
 
     /// The radio passed a packet on.
     pub fn handle_packet(&mut self, now: Instant, packet: &FromRadio<'_>) {
         let airtime = self.airtime(packet.payload.len(), packet.to == NodeNum::BROADCAST);
-        self.air.handle_heard(now, airtime);
-        if packet.port == self.config.own_port && packet.channel == self.config.channel {
+        self.manners.handle_heard(now, airtime);
+        if self.is_ours(packet) {
             let frame = InFrame {
                 from: packet.from,
                 to: packet.to,
@@ -191,7 +270,7 @@ impl<'a, F: NorFlash> HostedStation<'a, F> {
     /// The radio told its device metrics.
     pub fn handle_telemetry(&mut self, now: Instant, telemetry: RadioTelemetry) {
         if now >= self.telemetry_from {
-            self.air.handle_telemetry(now, telemetry);
+            self.manners.handle_telemetry(now, telemetry);
         }
         self.settle(now);
     }
@@ -205,8 +284,7 @@ impl<'a, F: NorFlash> HostedStation<'a, F> {
 
     /// The radio was started anew: what it held is lost, and what it told of the air is past.
     pub fn handle_radio_restarted(&mut self, now: Instant) {
-        self.submitted.clear();
-        self.air.forget_telemetry();
+        self.manners.handle_radio_restarted();
         self.settle(now);
     }
 
@@ -218,18 +296,18 @@ impl<'a, F: NorFlash> HostedStation<'a, F> {
 
     /// Takes from the agent what it has to send. Extra calls are harmless.
     pub fn settle(&mut self, now: Instant) {
-        self.submitted.retain(|submitted| submitted.gone_at > now);
+        self.manners.settle(now);
         while !self.waiting.is_full() {
             let link = LinkState {
                 // Without fresh telemetry there is no share of the air for bulk.
-                utilization_permille: if self.air.is_fresh(now) {
-                    self.air.utilization(now) as u16
+                utilization_permille: if self.manners.is_fresh(now) {
+                    self.manners.utilization_permille(now)
                 } else {
                     1000
                 },
-                queued: self.waiting.len() + self.submitted.len(),
+                queued: self.waiting.len() + self.manners.outstanding(),
                 bulk_queued: self.waiting.iter().any(|out| out.gate == Gate::Bulk)
-                    || self.bulk_outstanding() >= BULK_OUTSTANDING,
+                    || self.manners.bulk_outstanding() >= BULK_OUTSTANDING,
                 flood_time: Duration::from_micros(self.modem.flood_us()),
                 bulk_airtime: self.airtime(BULK_LEN, true),
             };
@@ -240,10 +318,6 @@ impl<'a, F: NorFlash> HostedStation<'a, F> {
         while self.agent.poll_reminder().is_some() {}
         let blocked = self.agent.poll_timeout().is_some_and(|due| due <= now);
         self.held_until = if blocked || !self.waiting.is_empty() { now + HELD } else { Instant::ZERO };
-    }
-
-    fn bulk_outstanding(&self) -> usize {
-        self.submitted.iter().filter(|submitted| submitted.bulk).count()
     }
 
     /// Whether a packet goes as a broadcast, and how often the radio may send it.
@@ -257,33 +331,41 @@ impl<'a, F: NorFlash> HostedStation<'a, F> {
         (broadcast, sends)
     }
 
-    /// Time until a packet has left that is handed over now: those before it one after the other, each with its window at the
-    /// utilisation there is.
-    fn leaves(&self, now: Instant, airtime: Duration, sends: u8) -> Duration {
-        let ahead = self.submitted.iter().map(|submitted| submitted.gone_at).max().unwrap_or(now);
-        ahead.saturating_duration_since(now) + self.air.pace(now, airtime, sends, self.modem.slot_us())
+    fn wish(&self, out: &OutFrame) -> Wish {
+        let (broadcast, sends) = self.manner(out);
+        let purpose = Purpose::of_frame(&out.payload);
+        Wish {
+            purpose,
+            gate: out.gate,
+            // The agent itself gives nothing but what is urgent in quiet hours; what it gave before may go.
+            urgent: self.manners.is_quiet(),
+            peer: (purpose == Purpose::Results).then_some(out.to),
+            airtime: self.airtime(out.payload.len(), broadcast),
+            sends,
+        }
     }
 
-    fn may_go(&self, now: Instant, out: &OutFrame) -> bool {
-        let (broadcast, sends) = self.manner(out);
-        let airtime = self.airtime(out.payload.len(), broadcast);
-        self.submitted.len() < OUTSTANDING
-            && (out.gate != Gate::Bulk || self.bulk_outstanding() < BULK_OUTSTANDING)
-            && self.air.allows(now, out.gate, airtime, sends, self.leaves(now, airtime, sends))
+    /// An answer to a peer that has had its share is not kept: it asks again, and the answer is still known then.
+    fn drop_what_is_too_much(&mut self, now: Instant) {
+        for index in (0..self.waiting.len()).rev() {
+            let wish = self.wish(&self.waiting[index]);
+            if wish.peer.is_some() && self.manners.check(now, &wish) == Err(Hold::Peer) {
+                self.waiting.remove(index);
+            }
+        }
     }
 
     /// The next packet for the radio, if one may go now.
     pub fn poll_packet(&mut self, now: Instant) -> Option<ToRadio> {
-        self.submitted.retain(|submitted| submitted.gone_at > now);
+        self.manners.settle(now);
+        self.drop_what_is_too_much(now);
         let best = (0..self.waiting.len())
-            .filter(|index| self.may_go(now, &self.waiting[*index]))
+            .filter(|index| self.manners.check(now, &self.wish(&self.waiting[*index])).is_ok())
             .min_by_key(|index| (core::cmp::Reverse(self.waiting[*index].priority), *index))?;
         let out = self.waiting.remove(best);
-        let (broadcast, sends) = self.manner(&out);
-        let airtime = self.airtime(out.payload.len(), broadcast);
-        self.air.handle_submitted(now, airtime, sends);
-        let gone_at = now + self.leaves(now, airtime, sends);
-        let _ = self.submitted.push(Submitted { bulk: out.gate == Gate::Bulk, gone_at });
+        let wish = self.wish(&out);
+        self.manners.handle_submitted(now, &wish);
+        let (broadcast, _) = self.manner(&out);
         Some(ToRadio {
             to: if broadcast { NodeNum::BROADCAST } else { out.to },
             id: PacketId(out.id),

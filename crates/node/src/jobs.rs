@@ -15,10 +15,42 @@ use crate::policy::Priority;
 
 /// Jobs that a node keeps at a time. One more is refused, and the person is told so.
 pub const CAPACITY: usize = 24;
-/// Longest coded text in a request: a frame holds it with head, request fields, codec byte and MAC.
-pub const TEXT_MAX: usize = 180;
+/// Longest coded text in one frame: it holds it with head, the fields of a request, a result or a report, codec byte and MAC.
+pub const TEXT_MAX: usize = 200;
+/// Jobs in words or numbers that a node keeps open at a time: each may need two letters.
+pub const TALKS: usize = 4;
 /// Executors of one job that are remembered. A late answer of one that was asked before them is not taken any more.
 const ASKED: usize = 4;
+
+/// What a job asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Kind {
+    /// One class of a task.
+    #[default]
+    Classify = 0,
+    /// An answer in words.
+    Chat = 1,
+    /// A vector of numbers.
+    Embed = 2,
+}
+
+impl Kind {
+    /// The kind of a number on the air.
+    pub const fn from_bits(bits: u8) -> Option<Self> {
+        Some(match bits {
+            0 => Self::Classify,
+            1 => Self::Chat,
+            2 => Self::Embed,
+            _ => return None,
+        })
+    }
+
+    /// Questions and answers of this kind are letters, and only nodes that offer it are asked.
+    pub const fn is_talk(self) -> bool {
+        !matches!(self, Self::Classify)
+    }
+}
 
 /// Names a job to its submitter: unique on this node since its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,8 +94,16 @@ pub struct Fallback {
 pub struct Job {
     /// Its name.
     pub id: JobId,
-    /// What is asked.
+    /// What is asked, or its first part.
     pub text: CodedText,
+    /// What it asks for.
+    pub kind: Kind,
+    /// Further parts of the question.
+    pub more: u8,
+    /// The longest answer that is wanted, in 16 characters each; 0 = any.
+    pub budget: u8,
+    /// Stands for the model that answers, once it was told.
+    pub model: u8,
     /// Service order.
     pub priority: Priority,
     /// When it was submitted.
@@ -127,6 +167,10 @@ impl Jobs {
         let job = Job {
             id,
             text,
+            kind: Kind::Classify,
+            more: 0,
+            budget: 0,
+            model: 0,
             priority,
             submitted: now,
             deadline: now + lifetime,
@@ -192,6 +236,21 @@ impl Jobs {
     /// The job whose first request carried a packet id with these low bits.
     pub fn by_reference(&mut self, reference: u16) -> Option<&mut Job> {
         self.open.iter_mut().find(|job| job.first_packet.is_some_and(|id| id as u16 == reference))
+    }
+
+    /// The job of this name.
+    pub fn get(&self, id: JobId) -> Option<&Job> {
+        self.open.iter().find(|job| job.id == id)
+    }
+
+    /// The job of this name.
+    pub fn get_mut(&mut self, id: JobId) -> Option<&mut Job> {
+        self.open.iter_mut().find(|job| job.id == id)
+    }
+
+    /// Open jobs in words or numbers.
+    pub fn talks(&self) -> usize {
+        self.open.iter().filter(|job| job.kind.is_talk()).count()
     }
 
     /// The job whose last request was this packet.
@@ -291,6 +350,14 @@ impl Job {
             Phase::Due => self.asked.last() == Some(&node),
             Phase::Calling => false,
         }
+    }
+
+    /// The executor is at it: nothing is sent for so long.
+    pub fn wait_for(&mut self, now: Instant, wait: Duration) {
+        self.next_at = self.next_at.max(now + wait);
+        self.repeat_at = self.next_at;
+        // What is on its way needs no reminder.
+        self.reminded = true;
     }
 
     /// Sends again after `wait`, a jitter on top.

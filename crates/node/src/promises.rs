@@ -10,12 +10,20 @@ use compotastic_mesh::{
 };
 use heapless::Vec;
 
-use crate::{jobs::CodedText, policy::Priority};
+use crate::{
+    jobs::{CodedText, Kind},
+    policy::Priority,
+};
 
 /// Promises kept at a time.
 pub const CAPACITY: usize = 32;
+/// Promises to one requester that are not answered yet: one peer's jobs cannot take all.
+pub const PER_PEER: usize = CAPACITY / 4;
 /// An offer that nobody awards, and an execution that the host never completes, lapse after this time.
 pub const LEASE: Duration = Duration::from_secs(120);
+/// Questions whose parts do not all come lapse after this time, and executions of them that the host never completes: a
+/// language model on a small computer takes minutes.
+pub const TALK_LEASE: Duration = Duration::from_secs(600);
 /// Answers are kept for repeated requests for this long.
 const KEEP: Duration = Duration::from_secs(2 * 3600);
 
@@ -46,6 +54,29 @@ impl Outcome {
     pub const NONE: Self = Self { class: 0, confidence: 0, model_version: 0, unsure: false };
 }
 
+/// Why an executor that tried has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Trouble {
+    /// The model failed.
+    Model = 0,
+    /// The question cannot be read, or is too long for the model.
+    Question = 1,
+    /// The answer is too long to be sent.
+    Answer = 2,
+}
+
+impl Trouble {
+    /// From the byte on the air; what is not known is the model's fault.
+    pub const fn from_bits(bits: u8) -> Self {
+        match bits {
+            1 => Self::Question,
+            2 => Self::Answer,
+            _ => Self::Model,
+        }
+    }
+}
+
 /// Where a promise stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -58,10 +89,14 @@ pub enum State {
     },
     /// An offer was made; an award is awaited until the lease ends.
     Offered,
+    /// Parts of the question are missing.
+    Collecting,
     /// The host works on it.
     Running,
     /// Answered.
     Done(Outcome),
+    /// Tried in vain.
+    Failed(Trouble),
 }
 
 /// One promise.
@@ -69,12 +104,16 @@ pub enum State {
 pub struct Promise {
     /// Its name.
     pub ticket: Ticket,
-    /// Task asked for.
+    /// What it asks for.
+    pub kind: Kind,
+    /// Task asked for; of words the longest answer that is wanted, in 16 characters each.
     pub task: u8,
     /// Service order.
     pub priority: Priority,
-    /// What is asked.
+    /// What is asked, or its first part.
     pub text: CodedText,
+    /// Further parts.
+    pub more: u8,
     /// Hops that the request took.
     pub hops_away: u8,
     /// Where it stands.
@@ -100,15 +139,21 @@ impl Promises {
         self.table.iter().find(|promise| promise.ticket == ticket)
     }
 
-    /// Adds a promise; `false` when all entries are at work.
+    /// Adds a promise; `false` when all entries are at work, or [`PER_PEER`] of this requester's.
     pub fn insert(&mut self, now: Instant, promise: Promise) -> bool {
         self.expire(now);
+        let requester = promise.ticket.requester;
+        let open =
+            |entry: &&Promise| entry.ticket.requester == requester && !matches!(entry.state, State::Done(_) | State::Failed(_));
+        if self.table.iter().filter(open).count() >= PER_PEER {
+            return false;
+        }
         if self.table.is_full() {
             let oldest = self
                 .table
                 .iter()
                 .enumerate()
-                .filter(|(_, promise)| matches!(promise.state, State::Done(_)))
+                .filter(|(_, promise)| matches!(promise.state, State::Done(_) | State::Failed(_)))
                 .min_by_key(|(_, promise)| promise.since)
                 .map(|(index, _)| index);
             match oldest {
@@ -130,8 +175,10 @@ impl Promises {
             let age = now.saturating_duration_since(promise.since);
             match promise.state {
                 State::Bidding { .. } => true,
+                State::Collecting => age < TALK_LEASE,
+                State::Running if promise.kind.is_talk() => age < TALK_LEASE,
                 State::Offered | State::Running => age < LEASE,
-                State::Done(_) => age < KEEP,
+                State::Done(_) | State::Failed(_) => age < KEEP,
             }
         });
     }
@@ -154,6 +201,11 @@ impl Promises {
             .min()
     }
 
+    /// Whether this one is still to be answered.
+    pub fn is_at_work(&self, ticket: Ticket) -> bool {
+        self.get(ticket).is_some_and(|promise| !matches!(promise.state, State::Done(_) | State::Failed(_)))
+    }
+
     /// Promises at work: the load that the beacon shows.
     pub fn running(&self) -> usize {
         self.table.iter().filter(|promise| promise.state == State::Running).count()
@@ -164,12 +216,15 @@ impl Promises {
 mod tests {
     use super::*;
 
+    /// Four promises at most have the same requester.
     fn promise(reference: u16, state: State, seconds: u64) -> Promise {
         Promise {
-            ticket: Ticket { requester: NodeNum(7), reference },
+            ticket: Ticket { requester: NodeNum(7 + u32::from(reference) / 4), reference },
+            kind: Kind::Classify,
             task: 1,
             priority: Priority::Routine,
             text: CodedText { codec: 0, bytes: Vec::new() },
+            more: 0,
             hops_away: 0,
             state,
             since: Instant::ZERO + Duration::from_secs(seconds),
@@ -192,5 +247,24 @@ mod tests {
         let later = now + LEASE;
         assert!(promises.insert(later, promise(101, State::Running, 200)));
         assert_eq!(promises.running(), 1);
+    }
+
+    #[test]
+    fn one_peer_has_a_quarter_of_the_table() {
+        let mut promises = Promises::default();
+        let of = |requester, reference| {
+            let mut promise = promise(reference, State::Running, 1);
+            promise.ticket.requester = NodeNum(requester);
+            promise
+        };
+        let now = Instant::ZERO + Duration::from_secs(1);
+        for reference in 0..PER_PEER as u16 {
+            assert!(promises.insert(now, of(1, reference)));
+        }
+        assert!(!promises.insert(now, of(1, 99)));
+        assert!(promises.insert(now, of(2, 99)));
+        let done = State::Done(Outcome { class: 1, confidence: 9, model_version: 1, unsure: false });
+        promises.get_mut(Ticket { requester: NodeNum(1), reference: 0 }).unwrap().state = done;
+        assert!(promises.insert(now, of(1, 99)), "what is answered does not count");
     }
 }

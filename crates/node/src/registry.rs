@@ -60,6 +60,8 @@ pub enum Need {
     },
     /// A foundation model: our own student was unsure, a neighbour's would be too.
     Foundation,
+    /// One that offers this ([`Beacon::CHAT`], [`Beacon::EMBED`]).
+    Offers(u8),
 }
 
 /// All nodes heard.
@@ -90,13 +92,15 @@ impl Registry {
 
     /// The node offers to do a job for this task. Until its beacon comes, which may take an hour, the offer says enough to
     /// ask it again without another call.
-    pub fn handle_offer(&mut self, now: Instant, num: NodeNum, hops_away: u8, foundation: bool, task: u8) {
-        if self.get(num).is_some() {
+    /// `by` is the flag of what would do it.
+    pub fn handle_offer(&mut self, now: Instant, num: NodeNum, hops_away: u8, by: u8, task: u8) {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.num == num) {
+            // Who was heard, but whose beacon was not, offers more than is known of it.
+            entry.beacon.flags |= by & (Beacon::CHAT | Beacon::EMBED);
             self.handle_answer(now, num);
             return;
         }
-        let kind = if foundation { Beacon::FOUNDATION_MODEL } else { Beacon::STUDENT };
-        let beacon = Beacon { flags: Beacon::EXECUTES | kind, task, battery: 15, ..Beacon::default() };
+        let beacon = Beacon { flags: Beacon::EXECUTES | by, task, battery: 15, ..Beacon::default() };
         self.insert(now, num, hops_away, beacon);
     }
 
@@ -149,7 +153,7 @@ impl Registry {
         self.entries
             .iter()
             .filter(|entry| entry.can_execute(now, need))
-            .min_by_key(|entry| (!entry.has_foundation(), entry.hops_away, entry.beacon.load, entry.num.0))
+            .min_by_key(|entry| (!entry.is_far_asked(), entry.hops_away, entry.beacon.load, entry.num.0))
     }
 
     /// When an executor that is passed over will be asked again, if it may only have been out of reach for a moment.
@@ -179,15 +183,21 @@ impl Entry {
         self.beacon.flags & Beacon::FOUNDATION_MODEL != 0
     }
 
+    /// Its beacons are flooded, since it is asked across the mesh.
+    fn is_far_asked(&self) -> bool {
+        self.beacon.flags & (Beacon::FOUNDATION_MODEL | Beacon::CHAT | Beacon::EMBED) != 0
+    }
+
     fn can_execute(&self, now: Instant, need: Need) -> bool {
-        if self.beacon.flags & Beacon::EXECUTES == 0
+        if self.beacon.flags & Beacon::EXECUTES == 0 && !matches!(need, Need::Offers(_))
             || now < self.avoided_until
             || now.saturating_duration_since(self.heard_at)
-                > if self.has_foundation() { EXPIRY } else { STUDENT_EXPIRY }
+                > if self.is_far_asked() { EXPIRY } else { STUDENT_EXPIRY }
         {
             return false;
         }
         match need {
+            Need::Offers(flag) => self.beacon.flags & flag != 0,
             _ if self.has_foundation() => true,
             Need::Foundation => false,
             Need::Any { task } => {
@@ -231,10 +241,10 @@ mod tests {
     #[test]
     fn an_offer_stands_in_for_a_beacon_that_was_not_heard() {
         let mut registry = Registry::default();
-        registry.handle_offer(at(0), NodeNum(20), 2, false, 1);
+        registry.handle_offer(at(0), NodeNum(20), 2, Beacon::STUDENT, 1);
         assert_eq!(registry.executor(at(1), Need::Any { task: 1 }).unwrap().num, NodeNum(20));
         assert!(registry.executor(at(1), Need::Foundation).is_none());
-        registry.handle_offer(at(2), NodeNum(30), 4, true, 1);
+        registry.handle_offer(at(2), NodeNum(30), 4, Beacon::FOUNDATION_MODEL, 1);
         assert_eq!(registry.executor(at(3), Need::Foundation).unwrap().num, NodeNum(30));
         // The beacon, when it comes, has the last word.
         registry.handle_beacon(at(4), NodeNum(30), 4, &beacon(0));

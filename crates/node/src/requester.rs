@@ -5,19 +5,19 @@ use compotastic_mesh::{
     router::{Gate, Priority as QueuePriority},
     time::{Duration, Instant},
 };
-use compotastic_wire::{self as wire, Award, Frame, JobResult, Offer, Request, ResultStatus};
+use compotastic_wire::{self as wire, Award, Beacon, Frame, JobResult, Offer, Request, ResultStatus};
 use embedded_storage::nor_flash::NorFlash;
 
 use crate::{
     agent::{Agent, AgentEvent, Answer, InFrame, JobFailure, LinkState, OutFrame},
     executor::SUITABILITY_FOUNDATION_MIN,
-    jobs::{JobId, Phase},
+    jobs::{JobId, Kind, Phase},
+    letters::Owner,
     promises::{Outcome, Ticket},
     registry::Need,
+    talk::THINKING,
 };
 
-/// Kind of job on the air: put a text into one of the classes of a task.
-pub const KIND_CLASSIFY: u8 = 0;
 /// A node listens this long after its start before it calls into the mesh for executors: a beacon may come.
 const LISTEN_FIRST: Duration = Duration::from_secs(300);
 /// Between two open calls of this node, whichever their jobs; doubles while nobody offers. A call is a flood, and when nobody
@@ -53,7 +53,7 @@ impl<F: NorFlash> Agent<'_, F> {
             let frame = Frame::Award(Award { job: first as u16 });
             let hops = self.config.hop_limit;
             let out = self.seal(&frame, executor, hops, true, Gate::Normal, QueuePriority::Reliable)?;
-            let patience = self.round_trip.patience(link.flood_time);
+            let patience = self.patience(index, link);
             self.jobs.at(index).handle_sent(
                 now,
                 out.id,
@@ -62,10 +62,15 @@ impl<F: NorFlash> Agent<'_, F> {
                 doublings,
                 &mut self.rng,
             );
+            self.send_further_parts(now, index);
             return Some(out);
         }
-        let need =
-            if job.fallback.is_some() { Need::Foundation } else { Need::Any { task: self.config.task } };
+        let need = match job.kind {
+            Kind::Chat => Need::Offers(Beacon::CHAT),
+            Kind::Embed => Need::Offers(Beacon::EMBED),
+            Kind::Classify if job.fallback.is_some() => Need::Foundation,
+            Kind::Classify => Need::Any { task: self.config.task },
+        };
         let executor = self.registry.executor(now, need).map(|entry| entry.num);
         if executor.is_none() && now.saturating_duration_since(self.started) < LISTEN_FIRST {
             // A job may wait for the first beacons: a flooded call costs more than patience.
@@ -103,34 +108,58 @@ impl<F: NorFlash> Agent<'_, F> {
         };
         let text = job.text.clone();
         let frame = Frame::Request(Request {
-            kind: KIND_CLASSIFY,
+            kind: job.kind as u8,
             priority: job.priority as u8,
             wants_offers: executor.is_none(),
-            task: self.config.task,
+            task: if job.kind.is_talk() { job.budget } else { self.config.task },
             deadline_code: wire::deadline_code(remaining.min(u64::from(u32::MAX)) as u32),
             wake: 0,
             back,
-            codec: text.codec,
+            codec: wire::join_codec(text.codec, job.more),
             text: &text.bytes,
         });
         let hops = self.config.hop_limit;
         let out =
             self.seal_as(id, &frame, to, hops, executor.is_some(), Gate::Normal, QueuePriority::Reliable)?;
+        let patience = self.patience(index, link);
         let job = self.jobs.at(index);
-        let patience = self.round_trip.patience(link.flood_time);
         job.handle_sent(now, id, phase, patience, doublings, &mut self.rng);
         if phase == Phase::Calling {
             let wait = Duration::from_micros(CALL_AGAIN.as_micros() << self.calls.0);
             job.next_at = job.next_at.max(now + wait);
             self.calls = ((self.calls.0 + 1).min(CALL_DOUBLINGS), now + wait);
         }
+        self.send_further_parts(now, index);
         Some(out)
+    }
+
+    /// How long an answer to a job should take: the way, its question's other parts, and the model.
+    fn patience(&mut self, index: usize, link: &LinkState) -> Duration {
+        let way = self.round_trip.patience(link.flood_time);
+        let job = self.jobs.at(index);
+        if !job.kind.is_talk() {
+            return way;
+        }
+        way + THINKING + Duration::from_micros(2 * u64::from(job.more) * link.flood_time.as_micros())
+    }
+
+    /// The first request to an executor, or the award, is followed by the question's other parts; after a repetition it asks for
+    /// what it lacks.
+    fn send_further_parts(&mut self, now: Instant, index: usize) {
+        let job = self.jobs.at(index);
+        if let (Phase::Asked(executor), Some(first), 1, 1..) =
+            (job.phase, job.first_packet, job.attempts_here, job.more)
+        {
+            let id = job.id;
+            self.send_parts(now, executor, Owner::Question(id), first as u16, !1, false);
+        }
     }
 
     /// Deadlines and silences.
     pub(crate) fn expire_jobs(&mut self, now: Instant) {
         while let Some(id) = self.jobs.expired(now) {
             let Some(job) = self.jobs.remove(id) else { break };
+            self.forget_letters(id);
             let reason = if matches!(job.phase, Phase::Asked(_)) || job.refused {
                 JobFailure::NoAnswer
             } else {
@@ -173,9 +202,14 @@ impl<F: NorFlash> Agent<'_, F> {
             && job.phase == Phase::Calling
         {
             self.calls = (0, now);
-            let foundation = offer.suitability >= SUITABILITY_FOUNDATION_MIN;
+            let by = match job.kind {
+                Kind::Chat => Beacon::CHAT,
+                Kind::Embed => Beacon::EMBED,
+                Kind::Classify if offer.suitability >= SUITABILITY_FOUNDATION_MIN => Beacon::FOUNDATION_MODEL,
+                Kind::Classify => Beacon::STUDENT,
+            };
             let hops_away = incoming.hops_away.unwrap_or(0);
-            self.registry.handle_offer(now, incoming.from, hops_away, foundation, self.config.task);
+            self.registry.handle_offer(now, incoming.from, hops_away, by, self.config.task);
             job.phase = Phase::Awarding(incoming.from);
             job.attempts_here = 0;
             job.next_at = now;
@@ -205,8 +239,10 @@ impl<F: NorFlash> Agent<'_, F> {
         if !job.was_asked_of(incoming.from) {
             return;
         }
+        let is_talk = job.kind.is_talk();
         match result.status {
-            ResultStatus::Ok | ResultStatus::Unsure => {
+            ResultStatus::Ok if is_talk => self.handle_talk_result(now, incoming.from, result),
+            ResultStatus::Ok | ResultStatus::Unsure if !is_talk => {
                 let id = job.id;
                 let Some(job) = self.jobs.remove(id) else { return };
                 // Where only this agent repeats, the time since the first copy is mostly its own patience: learning from
@@ -227,9 +263,15 @@ impl<F: NorFlash> Agent<'_, F> {
                 self.settle(now, id, &job.text, answer);
             }
             _ if !job.is_with(incoming.from) => {}
+            ResultStatus::Working | ResultStatus::Failed => {
+                if is_talk {
+                    self.handle_talk_result(now, incoming.from, result);
+                }
+            }
             ResultStatus::Unsupported => {
                 let id = job.id;
                 if let Some(job) = self.jobs.remove(id) {
+                    self.forget_letters(id);
                     self.give_up(now, job, JobFailure::Unsupported);
                 }
             }
@@ -244,8 +286,20 @@ impl<F: NorFlash> Agent<'_, F> {
     }
 
     /// The next answer that waits.
-    pub(crate) fn poll_reply(&mut self, _now: Instant) -> Option<OutFrame> {
+    pub(crate) fn poll_reply(&mut self, now: Instant) -> Option<OutFrame> {
         let reply = self.replies.pop_front()?;
+        let ticket = Ticket { requester: reply.to, reference: reply.reference };
+        let is_talk = self.promises.get(ticket).is_some_and(|promise| promise.kind.is_talk());
+        let letter = self
+            .letters
+            .get(Owner::Theirs(ticket))
+            .filter(|_| is_talk && reply.status == ResultStatus::Ok)
+            .and_then(|letter| Some((wire::join_codec(letter.codec, letter.parts() - 1), letter.part(0)?)));
+        if is_talk && reply.status == ResultStatus::Ok && letter.is_none() {
+            // It made room for others: asked for again, the question is answered again.
+            self.promises.remove(ticket);
+            return None;
+        }
         let frame = Frame::Result(JobResult {
             requester: None,
             job: reply.reference,
@@ -253,9 +307,13 @@ impl<F: NorFlash> Agent<'_, F> {
             confidence: reply.outcome.confidence,
             class: reply.outcome.class,
             model_version: reply.outcome.model_version,
-            text: None,
+            text: letter.as_ref().map(|(codec, bytes)| (*codec, bytes.as_slice())),
         });
         let hops = self.config.hop_limit;
-        self.seal(&frame, reply.to, hops, reply.again, Gate::Normal, QueuePriority::Response)
+        let out = self.seal(&frame, reply.to, hops, reply.again, Gate::Normal, QueuePriority::Response);
+        if letter.is_some() && !reply.again {
+            self.send_parts(now, reply.to, Owner::Theirs(ticket), reply.reference, !1, false);
+        }
+        out
     }
 }

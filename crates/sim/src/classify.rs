@@ -218,6 +218,10 @@ fn sort_ours(payload: &[u8], broadcast: bool) -> Sorted {
     let mut alert = false;
     let category = match frame {
         Frame::Request(_) => Category::Request,
+        Frame::Part(part) if !part.of_answer => Category::Request,
+        // What is missing is asked for by whoever is to get it.
+        Frame::PartRequest(asked) if asked.of_answer => Category::Request,
+        Frame::Part(_) | Frame::PartRequest(_) => Category::Result,
         Frame::Offer(_) => Category::Offer,
         Frame::Award(_) => Category::Award,
         Frame::Result(result) if result.status == ResultStatus::Received => Category::Receipt,

@@ -1,8 +1,9 @@
 //! The body of each frame class: between the two head bytes and the MAC. Integers are little-endian.
 
 use crate::frame::{
-    Advert, Award, Beacon, Frame, FrameClass, JobResult, Malformed, Neighbours, Offer, Record, RecordRequest,
-    RecordType, Report, ReportEntry, ReportText, Request, ResultStatus, Symbol, SymbolRequest,
+    Advert, Award, Beacon, Frame, FrameClass, JobResult, Malformed, Neighbours, Offer, Part, PartRequest,
+    Record, RecordRequest, RecordType, Report, ReportEntry, ReportText, Request, ResultStatus, Symbol,
+    SymbolRequest,
 };
 use crate::sync;
 
@@ -74,6 +75,8 @@ impl<'a> Frame<'a> {
             Self::SyncDigest(_) => FrameClass::SyncDigest,
             Self::SyncList(_) => FrameClass::SyncList,
             Self::SyncRecords(_) => FrameClass::SyncRecords,
+            Self::Part(_) => FrameClass::Part,
+            Self::PartRequest(_) => FrameClass::PartRequest,
         }
     }
 
@@ -177,6 +180,29 @@ impl<'a> Frame<'a> {
             FrameClass::SyncDigest => Self::SyncDigest(sync::read_digest(&mut r)?),
             FrameClass::SyncList => Self::SyncList(sync::read_list(&mut r)?),
             FrameClass::SyncRecords => Self::SyncRecords(sync::read_records(&mut r)?),
+            FrameClass::Part => {
+                let (job, place, tag) = (r.u16()?, r.u8()?, r.u8()?);
+                let part = Part {
+                    job,
+                    part: place >> 5,
+                    parts: (place >> 2 & 7) + 1,
+                    of_answer: place & 2 != 0,
+                    tag,
+                    bytes: r.rest(),
+                };
+                if !part.is_sound() {
+                    return Err(Malformed);
+                }
+                Self::Part(part)
+            }
+            FrameClass::PartRequest => {
+                let (job, bits) = (r.u16()?, r.u8()?);
+                let request = PartRequest { job, of_answer: bits & 1 != 0, missing: bits >> 1 };
+                if request.missing == 0 {
+                    return Err(Malformed);
+                }
+                Self::PartRequest(request)
+            }
         };
         r.end()?;
         Ok(frame)
@@ -264,7 +290,29 @@ impl<'a> Frame<'a> {
             Self::SyncDigest(d) => w.put(&d.digest.to_le_bytes()),
             Self::SyncList(list) => sync::emit_list(list, w),
             Self::SyncRecords(records) => sync::emit_records(records, w),
+            Self::Part(p) => {
+                if !p.is_sound() {
+                    return None;
+                }
+                w.put(&p.job.to_le_bytes())?;
+                w.put(&[p.part << 5 | (p.parts - 1) << 2 | u8::from(p.of_answer) << 1, p.tag])?;
+                w.put(p.bytes)
+            }
+            Self::PartRequest(p) => {
+                if p.missing == 0 || p.missing > 127 {
+                    return None;
+                }
+                w.put(&p.job.to_le_bytes())?;
+                w.put(&[p.missing << 1 | u8::from(p.of_answer)])
+            }
         }
+    }
+}
+
+impl Part<'_> {
+    /// Whether its numbers mean something: the first part is never sent so.
+    const fn is_sound(&self) -> bool {
+        self.part >= 1 && self.part < self.parts && self.parts <= 7 && !self.bytes.is_empty()
     }
 }
 

@@ -34,11 +34,15 @@ pub enum FrameClass {
     SyncList = 12,
     /// Members' records.
     SyncRecords = 13,
+    /// A further part of a question or an answer that is longer than a frame.
+    Part = 14,
+    /// Asks for parts that are missing.
+    PartRequest = 15,
 }
 
 impl FrameClass {
     /// All classes.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Beacon,
         Self::Request,
         Self::Offer,
@@ -53,6 +57,8 @@ impl FrameClass {
         Self::SyncDigest,
         Self::SyncList,
         Self::SyncRecords,
+        Self::Part,
+        Self::PartRequest,
     ];
 
     /// The class of a number.
@@ -174,18 +180,22 @@ impl Beacon {
     pub const MAINS_POWER: u8 = 4;
     /// Flag: holds a student for `task`.
     pub const STUDENT: u8 = 8;
+    /// Flag: answers questions in words (kind 1), and reads codecs 0 and 1.
+    pub const CHAT: u8 = 16;
+    /// Flag: turns texts into vectors (kind 2), and reads codecs 0 and 1.
+    pub const EMBED: u8 = 32;
 }
 
 /// A job. A directed one names its executor in the packet header; an open call is a broadcast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request<'a> {
-    /// Kind of job, 0..=15.
+    /// Kind of job, 0..=15: 0 classify, 1 chat, 2 embed.
     pub kind: u8,
     /// Service order, 0..=3.
     pub priority: u8,
     /// Executors shall offer, not execute.
     pub wants_offers: bool,
-    /// Task.
+    /// Task, of kind 0; of kind 1 the longest answer that is wanted, in 16 characters each, 0 = any.
     pub task: u8,
     /// Deadline, see [`crate::deadline_seconds`].
     pub deadline_code: u8,
@@ -193,9 +203,9 @@ pub struct Request<'a> {
     pub wake: u8,
     /// For a repetition: this packet's id minus the first one's.
     pub back: Option<u16>,
-    /// Codec of the text.
+    /// Codec of the text, and of kinds 1 and 2 the number of further parts: see [`crate::split_codec`].
     pub codec: u8,
-    /// The coded text.
+    /// The coded text, or its first part.
     pub text: &'a [u8],
 }
 
@@ -233,6 +243,10 @@ pub enum ResultStatus {
     Declined = 4,
     /// Receipt of a report.
     Received = 5,
+    /// At work on it: no need to ask again soon.
+    Working = 6,
+    /// It was tried and came to nothing; the class index says why.
+    Failed = 7,
 }
 
 impl ResultStatus {
@@ -244,6 +258,8 @@ impl ResultStatus {
             3 => Self::Unsupported,
             4 => Self::Declined,
             5 => Self::Received,
+            6 => Self::Working,
+            7 => Self::Failed,
             _ => return None,
         })
     }
@@ -260,12 +276,41 @@ pub struct JobResult<'a> {
     pub status: ResultStatus,
     /// Confidence, 0..=15.
     pub confidence: u8,
-    /// Class index.
+    /// Class index; with a text of kinds 1 and 2 its tag, as in [`Part`].
     pub class: u8,
-    /// Low 8 bits of the model's version.
+    /// Low 8 bits of the model's version, or a byte that stands for its name.
     pub model_version: u8,
-    /// Codec and coded text, for answers that are more than a class.
+    /// Codec (and number of further parts, see [`crate::split_codec`]) and coded text or its first part, for answers that are more
+    /// than a class.
     pub text: Option<(u8, &'a [u8])>,
+}
+
+/// A further part of a question or an answer. The first travels in the [`Request`] or the [`JobResult`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part<'a> {
+    /// Low bits of the packet id of the job's first request.
+    pub job: u16,
+    /// Which part, from 1.
+    pub part: u8,
+    /// Of how many, 2..=7.
+    pub parts: u8,
+    /// Of the answer; else of the question.
+    pub of_answer: bool,
+    /// Stands for the whole: parts of two answers to one question, which a restart can bring about, must not be joined.
+    pub tag: u8,
+    /// Bytes of the part, at least one.
+    pub bytes: &'a [u8],
+}
+
+/// Asks for parts that are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartRequest {
+    /// Low bits of the packet id of the job's first request.
+    pub job: u16,
+    /// Of the answer; else of the question.
+    pub of_answer: bool,
+    /// Bit n: part n is missing; 1..=127.
+    pub missing: u8,
 }
 
 /// One symbol of an object.
@@ -503,6 +548,10 @@ pub enum Frame<'a> {
     SyncList(SyncList<'a>),
     /// See [`SyncRecords`].
     SyncRecords(SyncRecords<'a>),
+    /// See [`Part`].
+    Part(Part<'a>),
+    /// See [`PartRequest`].
+    PartRequest(PartRequest),
 }
 
 #[cfg(test)]

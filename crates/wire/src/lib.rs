@@ -16,9 +16,9 @@ mod sync;
 
 pub use body::ReportWriter;
 pub use frame::{
-    Advert, Award, Beacon, Frame, FrameClass, JobResult, Malformed, Neighbours, Offer, Record, RecordRequest,
-    RecordType, Report, ReportEntry, ReportText, Request, ResultStatus, Symbol, SymbolRequest, SyncDigest,
-    SyncForm, SyncItem, SyncList, SyncRecords,
+    Advert, Award, Beacon, Frame, FrameClass, JobResult, Malformed, Neighbours, Offer, Part, PartRequest,
+    Record, RecordRequest, RecordType, Report, ReportEntry, ReportText, Request, ResultStatus, Symbol,
+    SymbolRequest, SyncDigest, SyncForm, SyncItem, SyncList, SyncRecords,
 };
 pub use ids::IdBlocks;
 pub use replay::{ReplayTable, Verdict};
@@ -50,4 +50,17 @@ pub const fn deadline_code(seconds: u32) -> u8 {
 /// The time in seconds that a deadline code stands for.
 pub const fn deadline_seconds(code: u8) -> u32 {
     15 << (code & 15)
+}
+
+/// Codec of a vector: a byte of scale, then two entries a byte. Codecs 0 and 1 are those of texts.
+pub const CODEC_VECTOR: u8 = 2;
+
+/// The codec byte of a question or an answer: the codec, 0..=15, and how many parts follow its first one, 0..=6.
+pub const fn join_codec(codec: u8, more: u8) -> u8 {
+    codec & 15 | more << 4
+}
+
+/// What [`join_codec`] joined: the codec and the number of further parts.
+pub const fn split_codec(byte: u8) -> (u8, u8) {
+    (byte & 15, byte >> 4)
 }

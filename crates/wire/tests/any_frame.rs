@@ -2,21 +2,23 @@
 
 use compotastic_wire::{
     Address, Advert, Award, Beacon, Frame, FrameClass, JobResult, KeyRing, MAC_LEN, MAX_PAYLOAD, Neighbours,
-    Offer, Record, RecordRequest, RecordType, ReplayTable, Report, ReportEntry, ReportText, ReportWriter,
-    Request, ResultStatus, SealError, SwarmKey, Symbol, SymbolRequest, SyncDigest, SyncForm, SyncItem,
-    SyncItemWriter, SyncList, SyncRecords, open, seal,
+    Offer, Part, PartRequest, Record, RecordRequest, RecordType, ReplayTable, Report, ReportEntry,
+    ReportText, ReportWriter, Request, ResultStatus, SealError, SwarmKey, Symbol, SymbolRequest, SyncDigest,
+    SyncForm, SyncItem, SyncItemWriter, SyncList, SyncRecords, open, seal,
 };
 use proptest::prelude::*;
 
 const TYPES: [RecordType; 4] =
     [RecordType::Capability, RecordType::Manifest, RecordType::Delegation, RecordType::Revocation];
-const STATUSES: [ResultStatus; 6] = [
+const STATUSES: [ResultStatus; 8] = [
     ResultStatus::Ok,
     ResultStatus::Unsure,
     ResultStatus::Busy,
     ResultStatus::Unsupported,
     ResultStatus::Declined,
     ResultStatus::Received,
+    ResultStatus::Working,
+    ResultStatus::Failed,
 ];
 
 /// Draws fields from bytes: values in range are likely, others possible.
@@ -182,6 +184,18 @@ fn draw<'a>(class: FrameClass, bytes: &'a [u8], entries: &'a mut [u8], broadcast
             }
             (Frame::Report(Report::from_entries(writer.finish())), sound)
         }
+        FrameClass::Part => {
+            let (job, tag, of_answer, parts) = (d.u16(), d.u8(), d.flag(), d.up_to(7));
+            let part = d.up_to(parts.saturating_sub(1).min(7));
+            let bytes = d.rest();
+            let sound = part >= 1 && part < parts && parts <= 7 && !bytes.is_empty();
+            (Frame::Part(Part { job, part, parts, of_answer, tag, bytes }), sound)
+        }
+        FrameClass::PartRequest => {
+            let (job, of_answer, missing) = (d.u16(), d.flag(), d.u8());
+            let request = PartRequest { job, of_answer, missing };
+            (Frame::PartRequest(request), (1..128).contains(&missing))
+        }
         FrameClass::Advert => (Frame::Advert(Advert { object_tag: d.u32(), complete: d.u16() }), true),
     }
 }
@@ -247,7 +261,7 @@ proptest! {
             let mut buffer = [0; MAX_PAYLOAD];
             let length = seal(&frame, &keys, &address, &mut buffer).unwrap();
             prop_assert_eq!(open(&buffer[..length], &keys, &address), Ok((frame, 0)));
-            if class != FrameClass::SymbolRequest {
+            if !matches!(class, FrameClass::SymbolRequest | FrameClass::Part) {
                 prop_assert_eq!(&buffer[2..2 + body.len()], &body[..]);
             }
         }

@@ -2,9 +2,9 @@
 
 use compotastic_wire::{
     Address, Advert, Award, Beacon, Frame, FrameClass, IdBlocks, JobResult, KeyRing, MAX_PAYLOAD, Malformed,
-    Neighbours, Offer, OpenError, Record, RecordRequest, RecordType, ReplayTable, Report, ReportEntry,
-    ReportText, ReportWriter, Request, ResultStatus, SealError, SwarmKey, Symbol, SymbolRequest, Verdict,
-    deadline_code, deadline_seconds, open, seal,
+    Neighbours, Offer, OpenError, Part, PartRequest, Record, RecordRequest, RecordType, ReplayTable, Report,
+    ReportEntry, ReportText, ReportWriter, Request, ResultStatus, SealError, SwarmKey, Symbol, SymbolRequest,
+    Verdict, deadline_code, deadline_seconds, open, seal,
 };
 use proptest::prelude::*;
 
@@ -81,6 +81,8 @@ fn examples() -> Vec<Frame<'static>> {
         Frame::RecordRequest(RecordRequest { record_type: RecordType::Delegation, tag: 9 }),
         Frame::Report(Report::from_entries(entries)),
         Frame::Advert(Advert { object_tag: 9, complete: 0x4001 }),
+        Frame::Part(Part { job: 77, part: 3, parts: 4, of_answer: true, tag: 0x5e, bytes: &[5; 200] }),
+        Frame::PartRequest(PartRequest { job: 77, of_answer: true, missing: 0b1010 }),
     ]
 }
 

@@ -17,10 +17,10 @@ use compotastic_wire::records::{
     enrolment::{MAX_ENROLMENT, MAX_ENROLMENT_TEXT},
 };
 use compotastic_wire::{
-    Address, Beacon, Frame, FrameClass, IdBlocks, JobResult, KeyRing, MAC_LEN, MAX_PAYLOAD, Neighbours,
-    PROFILE_VERSION, RecordType, ReplayTable, ReportEntry, ReportText, ReportWriter, Request, ResultStatus,
-    SYMBOL_MAC_LEN, SwarmKey, Symbol, SymbolRequest, SyncForm, SyncItem, SyncItemWriter, SyncList,
-    SyncRecords, Verdict, deadline_code, deadline_seconds, open, seal,
+    Address, Beacon, CODEC_VECTOR, Frame, FrameClass, IdBlocks, JobResult, KeyRing, MAC_LEN, MAX_PAYLOAD,
+    Neighbours, PROFILE_VERSION, Part, RecordType, ReplayTable, ReportEntry, ReportText, ReportWriter,
+    Request, ResultStatus, SYMBOL_MAC_LEN, SwarmKey, Symbol, SymbolRequest, SyncForm, SyncItem,
+    SyncItemWriter, SyncList, SyncRecords, Verdict, deadline_code, deadline_seconds, open, seal,
 };
 
 /// Where a field lies in some bytes.
@@ -91,7 +91,7 @@ fn compare(places: &BTreeMap<String, Place>, known: &BTreeMap<String, String>, w
             "has_back" => there("back"),
             "has_uncoded" => there("uncoded"),
             "text_length" => (known["text"].len() / 2) as u64,
-            "unused" => 0,
+            "unused" | "unused_bit" => 0,
             "digest" => number(&known[name]).expect("a digest"),
             _ if place.bytes.len() > 4
                 || matches!(
@@ -307,7 +307,13 @@ fn extremes(frame: &Frame<'_>) -> [usize; 2] {
             let longest = (0..=MAX_PAYLOAD).rev().find_map(|length| one(&filler[..length])).unwrap();
             [one(&[]).unwrap(), longest]
         }
+        Frame::Part(p) => [
+            len(Frame::Part(Part { bytes: &[0], ..p })),
+            // Parts of one length: see Letters.
+            len(Frame::Part(Part { bytes: &[0; 200], ..p })),
+        ],
         Frame::Offer(_)
+        | Frame::PartRequest(_)
         | Frame::Advert(_)
         | Frame::Award(_)
         | Frame::RecordRequest(_)
@@ -441,8 +447,8 @@ fn limits_and_numbers_are_the_codes() {
         let rows = &table(&tables, heading, column).rows;
         rows.iter().map(|row| (row[0].parse().unwrap(), row[1].clone())).collect()
     };
-    use ResultStatus::{Busy, Declined, Ok, Received, Unsupported, Unsure};
-    let statuses = [Ok, Unsure, Busy, Unsupported, Declined, Received];
+    use ResultStatus::{Busy, Declined, Failed, Ok, Received, Unsupported, Unsure, Working};
+    let statuses = [Ok, Unsure, Busy, Unsupported, Declined, Received, Working, Failed];
     assert_eq!(numbered("Statuses", "status"), statuses.map(|s| (s as u8, format!("{s:?}"))));
     for status in 0..16u8 {
         let body = [0, 0, status << 4, 0, 0];
@@ -469,6 +475,8 @@ fn limits_and_numbers_are_the_codes() {
         (Beacon::FOUNDATION_MODEL, "FOUNDATION_MODEL"),
         (Beacon::MAINS_POWER, "MAINS_POWER"),
         (Beacon::STUDENT, "STUDENT"),
+        (Beacon::CHAT, "CHAT"),
+        (Beacon::EMBED, "EMBED"),
     ];
     assert_eq!(numbered("Class 0: Beacon", "flag"), flags.map(|(flag, name)| (flag, name.to_string())));
     let shorts = &table(&tables, "Class 0: Beacon", "node").rows;
@@ -477,7 +485,7 @@ fn limits_and_numbers_are_the_codes() {
         let (node, name) = (number(&row[0]).unwrap(), number(&row[1]).unwrap());
         assert_eq!(u64::from(Neighbours::short(node as u32)), name, "{}", row[0]);
     }
-    let codecs = [compotastic_text::CODEC_RAW, compotastic_text::CODEC_TEXT];
+    let codecs = [compotastic_text::CODEC_RAW, compotastic_text::CODEC_TEXT, CODEC_VECTOR];
     let on_page: Vec<u8> = numbered("Text codecs", "codec").into_iter().map(|(codec, _)| codec).collect();
     assert_eq!(on_page, codecs);
     for class in 0..32 {

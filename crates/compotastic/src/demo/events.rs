@@ -14,7 +14,7 @@ pub fn record(event: &AgentEvent, object: &mut u32) -> Record {
             reason: match reason {
                 JobFailure::NoExecutor => recording::JobFailure::NoExecutor,
                 JobFailure::NoAnswer => recording::JobFailure::NoAnswer,
-                JobFailure::Unsupported => recording::JobFailure::Unsupported,
+                JobFailure::Unsupported | JobFailure::Failed(_) => recording::JobFailure::Unsupported,
             },
         },
         AgentEvent::ObjectWanted { tag } => {

@@ -621,6 +621,7 @@ fn reason_text(reason: JobFailure) -> &'static str {
         JobFailure::NoExecutor => "nobody who could answer was heard of before the deadline",
         JobFailure::NoAnswer => "no answer came before the deadline",
         JobFailure::Unsupported => "the executor does not offer this task",
+        JobFailure::Failed(_) => "the executor's model failed",
     }
 }
 

@@ -247,7 +247,7 @@ impl Stage {
                     let reason = match reason {
                         JobFailure::NoExecutor => recording::JobFailure::NoExecutor,
                         JobFailure::NoAnswer => recording::JobFailure::NoAnswer,
-                        JobFailure::Unsupported => recording::JobFailure::Unsupported,
+                        JobFailure::Unsupported | JobFailure::Failed(_) => recording::JobFailure::Unsupported,
                     };
                     world.log.note(now, id, &Record::JobFailed { job: number(boots, job), reason });
                     self.report.failed += 1;

@@ -12,10 +12,10 @@ use compotastic_wire::records::{
     enrolment::{EnrolmentRecord, MAX_ENROLMENT},
 };
 use compotastic_wire::{
-    Address, Advert, Award, Beacon, Frame, JobResult, KeyRing, MAX_PAYLOAD, Neighbours, Offer, Record,
-    RecordRequest, RecordType, Report, ReportEntry, ReportText, ReportWriter, Request, ResultStatus,
-    SwarmKey, Symbol, SymbolRequest, SyncDigest, SyncForm, SyncItem, SyncItemWriter, SyncList, SyncRecords,
-    seal,
+    Address, Advert, Award, Beacon, Frame, JobResult, KeyRing, MAX_PAYLOAD, Neighbours, Offer, Part,
+    PartRequest, Record, RecordRequest, RecordType, Report, ReportEntry, ReportText, ReportWriter, Request,
+    ResultStatus, SwarmKey, Symbol, SymbolRequest, SyncDigest, SyncForm, SyncItem, SyncItemWriter, SyncList,
+    SyncRecords, join_codec, seal,
 };
 
 pub const EVERYBODY: u32 = u32::MAX;
@@ -266,6 +266,51 @@ pub fn examples() -> Vec<Example> {
             Frame::Beacon(Beacon { battery: 9, neighbours: Neighbours::default(), ..beacon }),
         ),
         ("advert", NEIGHBOUR, EVERYBODY, Frame::Advert(Advert { object_tag, complete: 0b0010 })),
+        (
+            "request-chat",
+            FIELD,
+            EDGE,
+            Frame::Request(Request {
+                kind: 1,
+                priority: 1,
+                task: 12,
+                codec: join_codec(0, 1),
+                text: QUESTION.split_at(200).0,
+                ..request
+            }),
+        ),
+        (
+            "part",
+            FIELD,
+            EDGE,
+            Frame::Part(Part {
+                job: 0x0117,
+                part: 1,
+                parts: 2,
+                of_answer: false,
+                tag: 0x5e,
+                bytes: QUESTION.split_at(200).1,
+            }),
+        ),
+        (
+            "part-request",
+            FIELD,
+            EDGE,
+            Frame::PartRequest(PartRequest { job: 0x0117, of_answer: true, missing: 0b10 }),
+        ),
+        (
+            "result-chat",
+            EDGE,
+            FIELD,
+            Frame::Result(JobResult {
+                job: 0x0117,
+                confidence: 0,
+                class: 0x9c,
+                model_version: 0xd1,
+                text: Some((0, b"Two days' water, and wait for the fog to lift.")),
+                ..result
+            }),
+        ),
     ];
     frames
         .into_iter()
@@ -292,6 +337,12 @@ fn sync_records() -> Frame<'static> {
     writer.push(&SyncItem { node: EDGE, version: 255, bytes: &[] }).unwrap();
     Frame::SyncRecords(SyncRecords::from_items(DIGEST, writer.finish()))
 }
+
+/// A question of two parts.
+const QUESTION: &[u8] =
+    b"We are four at the upper hut with water for a day and a half. The path down is gone at the bridge, \
+the fog is thick, and one of us has a bad knee. What should we do first, and how long can we wait before \
+it gets dangerous?";
 
 fn or_absent<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
     value.map_or_else(|| "-".into(), show)
@@ -381,6 +432,19 @@ pub fn fields(frame: &Frame<'_>) -> Vec<(String, String)> {
         Frame::SyncRecords(records) => {
             put("digest", format!("{:#018x}", records.digest));
             put("items", hex(records.item_bytes()));
+        }
+        Frame::Part(p) => {
+            put("job", p.job.to_string());
+            put("part", p.part.to_string());
+            put("parts_less_1", (p.parts - 1).to_string());
+            put("of_answer", u8::from(p.of_answer).to_string());
+            put("tag", p.tag.to_string());
+            put("bytes", hex(p.bytes));
+        }
+        Frame::PartRequest(p) => {
+            put("job", p.job.to_string());
+            put("missing", p.missing.to_string());
+            put("of_answer", u8::from(p.of_answer).to_string());
         }
         Frame::Report(report) => {
             for (index, entry) in report.entries().enumerate() {

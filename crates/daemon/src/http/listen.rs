@@ -1,0 +1,176 @@
+//! Connections: so many at a time, and none that holds its place without asking anything.
+
+use std::{
+    future::Future as _,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use axum::{
+    extract::{ConnectInfo, Request, connect_info::Connected},
+    middleware::Next,
+    response::Response,
+    serve::{IncomingStream, Listener},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, Sleep, sleep_until},
+};
+
+/// Connections at a time; further ones wait until one ends.
+pub const CONNECTIONS: usize = 64;
+/// A connection on which no request is at work and nothing was sent for so long is closed.
+pub const IDLE: Duration = Duration::from_secs(30);
+
+/// What the server knows of a connection.
+#[derive(Debug)]
+pub struct Watch {
+    /// Requests whose handlers run.
+    running: AtomicUsize,
+    /// When it last answered something.
+    active: Mutex<Instant>,
+    idle: Duration,
+}
+
+impl Watch {
+    fn touch(&self) {
+        *self.active.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// When it is closed; None while a handler runs.
+    fn deadline(&self) -> Option<Instant> {
+        let active = *self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.running.load(Ordering::Relaxed) == 0).then_some(active + self.idle)
+    }
+}
+
+/// A listener that takes so many connections at a time.
+#[derive(Debug)]
+pub struct Limited {
+    listener: TcpListener,
+    places: Arc<Semaphore>,
+    idle: Duration,
+}
+
+impl Limited {
+    /// Over a listener.
+    pub fn new(listener: TcpListener, connections: usize, idle: Duration) -> Self {
+        Self { listener, places: Arc::new(Semaphore::new(connections)), idle }
+    }
+}
+
+impl Listener for Limited {
+    type Io = Watched;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Watched, SocketAddr) {
+        let place = loop {
+            // The semaphore is never closed.
+            if let Ok(place) = self.places.clone().acquire_owned().await {
+                break place;
+            }
+        };
+        let (stream, address) = Listener::accept(&mut self.listener).await;
+        let watch = Arc::new(Watch {
+            running: AtomicUsize::new(0),
+            active: Mutex::new(Instant::now()),
+            idle: self.idle,
+        });
+        let alarm = Box::pin(sleep_until(Instant::now() + self.idle));
+        (Watched { stream, watch, alarm, _place: place }, address)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// A connection with its place among the others.
+#[derive(Debug)]
+pub struct Watched {
+    stream: TcpStream,
+    watch: Arc<Watch>,
+    alarm: Pin<Box<Sleep>>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Poll::Ready(result) = Pin::new(&mut self.stream).poll_read(cx, buf) {
+            return Poll::Ready(result);
+        }
+        // Nothing to read: has it waited too long? While a handler runs it is looked at again later.
+        loop {
+            ready!(self.alarm.as_mut().poll(cx));
+            let now = Instant::now();
+            match self.watch.deadline() {
+                Some(deadline) if deadline <= now => {
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "no request")));
+                }
+                deadline => {
+                    let next = deadline.unwrap_or(now + self.watch.idle);
+                    self.alarm.as_mut().reset(next);
+                }
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
+        self.watch.touch();
+        Poll::Ready(written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// The connection of a request.
+#[derive(Clone, Debug)]
+pub struct Connection(Arc<Watch>);
+
+impl Connected<IncomingStream<'_, Limited>> for Connection {
+    fn connect_info(stream: IncomingStream<'_, Limited>) -> Self {
+        Self(stream.io().watch.clone())
+    }
+}
+
+struct Running(Arc<Watch>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.touch();
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Keeps a connection open while a handler runs on it, however long that takes.
+pub async fn mark_running(
+    ConnectInfo(Connection(watch)): ConnectInfo<Connection>,
+    request: Request,
+    next: Next,
+) -> Response {
+    watch.running.fetch_add(1, Ordering::Relaxed);
+    let _running = Running(watch);
+    next.run(request).await
+}

@@ -1,0 +1,159 @@
+//! Texts on their way out: through the governor, no faster than a radio takes them.
+
+use std::collections::VecDeque;
+
+use compotastic_mesh::{
+    packet::NodeNum,
+    router::{Gate, Priority},
+    time::{Duration, Instant},
+};
+use compotastic_links::{BROADCAST, Body, OwnedData, OwnedPacket};
+use compotastic_messages::PortNum;
+use compotastic_node::{
+    hosted::Foreign,
+    manners::{Hold, Purpose},
+};
+use tokio::sync::oneshot;
+
+use super::core::{Core, Mode, Output};
+use crate::seam::OutText;
+
+/// Longest text, bytes of UTF-8.
+pub const TEXT_MAX: usize = 200;
+/// Texts that may wait; one more is refused.
+const WAITING: usize = 16;
+/// A text that cannot go for so long is given back with the reason.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Firmware takes one text in two seconds from a client.
+const PACE: Duration = Duration::from_millis(2100);
+/// What holds a text back is looked at again after this time.
+const AGAIN: Duration = Duration::from_secs(1);
+
+type Reply = oneshot::Sender<Result<u32, String>>;
+
+#[derive(Debug)]
+struct Waiting {
+    text: OutText,
+    reply: Reply,
+    until: Instant,
+}
+
+/// Texts that wait.
+#[derive(Debug)]
+pub(super) struct Texts {
+    waiting: VecDeque<Waiting>,
+    next_at: Instant,
+}
+
+impl Texts {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { waiting: VecDeque::new(), next_at: now }
+    }
+
+    pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        (!self.waiting.is_empty()).then(|| self.next_at.max(now + AGAIN))
+    }
+}
+
+fn foreign(text: &OutText) -> Foreign {
+    let broadcast = text.to == BROADCAST;
+    Foreign {
+        purpose: if text.reply_to.is_some() { Purpose::People } else { Purpose::Texts },
+        gate: Gate::Normal,
+        urgent: false,
+        peer: (!broadcast).then_some(NodeNum(text.to)),
+        payload_len: text.text.len(),
+        broadcast,
+        want_ack: !broadcast,
+    }
+}
+
+impl Core {
+    fn check_text(&self, text: &OutText) -> Result<(), String> {
+        if text.text.trim().is_empty() {
+            return Err("the text is empty: write something".into());
+        }
+        if text.text.len() > TEXT_MAX {
+            return Err(format!(
+                "the text has {} bytes, {TEXT_MAX} at most fit one packet: shorten it, or send it in parts",
+                text.text.len()
+            ));
+        }
+        if let Mode::Listening(why) = &self.mode {
+            return Err(format!("this node only listens: {why}"));
+        }
+        let channels = self.radio.as_ref().map(|radio| radio.channels.as_slice()).unwrap_or_default();
+        let there = channels.iter().any(|channel| channel.index == text.channel && channel.role != 0);
+        if text.to == BROADCAST && !there {
+            let known: Vec<String> = channels
+                .iter()
+                .filter(|channel| channel.role != 0)
+                .map(|channel| format!("{} `{}`", channel.index, channel.name))
+                .collect();
+            return Err(format!(
+                "the radio has no channel {}: choose one of {}",
+                text.channel,
+                known.join(", ")
+            ));
+        }
+        Ok(())
+    }
+
+    pub(super) fn send_text(&mut self, now: Instant, text: OutText, reply: Reply) {
+        if let Err(why) = self.check_text(&text) {
+            let _ = reply.send(Err(why));
+            return;
+        }
+        if self.texts.waiting.len() >= WAITING {
+            let _ = reply.send(Err(format!("{WAITING} texts wait already: try again in a minute")));
+            return;
+        }
+        self.texts.waiting.push_back(Waiting { text, reply, until: now + PATIENCE });
+    }
+
+    pub(super) fn send_waiting_texts(&mut self, now: Instant) {
+        while now >= self.texts.next_at
+            && let Some(next) = self.texts.waiting.front()
+        {
+            let foreign = foreign(&next.text);
+            let verdict = if self.up { self.admit(now, &foreign).map_err(Some) } else { Err(None) };
+            match verdict {
+                Ok(()) => {}
+                // These pass by themselves, soon.
+                Err(None | Some(Hold::Queue | Hold::Hard)) if now < self.texts.waiting[0].until => return,
+                Err(hold) => {
+                    let why = hold.map_or("the link to the radio is down: see `compotastic status`", Hold::reason);
+                    if let Some(waiting) = self.texts.waiting.pop_front() {
+                        let _ = waiting.reply.send(Err(why.to_owned()));
+                    }
+                    continue;
+                }
+            }
+            let Some(waiting) = self.texts.waiting.pop_front() else { return };
+            let Mode::Hosted(station) = &mut self.mode else { return };
+            let Some(id) = station.agent().next_id() else {
+                let _ = waiting.reply.send(Err("no packet id can be reserved: is the disk full?".into()));
+                continue;
+            };
+            self.texts.next_at = now + PACE;
+            let hop_limit = self.radio.as_ref().map_or(3, |radio| radio.hop_limit.clamp(1, 7));
+            let packet = OwnedPacket {
+                to: waiting.text.to,
+                id,
+                channel: waiting.text.channel.into(),
+                hop_limit,
+                want_ack: waiting.text.to != BROADCAST,
+                priority: Priority::High as u32,
+                body: Body::Data(OwnedData {
+                    port: PortNum::TEXT_MESSAGE_APP.0,
+                    payload: waiting.text.text.into_bytes(),
+                    reply_id: waiting.text.reply_to.unwrap_or(0),
+                    ..OwnedData::default()
+                }),
+                ..OwnedPacket::default()
+            };
+            self.push(Output::Radio(Box::new(packet)));
+            let _ = waiting.reply.send(Ok(id));
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! What the daemon must not forget, in one file: jobs, nodes, texts, bundles, keys and settings, and the flash of the agent.
+//!
+//! Two kinds of writes. What others were told (a job that was taken, a block of packet ids, a key) is on the disk when the call
+//! returns. What can be lost without harm (where nodes were heard) waits up to [`BATCH`] in memory, so that a mesh's beacons do
+//! not wear out an SD card. Order holds for both: a write on the disk has all earlier ones on the disk too.
+//!
+//! The file is for its owner alone (0600): keys are in it. One process has it at a time.
+
+mod flash;
+mod jobs;
+mod records;
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::Write as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use redb::{
+    Builder, Database, DatabaseError, Durability, ReadableTable as _, TableDefinition, WriteTransaction,
+};
+
+pub use self::{
+    flash::{FlashError, StoreFlash},
+    jobs::{JOBS, JobFilter},
+    records::{AirtimeMark, BUNDLE_BYTES, BUNDLES_BYTES, NODES, StoredText, TEXTS},
+};
+
+/// Version of what is in the file. A higher one is not opened.
+pub const VERSION: u64 = 1;
+/// Longest time that a write waits which may be lost.
+pub const BATCH: Duration = Duration::from_secs(30);
+/// Memory for pages that were read or wait to be written, bytes.
+const CACHE_BYTES: usize = 8 << 20;
+
+const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+const KEY_VERSION: &str = "version";
+
+/// When a write is on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Write {
+    /// When the call returns.
+    Now,
+    /// After at most [`BATCH`], with others.
+    Soon,
+}
+
+/// The open file. Clones are cheap and share it; it is closed, with all that waits written, when the last one is gone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    shared: Arc<Closing>,
+}
+
+/// Closes the file when it is dropped.
+#[derive(Debug)]
+struct Closing {
+    shared: Arc<Shared>,
+    /// The writer of batches ends when this goes.
+    stop: Option<mpsc::SyncSender<()>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl std::ops::Deref for Closing {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    database: Database,
+    path: PathBuf,
+    /// Since when something waits to be written.
+    waiting: Mutex<Option<Instant>>,
+    /// Parts of flash that somebody has.
+    parts: Mutex<BTreeSet<String>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // What a panicking thread left behind is whole: each critical section here is one assignment.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Store {
+    /// Opens the file, or makes it, with the folders to it.
+    ///
+    /// Errors: somebody else has it (says who), it is of a newer version, it is no store, or the disk refuses.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let database = open_database(path)?;
+        let write = database.begin_write().context("the store does not take writes")?;
+        {
+            let mut meta = write.open_table(META)?;
+            let found = meta.get(KEY_VERSION)?.map(|value| value.value());
+            match found {
+                Some(found) if found > VERSION => bail!(
+                    "the store {} was written by a newer compotastic (version {found} of its format; this program knows {VERSION}): \
+use that program, or another store with --state",
+                    path.display()
+                ),
+                _ => meta.insert(KEY_VERSION, VERSION)?,
+            };
+        }
+        jobs::make_tables(&write)?;
+        records::make_tables(&write)?;
+        flash::make_tables(&write)?;
+        write.commit().with_context(|| format!("cannot write to {}", path.display()))?;
+        note_owner(path);
+        let shared = Arc::new(Shared {
+            database,
+            path: path.to_path_buf(),
+            waiting: Mutex::default(),
+            parts: Mutex::default(),
+        });
+        let (stop, stopped) = mpsc::sync_channel(0);
+        let writer = {
+            let shared = shared.clone();
+            thread::Builder::new()
+                .name("store".to_string())
+                .spawn(move || write_batches(&shared, &stopped))?
+        };
+        Ok(Self { shared: Arc::new(Closing { shared, stop: Some(stop), writer: Some(writer) }) })
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// Brings all that waits to the disk.
+    pub fn flush(&self) -> Result<()> {
+        self.shared.flush()
+    }
+
+    /// Changes the file, all of it or nothing.
+    fn write<T>(&self, when: Write, change: impl FnOnce(&WriteTransaction) -> Result<T>) -> Result<T> {
+        let mut write = self.shared.database.begin_write()?;
+        if when == Write::Soon {
+            write.set_durability(Durability::None)?;
+        }
+        let out = change(&write)?;
+        // While the transaction is ours, so that no other write comes between it and its note.
+        let before = {
+            let mut waiting = lock(&self.shared.waiting);
+            let since = if when == Write::Soon { waiting.or(Some(Instant::now())) } else { None };
+            std::mem::replace(&mut *waiting, since)
+        };
+        if let Err(error) = write.commit() {
+            let mut waiting = lock(&self.shared.waiting);
+            *waiting = waiting.or(before);
+            return Err(error).with_context(|| {
+                format!("cannot write to {}: is the disk full, or mounted read-only?", self.path().display())
+            });
+        }
+        Ok(out)
+    }
+}
+
+impl Shared {
+    fn flush(&self) -> Result<()> {
+        if lock(&self.waiting).is_some() {
+            let mut write = self.database.begin_write()?;
+            write.set_durability(Durability::Immediate)?;
+            let before = lock(&self.waiting).take();
+            if let Err(error) = write.commit() {
+                let mut waiting = lock(&self.waiting);
+                *waiting = waiting.or(before);
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+        let _ = fs::remove_file(owner_path(&self.shared.path));
+    }
+}
+
+/// Writes what waits, until the store is closed, and then all that is left.
+fn write_batches(shared: &Shared, stopped: &mpsc::Receiver<()>) {
+    // Looks often enough that nothing waits much longer than it may.
+    const LOOK: Duration = Duration::from_secs(1);
+    let mut open = true;
+    while open {
+        open = stopped.recv_timeout(LOOK) == Err(mpsc::RecvTimeoutError::Timeout);
+        let due = !open || lock(&shared.waiting).is_some_and(|since| since.elapsed() >= BATCH);
+        if due && let Err(error) = shared.flush() {
+            tracing::error!("the store {} does not take writes: {error:#}", shared.path.display());
+        }
+    }
+}
+
+fn owner_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".pid");
+    PathBuf::from(name)
+}
+
+/// Leaves a note for whoever finds the file locked.
+fn note_owner(path: &Path) {
+    let file =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(owner_path(path));
+    let written = file.and_then(|mut file| writeln!(file, "{}", std::process::id()));
+    if let Err(error) = written {
+        tracing::debug!("no note of who has the store: {error}");
+    }
+}
+
+/// Who has the file, as far as the note tells.
+fn owner(path: &Path) -> String {
+    let pid = fs::read_to_string(owner_path(path)).ok().and_then(|text| text.trim().parse::<u32>().ok());
+    match pid {
+        Some(pid) => {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            match name.trim() {
+                "" => format!("process {pid}"),
+                name => format!("process {pid} ({name})"),
+            }
+        }
+        None => "another process".to_string(),
+    }
+}
+
+fn open_database(path: &Path) -> Result<Database> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(|| {
+            format!("cannot make {}; choose another place with --state", folder.display())
+        })?;
+    }
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| {
+            format!("cannot open the store {}; choose another place with --state", path.display())
+        })?;
+    let mode = file.metadata()?.permissions().mode();
+    if mode & 0o077 != 0 {
+        tracing::warn!("{} could be read by others (mode {:o}): mended", path.display(), mode & 0o777);
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    }
+    Builder::new().set_cache_size(CACHE_BYTES).create_file(file).map_err(|error| match error {
+        DatabaseError::DatabaseAlreadyOpen => anyhow!(
+            "the store {} is in use by {}: stop that one, or take another store with --state",
+            path.display(),
+            owner(path)
+        ),
+        DatabaseError::UpgradeRequired(version) => anyhow!(
+            "the store {} is in another format of its database ({version}): use the program that wrote it, or another store with --state",
+            path.display()
+        ),
+        error => anyhow!(
+            "{} cannot be opened as a store ({error}): move it away to begin anew, or name the right one with --state",
+            path.display()
+        ),
+    })
+}
+
+/// Serialised for the file.
+fn encode<T: serde::Serialize>(value: &T) -> Result<Vec<u8>> {
+    Ok(serde_json::to_vec(value)?)
+}
+
+/// Read from the file: what cannot be read is left out with a word in the log, so that one bad row hides no good one.
+fn decode<T: serde::de::DeserializeOwned>(what: &str, bytes: &[u8]) -> Option<T> {
+    serde_json::from_slice(bytes)
+        .inspect_err(|error| tracing::warn!("a row of {what} in the store cannot be read: {error}"))
+        .ok()
+}
