@@ -6,3 +6,5 @@ pub mod runtime;
 pub mod seam;
 pub mod serve;
 pub mod store;
+pub mod swarm;
+pub mod up;

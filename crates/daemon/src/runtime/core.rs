@@ -335,7 +335,7 @@ impl Core {
                     };
                     station.handle_packet(now, &from_radio);
                     if station.is_ours(&from_radio) {
-                        self.tell_node(packet.from);
+                        self.note_member(packet.from);
                     }
                 }
                 Mode::Listening(_) => self.handle_heard(now, data.payload.len(), broadcast),
@@ -480,6 +480,15 @@ impl Core {
         self.link.state = state.to_owned();
         self.link.detail = detail;
         self.push(Output::Event(Event::Link(self.link.clone())));
+    }
+
+    /// What the swarm knows of a node is kept with its names, and told where it has changed.
+    fn note_member(&mut self, num: u32) {
+        if let Some(view) = self.node_view(num)
+            && self.book.set_membership(&view)
+        {
+            self.push(Output::Event(Event::Node(view)));
+        }
     }
 
     fn tell_node(&mut self, num: u32) {

@@ -16,13 +16,13 @@ mod show;
 mod texts;
 pub mod work;
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{collections::VecDeque, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use anyhow::Result;
 use compotastic_links::{RadioCommand, RadioEvent, RadioHandle};
 use futures_util::FutureExt as _;
 use tokio::{
-    sync::{broadcast, mpsc, watch},
+    sync::{broadcast, mpsc, oneshot, watch},
     task::JoinHandle,
 };
 
@@ -77,10 +77,20 @@ impl Running {
     pub async fn ended(self) -> Result<()> {
         self.task.await.map_err(anyhow::Error::from)?
     }
+
+    /// Waits until the task ends by itself, or ends it when `stop` is sent or dropped.
+    pub async fn until(mut self, stop: oneshot::Receiver<()>) -> Result<()> {
+        tokio::select! {
+            ended = &mut self.task => ended.map_err(anyhow::Error::from)?,
+            _ = stop => self.stop().await,
+        }
+    }
 }
 
 struct Ports {
     radio: RadioHandle,
+    /// What the link told before the task began.
+    seen: VecDeque<RadioEvent>,
     inbox: mpsc::Receiver<Command>,
     events: broadcast::Sender<Event>,
     shared: mpsc::Receiver<SharedPacket>,
@@ -88,14 +98,20 @@ struct Ports {
     stop: watch::Receiver<bool>,
 }
 
-/// Starts the node's task. Must be called inside a tokio runtime.
-pub fn spawn(options: CoreOptions, store: &Store, wall: &Wall, radio: RadioHandle) -> Running {
+/// Starts the node's task. `seen` is what was already taken out of the link's events. Must be called inside a tokio runtime.
+pub fn spawn(
+    options: CoreOptions,
+    store: &Store,
+    wall: &Wall,
+    radio: RadioHandle,
+    seen: VecDeque<RadioEvent>,
+) -> Running {
     let (handle, inbox, events) = NodeHandle::new();
     let (shared, shared_inbox) = mpsc::channel(SHARED);
     let (raw, _) = broadcast::channel(RAW);
     let (stop, stopped) = watch::channel(false);
     let ports =
-        Ports { radio, inbox, events, shared: shared_inbox, raw: raw.clone(), stop: stopped };
+        Ports { radio, seen, inbox, events, shared: shared_inbox, raw: raw.clone(), stop: stopped };
     let task = tokio::spawn(supervise(options, store.clone(), wall.clone(), ports));
     Running { handle, shared, raw, stop, task }
 }
@@ -135,6 +151,9 @@ async fn run(options: CoreOptions, store: &Store, wall: &Wall, ports: &mut Ports
     let mut clock = Clock::start(store)?;
     let brain = options.brain.clone();
     let mut core = Core::new(options, store, wall, clock.now())?;
+    for event in ports.seen.drain(..) {
+        core.handle_radio(clock.now(), event);
+    }
     let (done_out, mut done_in) = mpsc::channel::<Done>(1);
     let mut at_work = false;
     let mut keep = tokio::time::interval(KEEP);
