@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Writes the vectors of the repository as first inputs: corpus/<target>/seed-<n>."""
 
+import json
 import pathlib
 import re
 
@@ -21,6 +22,16 @@ for index, payload in enumerate(payloads):
     header = bytes([index % 4, 0, 0, 0, index % 3, 0, 0, 1, index + 1, 0, 0, 0, 0x6B, 1, 0, 0x11])
     frames.append(bytes([len(header + data), 20, 1]) + header + data)
 
+# Recorded datagrams, whole and as steps of a run.
+golden_frames = json.loads((ROOT / "tests/data/mesh/golden.json").read_text(encoding="utf-8"))["vectors"]
+datagrams = [vector["hex"] for vector in golden_frames if vector["transport"].startswith("UDP")]
+datagrams += [vector["udp_in"] for vector in golden_frames if "udp_in" in vector]
+datagrams = [bytes.fromhex(digits) for digits in sorted(set(datagrams))]
+# What is read from the channel or under keys: a header, and the content in clear.
+clear = [bytes.fromhex(vector["plaintext"]) for vector in golden_frames if "plaintext" in vector]
+header = bytes([1, 0, 0, 0, 0x21, 0xCC, 0xBB, 0xAA, 9, 0, 0, 0, 0x6B, 8, 0, 0x21])
+clear = [bytes([len(header + data), 30, flags]) + header + data for data in clear for flags in (1, 2)]
+
 # The example of the page on recordings: whole, and without its end.
 example = (ROOT / "docs/RECORDING.md").read_text(encoding="utf-8").split("<!-- example -->")[1]
 recording = bytes.fromhex("".join(line.split("|")[0] for line in example.splitlines() if line.startswith("    ")))
@@ -33,6 +44,9 @@ seeds = {
     "wire_records": [bytes.fromhex(digits) for digits in re.findall(r"^bytes (\w+)$", page, re.M)]
     + [text.encode() for text in re.findall(r"^text (compotastic:\S+)$", page, re.M)],
     "mesh_packet": frames + [b"".join(frames[at : at + 3]) for at in range(0, len(frames), 3)],
+    "mesh_native": datagrams
+    + [b"".join(bytes([len(datagram), 40, 0]) + datagram for datagram in datagrams)]
+    + [b"".join(clear), *clear],
     "text_decode": [bytes([2 * int(row[0]) + 1]) + bytes.fromhex(row[1]) for row in texts if len(row) > 1]
     + [b"\0" + row[2].encode() for row in texts if len(row) > 2],
     "model_files": [

@@ -7,25 +7,17 @@ use crate::object::{
     PieceStore, SpareSlot, piece_hash,
 };
 use crate::solve::Exchange;
+use crate::spare::{Area, Place, Spare};
 use core::ops::Range;
 use heapless::Vec;
 
 /// Spare slots that a receiver can use at most: the symbols of a whole generation, a few that help with the last piece,
-/// and markers of poisoned generations.
-pub const MAX_SPARE: usize = MAX_SYMBOLS + MAX_GENERATIONS as usize;
+/// and markers of poisoned generations, rounded up to pages of flash.
+pub const MAX_SPARE: usize = (MAX_SYMBOLS + MAX_GENERATIONS as usize).next_multiple_of(32);
 /// Symbols that a generation's matrix takes at most.
 const MAX_SYMBOLS: usize = MAX_GENERATION as usize + DENSE;
 
 pub(crate) type Piece = [u8; MAX_PIECE_SIZE as usize];
-
-/// What is in a spare slot.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Spare {
-    pub generation: u8,
-    pub id: u16,
-    /// Whether it is a symbol of use.
-    pub live: bool,
-}
 
 /// All of it can be rebuilt from the store.
 #[derive(Clone, Debug)]
@@ -148,30 +140,28 @@ impl Book {
 
     /// Notes what is in the spare area.
     pub fn scan_spare<S: PieceStore>(&mut self, store: &mut S) -> Result<(), S::Error> {
-        let mut used = 0;
-        for slot in 0..store.spare_slots().min(MAX_SPARE) {
-            let waste = Spare { generation: 0, id: NO_SYMBOL, live: false };
-            let found = store.spare(slot)?;
-            let spare = match found {
-                SpareSlot::Blank | SpareSlot::Waste => waste,
-                SpareSlot::Symbol { generation, id } => {
-                    let known = generation < self.layout().generations();
-                    if known && id == NO_SYMBOL {
+        let area = area(store);
+        for slot in 0..area.slots {
+            let known = self.layout().generations();
+            let spare = match store.spare(slot)? {
+                SpareSlot::Blank => Spare::BLANK,
+                SpareSlot::Symbol { generation, id } if generation < known => {
+                    if id == NO_SYMBOL {
                         self.drop_symbols(generation);
                         self.poisoned[usize::from(generation)] = true;
                     }
-                    let live = known && id != NO_SYMBOL && !self.is_poisoned(generation);
-                    Spare { generation, id, live }
+                    Spare { generation, id, live: id != NO_SYMBOL && !self.is_poisoned(generation) }
                 }
+                SpareSlot::Waste | SpareSlot::Symbol { .. } => Spare::WASTE,
             };
             // Cannot overflow: no more slots than entries are read.
             let _ = self.spare.push(spare);
-            if found != SpareSlot::Blank {
-                used = slot + 1;
-            }
         }
         // A blank slot before a used one, left by an erasure that was cut, is not used: slots fill in order.
-        self.spare.truncate(used);
+        for slots in (0..area.pages()).map(|page| area.page_slots(page)) {
+            let used = self.spare[slots].iter_mut().rev().skip_while(|slot| **slot == Spare::BLANK);
+            used.filter(|slot| **slot == Spare::BLANK).for_each(|slot| *slot = Spare::WASTE);
+        }
         self.drop_placed();
         Ok(())
     }
@@ -182,31 +172,64 @@ impl Book {
         self.outdated[usize::from(generation)] = false;
     }
 
-    /// Makes sure that a spare slot is free, by erasing all of them if none is of use any more.
-    pub fn make_spare_room<S: PieceStore>(&mut self, store: &mut S) -> Result<bool, S::Error> {
-        let slots = store.spare_slots().min(MAX_SPARE);
-        if self.spare.len() < slots {
-            return Ok(true);
-        }
-        if slots == 0 || self.spare.iter().any(|s| s.live) {
-            return Ok(false);
-        }
-        store.clear_spare()?;
-        self.spare.clear();
-        for generation in 0..self.layout().generations() {
-            if self.is_poisoned(generation) && self.missing[usize::from(generation)] > 0 {
-                self.mark_poisoned(generation, store)?;
+    /// The generation that symbols complete first: it holds the hashes of those before it. One that was poisoned takes none.
+    fn first_lacking(&self) -> Option<u8> {
+        let lacks =
+            |g: &u8| self.missing[usize::from(*g)] > self.rank[usize::from(*g)] && !self.is_poisoned(*g);
+        (0..self.layout().generations()).rev().find(lacks)
+    }
+
+    /// The slot for a symbol of a generation, with [`Book::open`] to be made blank. None if there is no room: what the first generation still needs is kept free
+    /// for it.
+    pub fn spare_place<S: PieceStore>(&self, generation: u8, store: &S) -> Option<Place> {
+        let area = area(store);
+        let is_poison = |spare: &Spare| {
+            spare.marks_poison() && self.missing.get(usize::from(spare.generation)).is_some_and(|m| *m > 0)
+        };
+        if let Some(first) = self.first_lacking().filter(|first| *first != generation) {
+            let lacks = self.missing[usize::from(first)] - self.rank[usize::from(first)];
+            if area.room(&self.spare, &is_poison) <= usize::from(lacks) + DENSE {
+                return None;
             }
         }
-        Ok(self.spare.len() < slots)
+        area.place(&self.spare, generation, &is_poison)
+    }
+
+    /// Makes a place blank, if it is not yet, and returns the slot; none if marks of poisoned generations took all of the page.
+    pub fn open<S: PieceStore>(&mut self, place: Place, store: &mut S) -> Result<Option<usize>, S::Error> {
+        while self.spare.len() <= place.slot && self.spare.push(Spare::BLANK).is_ok() {}
+        let Some(page) = place.erase else { return Ok(Some(place.slot)) };
+        let slots = area(store).page_slots(page);
+        let slots = slots.start..slots.end.min(self.spare.len());
+        let mut lost = [false; MAX_GENERATIONS as usize];
+        for spare in &mut self.spare[slots.clone()] {
+            if spare.marks_poison() && self.missing[usize::from(spare.generation)] > 0 {
+                lost[usize::from(spare.generation)] = true;
+            }
+            // An erasure that fails may have begun.
+            *spare = Spare::WASTE;
+        }
+        store.clear_spare(page)?;
+        self.spare[slots.clone()].fill(Spare::BLANK);
+        for generation in (0..MAX_GENERATIONS).filter(|g| lost[usize::from(*g)]) {
+            self.mark_poisoned(generation, store)?;
+        }
+        Ok(slots.into_iter().find(|slot| self.spare[*slot] == Spare::BLANK))
     }
 
     pub fn mark_poisoned<S: PieceStore>(&mut self, generation: u8, store: &mut S) -> Result<(), S::Error> {
         self.poisoned[usize::from(generation)] = true;
-        let slot = self.spare.len();
+        let slots = area(store).slots;
+        while self.spare.len() < slots && self.spare.push(Spare::BLANK).is_ok() {}
+        let area = area(store);
+        let open = (0..area.pages()).find_map(|page| {
+            let slots = area.page_slots(page);
+            let used = self.spare[slots.clone()].iter().rposition(|slot| *slot != Spare::BLANK);
+            Some(slots.start + used.map_or(0, |last| last + 1)).filter(|slot| *slot < slots.end)
+        });
         // Without a free slot it is only known until the next restart.
-        if slot < store.spare_slots().min(MAX_SPARE) {
-            let _ = self.spare.push(Spare { generation, id: NO_SYMBOL, live: false });
+        if let Some(slot) = open {
+            self.spare[slot] = Spare { generation, id: NO_SYMBOL, live: false };
             let blank: Piece = [0; MAX_PIECE_SIZE as usize];
             store.write_spare(slot, generation, NO_SYMBOL, &blank[..self.piece_size()])?;
         }
@@ -250,6 +273,11 @@ impl Book {
                 .filter(|index| !self.has(*index))
                 .all(|index| self.layout().parent(index).is_none_or(|p| range.contains(&p) || self.has(p)))
     }
+}
+
+/// How the spare area of a store is divided.
+fn area<S: PieceStore>(store: &S) -> Area {
+    Area { slots: store.spare_slots().min(MAX_SPARE), page: store.spare_page().max(1) }
 }
 
 /// A generation that is being solved.

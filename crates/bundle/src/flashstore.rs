@@ -2,7 +2,8 @@
 //!
 //! Pieces lie one after the other from the start of their region, so that the content is contiguous. A spare slot is 16
 //! bytes of head (binding u32, generation u8, zero, symbol id u16, CRC-32 of these and the data, all little-endian, 4
-//! bytes unused) and the data, written data first. The binding is a number of the object's own, so that symbols left over
+//! bytes unused) and the data, written data first. No slot crosses from one page, as much as can be erased at once and holds a slot,
+//! to the next. The binding is a number of the object's own, so that symbols left over
 //! from another are never taken for its.
 
 use crate::book::MAX_SPARE;
@@ -18,6 +19,23 @@ pub(crate) const UNIT: usize = 16;
 /// Whether a flash can be written in units of 16 bytes and read in units of 8.
 pub(crate) const fn is_usable(read_size: usize, write_size: usize) -> bool {
     write_size != 0 && UNIT.is_multiple_of(write_size) && read_size != 0 && 8usize.is_multiple_of(read_size)
+}
+
+/// Bytes of a spare slot.
+const fn slot_len(piece_size: u32) -> u32 {
+    HEAD + piece_size
+}
+
+/// Bytes of a page of spare slots: the least number of erase units that holds one.
+const fn page_len<F: NorFlash>(piece_size: u32) -> u32 {
+    let erase = F::ERASE_SIZE as u32;
+    slot_len(piece_size).div_ceil(erase) * erase
+}
+
+/// Bytes that so many spare slots take in flash.
+pub(crate) fn spare_len<F: NorFlash>(slots: u32, piece_size: u32) -> u32 {
+    let page = page_len::<F>(piece_size);
+    slots.div_ceil(page / slot_len(piece_size)) * page
 }
 
 /// Whether flash bytes are as erased.
@@ -93,7 +111,8 @@ impl<F: NorFlash> FlashStore<F> {
     }
 
     fn slot(&self, slot: usize) -> u32 {
-        self.spare.start + slot as u32 * (HEAD + self.piece_size)
+        let page = (slot / self.spare_page()) as u32 * page_len::<F>(self.piece_size);
+        self.spare.start + page + (slot % self.spare_page()) as u32 * slot_len(self.piece_size)
     }
 
     fn head(&self, generation: u8, id: u16, data: &[u8]) -> [u8; HEAD as usize] {
@@ -159,7 +178,12 @@ impl<F: NorFlash> PieceStore for FlashStore<F> {
     }
 
     fn spare_slots(&self) -> usize {
-        (self.spare.len() / (HEAD + self.piece_size) as usize).min(MAX_SPARE)
+        let pages = self.spare.len() / page_len::<F>(self.piece_size) as usize;
+        (pages * self.spare_page()).min(MAX_SPARE)
+    }
+
+    fn spare_page(&self) -> usize {
+        (page_len::<F>(self.piece_size) / slot_len(self.piece_size)) as usize
     }
 
     fn spare(&mut self, slot: usize) -> Result<SpareSlot, F::Error> {
@@ -187,7 +211,9 @@ impl<F: NorFlash> PieceStore for FlashStore<F> {
         self.flash.write(at, &self.head(generation, id, data))
     }
 
-    fn clear_spare(&mut self) -> Result<(), F::Error> {
-        self.flash.erase(self.spare.start, self.spare.end)
+    fn clear_spare(&mut self, page: usize) -> Result<(), F::Error> {
+        let length = page_len::<F>(self.piece_size);
+        let start = self.spare.start + page as u32 * length;
+        self.flash.erase(start, start + length)
     }
 }

@@ -40,6 +40,7 @@ mod receiver;
 mod slotlog;
 mod slots;
 pub mod solve;
+mod spare;
 mod suit;
 mod trust;
 

@@ -195,6 +195,9 @@ pub trait PieceStore: PieceSource {
     /// Number of spare slots.
     fn spare_slots(&self) -> usize;
 
+    /// Number of spare slots that are erased at once: slot `n` is of page `n / spare_page()`.
+    fn spare_page(&self) -> usize;
+
     /// What a spare slot holds.
     fn spare(&mut self, slot: usize) -> Result<SpareSlot, Self::Error>;
 
@@ -204,8 +207,8 @@ pub trait PieceStore: PieceSource {
     /// Writes a symbol, of a piece's length, to a blank spare slot.
     fn write_spare(&mut self, slot: usize, generation: u8, id: u16, data: &[u8]) -> Result<(), Self::Error>;
 
-    /// Makes all spare slots blank.
-    fn clear_spare(&mut self) -> Result<(), Self::Error>;
+    /// Makes all spare slots of a page blank.
+    fn clear_spare(&mut self, page: usize) -> Result<(), Self::Error>;
 }
 
 /// A stream in memory.

@@ -17,7 +17,7 @@
 //! If a decoded piece does not match, some symbol was false. The generation then counts as *poisoned*: its symbols are
 //! dropped, and from then on only pieces are taken that can be verified when they come.
 
-use crate::book::{Book, Piece, Solving, Spare};
+use crate::book::{Book, Piece, Solving};
 use crate::code::NO_SYMBOL;
 use crate::manifest::VerifiedManifest;
 use crate::matrix::{Inserted, Matrix, memory_for};
@@ -25,6 +25,7 @@ use crate::object::{
     Layout, MAX_GENERATION, MAX_PIECE_SIZE, ObjectIdentity, ObjectTag, PieceSource, PieceStore, piece_hash,
 };
 use crate::solve::solve;
+use crate::spare::Spare;
 use sha2::{Digest, Sha256};
 
 /// Why a symbol was not taken.
@@ -38,7 +39,8 @@ pub enum Refused {
     BadPiece,
     /// The generation was poisoned: only pieces that can be verified now are taken. Send the last pieces first.
     Poisoned,
-    /// No spare slot is left: only pieces that can be verified now are taken.
+    /// No spare slot is left, or none beyond those that are kept for the last generation that is incomplete: only pieces that can be
+    /// verified now are taken.
     NoSpare,
     /// More pieces are missing than the matrix has memory for, and as many coded symbols wait as it can hold: only pieces as
     /// they are help until fewer are missing ([`ObjectReceiver::waits`]).
@@ -273,15 +275,17 @@ impl<const BYTES: usize> ObjectReceiver<BYTES> {
         if self.is_poisoned(generation) {
             return Ok(Outcome::Refused(Refused::Poisoned));
         }
-        if !self.book.make_spare_room(store)? {
+        let Some(place) = self.book.spare_place(generation, store) else {
             return Ok(Outcome::Refused(Refused::NoSpare));
-        }
+        };
         if let Some(outcome) = self.admit(generation, id, uncoded) {
             return Ok(outcome);
         }
-        let slot = self.book.spare.len();
+        let Some(slot) = self.book.open(place, store)? else {
+            return Ok(Outcome::Refused(Refused::NoSpare));
+        };
         // The slot counts as used and the matrix as stale before the write: one that fails may have begun.
-        let _ = self.book.spare.push(Spare { generation, id, live: false });
+        self.book.spare[slot] = Spare { generation, id, live: false };
         let matrix_of = self.matrix_of.take();
         store.write_spare(slot, generation, id, piece)?;
         self.book.spare[slot].live = true;

@@ -7,7 +7,7 @@
 //! The rollback floor rises when a trial is confirmed or has failed, never by the trial itself: a fallback is always
 //! allowed to run.
 
-use crate::flashstore::{FlashSource, FlashStore, UNIT, is_usable};
+use crate::flashstore::{FlashSource, FlashStore, is_usable, spare_len};
 use crate::manifest::{ClaimedManifest, Manifest, VerifiedManifest};
 use crate::object::Layout;
 use crate::place::{self, HEADER, Prepared};
@@ -42,7 +42,7 @@ impl Geometry {
         spare_symbols: u16,
     ) -> Option<Self> {
         let stored = Layout::new(content_len, piece_size)?.stored_len();
-        let spare = u32::from(spare_symbols) * (u32::from(piece_size) + UNIT as u32);
+        let spare = spare_len::<F>(spare_symbols.into(), piece_size.into());
         let mut at = start;
         let mut take = |len: u32| {
             let from = at;

@@ -4,6 +4,7 @@
 pub mod http;
 pub mod runtime;
 pub mod seam;
+pub mod share;
 pub mod serve;
 pub mod store;
 pub mod swarm;

@@ -32,6 +32,7 @@ pub mod station;
 pub mod sync;
 pub mod talk;
 pub mod trickle;
+pub mod udp;
 pub mod update;
 pub mod vector;
 
@@ -40,4 +41,5 @@ pub use hosted::HostedStation;
 pub use jobs::{JobId, Kind};
 pub use promises::{Ticket, Trouble};
 pub use station::Station;
+pub use udp::UdpStation;
 pub use talk::{CompleteError, TextAnswer, model_byte};

@@ -49,17 +49,42 @@ impl<'a, F: NorFlash> Station<'a, F> {
     ///
     /// What was on the air before the start is unknown, so the channel counts as busy for the first minute, and air time as far as
     /// flash tells of it as spent.
-    pub fn new(config: RouterConfig, mut agent: Agent<'a, F>, seed: u64, now: Instant) -> Self {
+    pub fn new(config: RouterConfig, agent: Agent<'a, F>, seed: u64, now: Instant) -> Self {
+        let limit_permille = config.region.duty_cycle_permille();
+        let mut station = Self::with_limit(config, agent, limit_permille, seed, now);
+        station.router.assume_busy(now);
+        station
+    }
+
+    /// The same over a LAN, which is not measured: neighbours with radios may spend this share of an hour's air for the node, permille.
+    pub(crate) fn on_lan(
+        config: RouterConfig,
+        agent: Agent<'a, F>,
+        limit_permille: u16,
+        seed: u64,
+        now: Instant,
+    ) -> Self {
+        let limit_permille = limit_permille.min(config.region.duty_cycle_permille());
+        let mut station = Self::with_limit(config, agent, limit_permille, seed, now);
+        station.router.set_lan(limit_permille);
+        station
+    }
+
+    fn with_limit(
+        config: RouterConfig,
+        mut agent: Agent<'a, F>,
+        limit_permille: u16,
+        seed: u64,
+        now: Instant,
+    ) -> Self {
         let own_port = config.own_port;
         let modem = config.preset.modem(config.region.wide());
         // Meshtastic's congestion scaling: 2^SF / (bandwidth in kHz * 100) per node above 40.
         let scale_ppm = (10_000_000u64 << modem.spreading_factor) / u64::from(modem.bandwidth_hz);
         let modules = PeriodicBroadcasts::new(config.num, config.role, scale_ppm, seed, now);
-        let limit_permille = config.region.duty_cycle_permille();
         let longest = Duration::from_micros(modem.time_on_air_us(MAX_FRAME));
         let airtime_mark = AirtimeMark::new(limit_permille, longest, agent.airtime_mark_ms());
         let mut router = Router::new(config, seed, now);
-        router.assume_busy(now);
         if let Some(mark) = &airtime_mark {
             router.assume_spent(now, mark.spent_at_start());
         }
@@ -186,6 +211,12 @@ impl<'a, F: NorFlash> Station<'a, F> {
                         payload: &packet.payload,
                     };
                     self.agent.handle_frame(now, &frame);
+                    // Only whose frames are sealed with the swarm's key is in the registry; it has fewer places than the citizen.
+                    if let Some(citizen) = &mut self.citizen
+                        && self.agent.registry().get(packet.from).is_some()
+                    {
+                        citizen.handle_member(now, packet.from, packet.hops_away);
+                    }
                 }
                 event => {
                     match &event {

@@ -254,20 +254,15 @@ impl<F: NorFlash> Update<F> {
         let Some((of, receiver)) = self.receiving.as_mut().filter(|(of, _)| *of == component) else {
             return Ok(false);
         };
-        // Combinations wait in the spare area until there are enough. It has room for one generation, so it is kept for that which
-        // is asked for first; pieces as they are go to their places.
-        let coded = id >= receiver.layout().generation_len(generation);
+        // The spare area keeps room for what the generation that is asked for first still needs.
         let first = (0..receiver.layout().generations()).rev().find(|g| receiver.needed(*g) > 0);
-        if coded && first != Some(generation) {
-            return Ok(false);
-        }
         let mut store = self.components[*of].slots.store().ok_or(BundleRefusal::Storage)?;
         let progress =
             receiver.handle_symbol(generation, id, data, &mut store).map_err(|_| BundleRefusal::Storage)?;
         // A poisoned generation is asked for again, piece by piece; the receiver remembers.
         match progress.outcome {
-            Outcome::Refused(Refused::NoSpare) => self.spare_full = Some(generation),
-            _ if receiver.has_generation(generation) => self.spare_full = None,
+            Outcome::Refused(Refused::NoSpare) if first == Some(generation) => self.spare_full = first,
+            _ if self.spare_full.is_some_and(|full| receiver.has_generation(full)) => self.spare_full = None,
             _ => {}
         }
         Ok(progress.complete)
@@ -332,6 +327,11 @@ impl<F: NorFlash> Update<F> {
     /// Generations of the object.
     pub(crate) fn generations(&self, component: usize) -> u8 {
         self.layout(component).map_or(0, |layout| layout.generations())
+    }
+
+    /// Pieces of the object.
+    pub(crate) fn all_pieces(&self, component: usize) -> u32 {
+        self.layout(component).map_or(0, |layout| layout.pieces())
     }
 
     /// Pieces of a generation of the object.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, mem::size_of};
 
 use compotastic_bundle::{MAX_SPARE, boot::ImageGeometry};
-use compotastic_mesh::router::Router;
+use compotastic_mesh::{citizen::Citizen, router::Router};
 use compotastic_model::Scratch;
 use compotastic_node::{Agent, Station, image::DeltaImage, update::PART_MAX};
 use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash};
@@ -99,6 +99,7 @@ fn ram_adds_up_to_256_kib_and_holds_the_core() {
     fits(&map, "router", size_of::<Router>());
     fits(&map, "agent", size_of::<Agent<'_, Handle>>());
     fits(&map, "inference and coding scratch", size_of::<Scratch>() + 16 * 1024);
-    // The station is the two and the stock modules.
-    assert!(size_of::<Station<'_, Handle>>() <= (map["router"] + map["agent"]) << 10);
+    fits(&map, "citizen", size_of::<Citizen>());
+    // The station is the three and the stock modules.
+    assert!(size_of::<Station<'_, Handle>>() <= (map["router"] + map["agent"] + map["citizen"]) << 10);
 }

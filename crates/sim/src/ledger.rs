@@ -5,7 +5,7 @@
 //! the origin (repetitions by the origin included), or when nobody had this packet on the air in the last hour, so that
 //! a packet under a false name is not taken for a relayed one.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use compotastic_mesh::{
     crypto::Channel,
@@ -129,23 +129,24 @@ impl NodeBook {
 /// Packets that were on the air within the last hour.
 #[derive(Debug, Default)]
 struct OnAir {
-    known: HashSet<(NodeNum, u32)>,
+    /// When each was last on the air.
+    known: HashMap<(NodeNum, u32), Instant>,
     order: VecDeque<(Instant, (NodeNum, u32))>,
 }
 
 impl OnAir {
     /// True if the packet is new.
     fn insert(&mut self, now: Instant, header: &Header) -> bool {
-        let old = |at: &Instant| now.saturating_duration_since(*at).as_micros() >= HOUR_US;
-        while let Some((_, packet)) = pop_front_if(&mut self.order, |(at, _)| old(at)) {
-            self.known.remove(&packet);
+        let old = |at: Instant| now.saturating_duration_since(at).as_micros() >= HOUR_US;
+        while let Some((_, packet)) = pop_front_if(&mut self.order, |(at, _)| old(*at)) {
+            // One that was on the air again since, such as by a replay, is known for an hour from then.
+            if self.known.get(&packet).is_some_and(|last| old(*last)) {
+                self.known.remove(&packet);
+            }
         }
         let packet = (header.from, header.id.0);
-        let new = self.known.insert(packet);
-        if new {
-            self.order.push_back((now, packet));
-        }
-        new
+        self.order.push_back((now, packet));
+        self.known.insert(packet, now).is_none()
     }
 }
 

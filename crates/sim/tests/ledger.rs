@@ -205,3 +205,16 @@ fn at_40_percent_only_alerts_pass() {
     assert_eq!(over(report(0, 51, 2)), 1, "a report that is not urgent");
     assert_eq!(over(report(0, 52, 3)), 0, "an urgent one");
 }
+
+#[test]
+fn a_replayed_packet_is_known_for_an_hour_from_the_replay() {
+    // On the air at 0 and again at 3595 s; passed on 10 s later, which is more than an hour after the first time.
+    let first = Script::new().send(0, frame(0, 7, TEXT, 40)).send(3_595_000, frame(0, 7, TEXT, 40));
+    let relay = Script::new().send(3_605_000, frame(0, 7, TEXT, 40)).send(8_000_000, frame(0, 7, TEXT, 40));
+    let mut world = world([first, relay]);
+    world.run_until(millis(7_900_000), |_, _| {});
+    let sums = world.ledger.node(1);
+    assert_eq!((sums.originated.transmissions, sums.relayed.transmissions), (0, 1));
+    world.run_until(millis(8_100_000), |_, _| {});
+    assert_eq!(world.ledger.node(1).originated.transmissions, 1, "an hour of silence makes it new");
+}

@@ -112,6 +112,10 @@ impl PieceStore for Store {
         MAX_SPARE
     }
 
+    fn spare_page(&self) -> usize {
+        MAX_SPARE
+    }
+
     fn spare(&mut self, slot: usize) -> Result<SpareSlot, Infallible> {
         let symbol = |(generation, id)| SpareSlot::Symbol { generation, id };
         Ok(self.heads[slot].map_or(SpareSlot::Blank, symbol))
@@ -128,7 +132,7 @@ impl PieceStore for Store {
         Ok(())
     }
 
-    fn clear_spare(&mut self) -> Result<(), Infallible> {
+    fn clear_spare(&mut self, _page: usize) -> Result<(), Infallible> {
         self.heads.fill(None);
         Ok(())
     }

@@ -209,6 +209,10 @@ impl PieceStore for MemoryStore {
         compotastic_bundle::MAX_SPARE
     }
 
+    fn spare_page(&self) -> usize {
+        compotastic_bundle::MAX_SPARE
+    }
+
     fn spare(&mut self, slot: usize) -> Result<SpareSlot, Infallible> {
         let symbol =
             |(generation, id, _): &(u8, u16, _)| SpareSlot::Symbol { generation: *generation, id: *id };
@@ -226,7 +230,7 @@ impl PieceStore for MemoryStore {
         Ok(())
     }
 
-    fn clear_spare(&mut self) -> Result<(), Infallible> {
+    fn clear_spare(&mut self, _page: usize) -> Result<(), Infallible> {
         self.spare.clear();
         Ok(())
     }

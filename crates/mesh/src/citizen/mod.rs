@@ -15,7 +15,7 @@ mod types;
 
 use heapless::{Deque, Vec};
 
-pub use self::types::{ADMIN_PORT, CitizenConfig, CitizenEvent, Message, TEXT_PORT, error};
+pub use self::types::{CitizenConfig, CitizenEvent, Message, TEXT_PORT, error};
 use crate::{
     modules::PeriodicBroadcasts,
     nodedb::{Node, NodeDb, Position, User},
@@ -213,6 +213,13 @@ impl Citizen {
                 self.counted.relayed = self.counted.relayed.wrapping_add(u32::from(relayed));
             }
             RouterEvent::Acked { .. } | RouterEvent::Failed { .. } | RouterEvent::Overheard(_) => {}
+        }
+    }
+
+    /// The swarm vouches for a node: it stays in the table.
+    pub fn handle_member(&mut self, now: Instant, num: NodeNum, hops_away: Option<u8>) {
+        if let Some(node) = self.db.entry(num) {
+            (node.heard_at, node.hops_away, node.member) = (now, hops_away, true);
         }
     }
 

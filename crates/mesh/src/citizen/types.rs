@@ -12,8 +12,6 @@ use crate::{
 
 /// Port of text messages.
 pub const TEXT_PORT: u16 = 1;
-/// Port of remote administration.
-pub const ADMIN_PORT: u16 = 6;
 
 /// Why a packet was refused, where nodes say so: `Routing.Error` of Meshtastic's schema.
 pub mod error {

@@ -41,6 +41,8 @@ const EVENTS: usize = 8;
 const HELD: usize = 4;
 /// Slots at the beginning of a relay's window that clients leave to routers: 2 * CWmax.
 const EARLY_SLOTS: u64 = 16;
+/// Over a LAN, so many packets may wait for their share of the air; the rest of the queue is for those that need none.
+const LAN_WAITING: usize = 8;
 /// After a look at packets that are due, none of which may go, the next one.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Longest payload that is delivered.
@@ -124,7 +126,7 @@ impl Router {
         self.lan_permille = Some(limit_permille);
     }
 
-    /// Other channels from now on; what waits was encrypted with the old ones and goes.
+    /// Other channels from now on. What waits to be sent is encrypted already and leaves as it is.
     pub fn set_channels(&mut self, channels: Vec<Channel, 8>) {
         self.config.channels = channels;
     }
@@ -259,6 +261,11 @@ impl Router {
         let channel = self.config.channels.get(usize::from(out.channel));
         let channel = channel.filter(|channel| channel.enabled()).ok_or(SendError::NoChannel)?;
         let broadcast = [NodeNum::BROADCAST, NodeNum::LAN_BROADCAST].contains(&out.to);
+        let costly = |queued: &&Queued| queued.header.hop_limit > 0;
+        let waiting = self.queue.packets.iter().filter(costly).count();
+        if self.lan_permille.is_some() && out.hop_limit > 0 && waiting >= LAN_WAITING {
+            return Err(SendError::QueueFull);
+        }
         let port = data.port;
         let data = Data { signature: data.signature.filter(|_| broadcast), ..*data };
         let mut bytes = [0; MAX_DATA];

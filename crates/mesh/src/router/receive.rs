@@ -57,8 +57,13 @@ impl Router {
     /// A frame was received.
     pub fn handle_frame(&mut self, now: Instant, frame: &[u8], snr_qdb: i16, _rssi_dbm: i16) {
         let airtime = self.time_on_air(frame.len());
-        self.utilization.record(now, airtime);
-        let Some(header) = Header::parse(frame) else { return };
+        let parsed = Header::parse(frame);
+        // Over a LAN, what was not to leave it was on no air.
+        let on_air = self.lan_permille.is_none() || parsed.is_some_and(|header| header.hop_start > 0);
+        if on_air {
+            self.utilization.record(now, airtime);
+        }
+        let Some(header) = parsed else { return };
         let data = &frame[HEADER..];
         if data.is_empty() && is_reminder(&header) {
             self.handle_reminder(now, &header);

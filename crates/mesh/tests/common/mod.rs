@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub mod natives;
+
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
 use compotastic_mesh::{

@@ -33,6 +33,9 @@ const ASKS: u8 = 6;
 /// From the third request without a sign on, requests are flooded: only stock nodes may be around. Where no node of ours is heard
 /// at all, from the first on.
 const FLOODED_FROM: u8 = 2;
+/// But where some are heard, not before the object could have come through them: for each of its pieces this long since the manifest came
+/// or a neighbour was heard to send symbols. A flooded object costs what the whole mesh would pay for it otherwise.
+const PATIENCE_PER_PIECE: Duration = Duration::from_secs(180);
 /// Who has nobody to serve waits this long after the last symbol of whatever server before it asks for the rest.
 const LAZY: Duration = Duration::from_secs(45);
 /// But no longer than this in all.
@@ -44,6 +47,36 @@ const GAP: Duration = Duration::from_secs(20);
 
 /// So many symbols of an unknown object are a sign that a neighbour serves it.
 const EARLY_SIGN: usize = 3;
+
+/// How well a server is heard, by what its count-down skips.
+#[derive(Clone, Copy, Debug, Default)]
+struct Link {
+    heard: u16,
+    missed: u16,
+    /// Generation and count of the last symbol.
+    last: Option<(u8, u8)>,
+}
+
+impl Link {
+    /// Before so many symbols, nothing is said.
+    const ENOUGH: u16 = 24;
+
+    fn handle(&mut self, generation: u8, more: u8) {
+        if let Some((last_generation, last_more)) = self.last
+            && last_generation == generation
+            && last_more > more
+        {
+            self.heard = self.heard.saturating_add(1);
+            self.missed = self.missed.saturating_add(u16::from(last_more - more - 1));
+        }
+        self.last = Some((generation, more));
+    }
+
+    /// Four of five symbols are lost: what is heard is luck, and a better server is worth a search.
+    fn is_weak(&self) -> bool {
+        self.heard + self.missed >= Self::ENOUGH && self.missed / 4 > self.heard
+    }
+}
 
 /// The rest of a generation, to be asked for.
 #[derive(Clone, Copy, Debug)]
@@ -66,10 +99,15 @@ pub(crate) struct Client {
     /// Requests without a sign that a neighbour has it.
     unsigned: u8,
     server: Option<NodeNum>,
+    link: Link,
+    /// A server that is hardly heard: another is looked for.
+    shunned: Option<NodeNum>,
     /// A request went out, here or overheard: until then other offers are left alone.
     committed_until: Instant,
     last_symbol: Option<Instant>,
     heard_server: Option<Instant>,
+    /// When a neighbour was last heard to send symbols, or the manifest came.
+    heard_near: Instant,
     gap: Duration,
     /// A generation was completed, and the next has not begun.
     between: bool,
@@ -85,11 +123,28 @@ impl Client {
             asked: ASKS,
             unsigned: 0,
             server: None,
+            link: Link::default(),
+            shunned: None,
             committed_until: now,
             last_symbol: None,
             heard_server: None,
+            heard_near: now,
             gap: GAP,
             between: false,
+        }
+    }
+
+    fn turn_to(&mut self, server: NodeNum) {
+        if self.server != Some(server) {
+            (self.server, self.link) = (Some(server), Link::default());
+        }
+    }
+
+    /// Gives up a server that is hardly heard, for as long as it takes to ask whoever can; if nobody else answers, it is as good as any.
+    fn reconsider_server(&mut self) {
+        self.shunned = self.server.filter(|_| self.link.is_weak() && self.shunned.is_none());
+        if self.shunned.is_some() {
+            (self.server, self.link) = (None, Link::default());
         }
     }
 
@@ -132,14 +187,29 @@ impl<F: NorFlash> Agent<'_, F> {
         if let Some(client) = &mut object.client
             && !client.is_fed(now)
             && now >= client.committed_until
+            && client.shunned != Some(from)
         {
-            client.server = Some(from);
+            client.turn_to(from);
             client.heard_server = None;
             (client.asked, client.unsigned) = (0, 0);
             client.quiet_at = now + wait;
             client.settle();
         }
         self.touch_offer(now, component);
+    }
+
+    /// A neighbour has no more than we: if it serves us, it waits itself, and goes on when it can.
+    fn nothing_new_yet(&mut self, now: Instant, component: usize, from: NodeNum) {
+        let wait = self.objects.jitter(FIRST_ASK);
+        let object = &mut self.objects.all[component];
+        object.coverage.offered(now, &self.registry, from);
+        if let Some(client) = &mut object.client
+            && client.server == Some(from)
+        {
+            client.asked = 0;
+            client.quiet_at = client.quiet_at.max(now + NEXT_GENERATION + wait);
+            client.settle();
+        }
     }
 
     /// A neighbour tells what it can serve.
@@ -149,6 +219,12 @@ impl<F: NorFlash> Agent<'_, F> {
             return;
         }
         match self.objects.by_tag(advert.object_tag) {
+            Some(component)
+                if self.update.is_receiving(component)
+                    && advert.complete & self.update.lacking(component) == 0 =>
+            {
+                self.nothing_new_yet(now, component, incoming.from);
+            }
             Some(component) => self.handle_offer_of_object(now, component, incoming.from),
             None => self.want_manifest(now, advert.object_tag, Duration::from_secs(0), false),
         }
@@ -218,6 +294,9 @@ impl<F: NorFlash> Agent<'_, F> {
         self.server_overhears(now, component, incoming.from, symbol.generation);
         if !self.update.is_receiving(component) {
             return;
+        }
+        if near && let Some(client) = &mut self.objects.all[component].client {
+            client.heard_near = now;
         }
         if self.take_symbol(now, component, symbol.generation, symbol.symbol, symbol.data) {
             self.wait_for_more(now, component, incoming.from, symbol);
@@ -306,7 +385,8 @@ impl<F: NorFlash> Agent<'_, F> {
             let gap = now.saturating_duration_since(last).as_micros().min(120_000_000);
             client.gap = Duration::from_micros((client.gap.as_micros() * 7 + gap) / 8);
         }
-        client.server = Some(from);
+        client.turn_to(from);
+        client.link.handle(symbol.generation, symbol.more);
         client.last_symbol = Some(now);
         (client.asked, client.unsigned) = (0, 0);
         if waiting_repair_needed == Some(0) {
@@ -360,8 +440,11 @@ impl<F: NorFlash> Agent<'_, F> {
             self.objects.all[*component].client.as_ref().is_some_and(|client| now >= client.at)
         })?;
         let lacks = self.update.lacks(component);
-        let client = self.objects.all[component].client.as_ref()?;
+        let client = self.objects.all[component].client.as_mut()?;
+        client.reconsider_server();
         let (asked, unsigned, named) = (client.asked, client.unsigned, client.server);
+        let patience = times(PATIENCE_PER_PIECE, self.update.all_pieces(component).into(), 1);
+        let patient = now.saturating_duration_since(client.heard_near) < patience;
         let wait = self.objects.jitter(FIRST_ASK);
         let again = if asked < ASKS {
             (ASK_AGAIN.as_micros() << asked).min(ASK_AGAIN_MAX.as_micros())
@@ -377,7 +460,8 @@ impl<F: NorFlash> Agent<'_, F> {
             client.repair = None;
             client.quiet_at = now + Duration::from_micros(again) + wait;
             // Who asks whoever can takes the next offer.
-            client.committed_until = if asked < ASK_ANYONE_FROM { now + ASK_AGAIN } else { now };
+            client.committed_until =
+                if asked < ASK_ANYONE_FROM && named.is_some() { now + ASK_AGAIN } else { now };
             client.settle();
         }
         // The first that lacks something: combinations of the others find no room yet.
@@ -385,7 +469,7 @@ impl<F: NorFlash> Agent<'_, F> {
         let mut bitmap = [0; 32];
         let uncoded = self.update.missing_bitmap(component, generation, &mut bitmap);
         let server = named.filter(|_| asked < ASK_ANYONE_FROM).map_or(0, short);
-        let flooded = asked >= ASKS && (unsigned >= FLOODED_FROM || !self.has_neighbours(now));
+        let flooded = asked >= ASKS && (unsigned >= FLOODED_FROM && !patient || !self.has_neighbours(now));
         let hop_limit = if flooded { self.config.hop_limit } else { 0 };
         let frame = Frame::SymbolRequest(SymbolRequest {
             object_tag: self.objects.all[component].manifest.tag,
