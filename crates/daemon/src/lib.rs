@@ -3,6 +3,8 @@
 
 pub mod http;
 pub mod runtime;
+pub mod brain;
+pub mod people;
 pub mod seam;
 pub mod share;
 pub mod serve;
