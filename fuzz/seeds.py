@@ -57,6 +57,17 @@ seeds = {
     # Whole, and as bodies behind the target's own heads.
     "delta_decode": patches + [bytes([method, 90, 7]) + patch[15:] for patch in patches for method in range(5)],
     "recording": [recording, recording[:-66]],
+    # The first byte chooses the decoder and how much the air carries.
+    "http_bodies": [
+        b'\x00{"kind":"chat","text":"where is water?","priority":"high","deadline_s":60,"max_chars":200}',
+        b'\x00{"kind":"classify","text":"man fell"}',
+        b'\x41{"model":"mesh","messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"hi"}],"stream":true}',
+        b'\x05{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"a b"}]},{"role":"assistant","content":"x"},'
+        b'{"role":"user","content":"c"}],"max_tokens":3,"stop":["b","c"],"n":1,"stream_options":{"include_usage":true}}',
+        b'\x02{"model":"m","input":["a","b"],"encoding_format":"base64"}',
+        b'\x02{"model":"m","input":"a","dimensions":3}',
+        b'\x03{"text":"hello","to":4294967295,"channel":1,"reply_to":7}',
+    ],
     "bundle_manifest": [bytes.fromhex(digits) for digits in bundles.values()],
     # All missing, some missing, a lie; named symbols and those that follow.
     "bundle_code": [

@@ -1,6 +1,7 @@
 //! The daemon: runs one node on real links for weeks without a hand on it.
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod http;
 pub mod runtime;
 pub mod brain;

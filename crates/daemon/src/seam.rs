@@ -326,7 +326,7 @@ pub enum Command {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "event", rename_all = "lowercase")]
 pub enum Event {
     /// A job was submitted, moved on or ended.
