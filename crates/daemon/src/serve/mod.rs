@@ -97,7 +97,12 @@ impl Server {
 
     /// Opens TCP ports for the first `count` nodes, node k at `port` + k, or each at one that the system chooses where it is 0. Nodes
     /// of ours have none. Tells node and address of each.
-    pub async fn listen(&mut self, bind: IpAddr, port: u16, count: usize) -> Result<Vec<(usize, SocketAddr)>> {
+    pub async fn listen(
+        &mut self,
+        bind: IpAddr,
+        port: u16,
+        count: usize,
+    ) -> Result<Vec<(usize, SocketAddr)>> {
         let count = count.min(self.nodes.len());
         ensure!(
             usize::from(port) + count.saturating_sub(1) <= usize::from(u16::MAX),
@@ -122,7 +127,11 @@ impl Server {
         let row = row.with_context(|| {
             format!("the scenario has {} nodes; there is no node {node}", self.nodes.len())
         })?;
-        ensure!(row.served, "node {node} ({}) is one of ours and takes no client; choose a stock node", row.name);
+        ensure!(
+            row.served,
+            "node {node} ({}) is one of ours and takes no client; choose a stock node",
+            row.name
+        );
         let (ours, theirs) = tokio::io::duplex(STREAM_BYTES);
         self.tasks.spawn(connection::serve(ours, node, self.commands.clone(), false));
         Ok(theirs)
@@ -214,7 +223,8 @@ fn table(nodes: &[NodeRow], addresses: &[(usize, SocketAddr)]) -> String {
     }
     let others = nodes.len() - addresses.len();
     if others > 0 {
-        lines += &format!("{others} more on the air without a port: nodes of ours, and those beyond --nodes\n");
+        lines +=
+            &format!("{others} more on the air without a port: nodes of ours, and those beyond --nodes\n");
     }
     lines
 }
@@ -227,14 +237,23 @@ pub fn run(args: ServeArgs) -> Result<()> {
     let scenario = read(&args.scenario)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
-        let options = Options { seed: args.seed, speed: args.speed, warm_up_s: args.warm_up.map(|minutes| u64::from(minutes) * 60),
+        let options = Options {
+            seed: args.seed,
+            speed: args.speed,
+            warm_up_s: args.warm_up.map(|minutes| u64::from(minutes) * 60),
         };
         let mut server = Server::start(scenario, options).await?;
         let addresses = server.listen(args.bind, args.port, usize::from(args.nodes)).await?;
         let mut out = std::io::stdout().lock();
         write!(out, "{}", table(server.nodes(), &addresses))?;
-        let (_, first) = addresses.first().context("the scenario has no stock node among the first --nodes")?;
-        writeln!(out, "\nTry: meshtastic --host {}:{} --nodes        (Ctrl-C ends it)", first.ip(), first.port())?;
+        let (_, first) =
+            addresses.first().context("the scenario has no stock node among the first --nodes")?;
+        writeln!(
+            out,
+            "\nTry: meshtastic --host {}:{} --nodes        (Ctrl-C ends it)",
+            first.ip(),
+            first.port()
+        )?;
         out.flush()?;
         drop(out);
         stop_asked().await

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Result, anyhow};
 use compotastic_sim::{
     scenario::Scenario,
-    serve::{Served, ServeSettings},
+    serve::{ServeSettings, Served},
 };
 use tokio::sync::{mpsc, oneshot};
 

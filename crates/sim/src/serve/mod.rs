@@ -146,26 +146,29 @@ impl Served {
         let mut starts = Rng::from_seed(seed).child(0x7374_6172);
         let nodes = scenario.node_count() as u64;
         let spread_ms = START_EACH.as_millis() * nodes;
-        let of = build_bodies(scenario, seed, None, None, |_| Ok(()), |stock| {
-            let mut draws = Rng::from_seed(stock.seed).child(0x6669_7273);
-            let start = Duration::from_millis(starts.next_u64() % spread_ms.max(1));
-            let post = Post {
-                settings: fresh(&stock, &mut draws),
-                about: about(&stock.config, &mut draws),
-                router: stock.config,
-                plan: stock.plan,
-                start: Instant::ZERO + start,
-                unix_s,
-                seed: stock.seed,
-            };
-            Body::Served(Box::new(ServedNode::new(post)))
-        })?;
+        let of = build_bodies(
+            scenario,
+            seed,
+            None,
+            None,
+            |_| Ok(()),
+            |stock| {
+                let mut draws = Rng::from_seed(stock.seed).child(0x6669_7273);
+                let start = Duration::from_millis(starts.next_u64() % spread_ms.max(1));
+                let post = Post {
+                    settings: fresh(&stock, &mut draws),
+                    about: about(&stock.config, &mut draws),
+                    router: stock.config,
+                    plan: stock.plan,
+                    start: Instant::ZERO + start,
+                    unix_s,
+                    seed: stock.seed,
+                };
+                Body::Served(Box::new(ServedNode::new(post)))
+            },
+        )?;
         let origin = scenario.origin.as_ref().map(|one| (*one.latitude.get_ref(), *one.longitude.get_ref()));
-        let mut served = Self {
-            of,
-            roles: roles(scenario),
-            origin: origin.unwrap_or(ORIGIN),
-        };
+        let mut served = Self { of, roles: roles(scenario), origin: origin.unwrap_or(ORIGIN) };
         served.tell_places(0..served.of.names.len());
         Ok(served)
     }

@@ -306,7 +306,9 @@ impl ServedNode {
         let limit = self.router.config().duty_cycle_permille();
         if self.router.duty_cycle_permille(now) >= limit {
             let percent = f64::from(limit) / 10.0;
-            let what = format!("Duty cycle limit of {percent} % reached. It will send again when an hour has passed.");
+            let what = format!(
+                "Duty cycle limit of {percent} % reached. It will send again when an hour has passed."
+            );
             self.device.notify(LogLevel::WARNING, Some(packet.id), &what);
             let refused = Err(Refused::Error(RoutingError::DUTY_CYCLE_LIMIT));
             return self.device.handle_sent(now_ms, packet.id, refused, self.free());
@@ -369,7 +371,8 @@ impl ServedNode {
             }
             // Sounds, and the time, which is that of the simulation.
             DeviceEvent::ToggleMuted(_) | DeviceEvent::Time(_) => {
-                self.device.set_time(millis(now), self.unix_s.saturating_add((now.as_micros() / 1_000_000) as u32));
+                self.device
+                    .set_time(millis(now), self.unix_s.saturating_add((now.as_micros() / 1_000_000) as u32));
             }
             // A place that an app tells is where the phone is; the node is where the scenario says.
             DeviceEvent::Position(_) => {}
