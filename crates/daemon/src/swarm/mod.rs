@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use clap::{Args, Subcommand};
-use compotastic_links::{LinkUrl, RadioHandle};
+use compotastic_links::{LinkUrl, RadioHandle, SessionConfig};
 use compotastic_mesh::lora::{Preset, Region};
 use compotastic_wire::{PORT, SwarmKey, records::enrolment::EnrolmentRecord};
 use ed25519_dalek::SigningKey;
@@ -144,15 +144,21 @@ pub fn run(args: SwarmArgs) -> Result<()> {
             let swarm = read_invitation(&join.invitation)?;
             let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             tokio.block_on(async {
-                let mut radio = open(join.radio.radio.as_deref()).await?;
-                join_radio(&store, &swarm, &mut radio, |plan| join.radio.yes || confirm(plan)).await
+                match open(join.radio.radio.as_deref()).await? {
+                    Some(mut radio) => {
+                        join_radio(&store, &swarm, &mut radio, |plan| join.radio.yes || confirm(plan)).await
+                    }
+                    None => join_without_radio(&store, &swarm),
+                }
             })
         }
         SwarmCommand::Leave(leave) => {
             let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             tokio.block_on(async {
-                let mut radio = open(leave.radio.as_deref()).await?;
-                leave_radio(&store, &mut radio, |plan| leave.yes || confirm(plan)).await
+                match open(leave.radio.as_deref()).await? {
+                    Some(mut radio) => leave_radio(&store, &mut radio, |plan| leave.yes || confirm(plan)).await,
+                    None => forget(&store),
+                }
             })
         }
         SwarmCommand::Members => members(&store),
@@ -242,13 +248,16 @@ pub fn read_invitation(word: &str) -> Result<EnrolmentRecord> {
     EnrolmentRecord::from_text(&text).map_err(anyhow::Error::from)
 }
 
-async fn open(radio: Option<&str>) -> Result<RadioHandle> {
+/// The radio; none for links that carry packets of a node of our own, where nothing has to be set.
+async fn open(radio: Option<&str>) -> Result<Option<RadioHandle>> {
     let url: LinkUrl = match radio {
         Some(word) => word.parse()?,
         None => up::attached()?,
     };
-    ensure!(url.is_radio(), "{url} is no radio, so it has no channels to change: `compotastic up` takes it as it is");
-    up::open_link(&url).await
+    if !url.is_radio() {
+        return Ok(None);
+    }
+    up::open_link(&url, SessionConfig::default()).await.map(Some)
 }
 
 fn confirm(plan: &str) -> bool {
@@ -260,6 +269,30 @@ fn confirm(plan: &str) -> bool {
     asked && matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
+fn check_not_elsewhere(store: &Store, swarm: &EnrolmentRecord) -> Result<()> {
+    match joined(store)?.filter(|other| other.swarm_id != swarm.swarm_id) {
+        Some(other) => {
+            bail!("this machine is in the swarm `{}`: `compotastic swarm leave` first", other.channel_name)
+        }
+        None => Ok(()),
+    }
+}
+
+/// Joins as a node of our own, over links that carry packets.
+pub fn join_without_radio(store: &Store, swarm: &EnrolmentRecord) -> Result<()> {
+    check_not_elsewhere(store, swarm)?;
+    set_joined(store, swarm)?;
+    println!("This machine is in the swarm of channel `{}`. `compotastic up` runs it.", swarm.channel_name);
+    Ok(())
+}
+
+fn forget(store: &Store) -> Result<()> {
+    ensure!(store.unset(KEY_SWARM)?, "no swarm is joined here");
+    store.unset(KEY_UNDO)?;
+    println!("This machine has left the swarm.");
+    Ok(())
+}
+
 /// Brings a radio into a swarm, if `agrees` to the plan.
 pub async fn join_radio(
     store: &Store,
@@ -267,9 +300,7 @@ pub async fn join_radio(
     radio: &mut RadioHandle,
     agrees: impl FnOnce(&str) -> bool,
 ) -> Result<()> {
-    if let Some(other) = joined(store)?.filter(|other| other.swarm_id != swarm.swarm_id) {
-        bail!("this machine is in the swarm `{}`: `compotastic swarm leave` first", other.channel_name);
-    }
+    check_not_elsewhere(store, swarm)?;
     let info = slot::contact(radio).await?;
     match facts::way_to(&info, swarm) {
         Ok(_) | Err(facts::Obstacle::NoChannel { .. } | facts::Obstacle::OtherKey { .. }) => {}

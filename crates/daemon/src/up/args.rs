@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{http::HttpArgs, runtime::QuietHours};
+use crate::{brain::ModelArgs, http::HttpArgs, people::PeopleConfig, runtime::QuietHours, share::ShareOptions};
 
 /// Options of `up`.
 #[derive(clap::Args, Clone, Debug)]
@@ -20,6 +20,15 @@ pub struct UpArgs {
     /// HTTP API
     #[command(flatten)]
     pub http: HttpArgs,
+    /// Programs that share the radio
+    #[command(flatten)]
+    pub share: ShareOptions,
+    /// Models
+    #[command(flatten)]
+    pub models: ModelArgs,
+    /// People on stock phones
+    #[command(flatten)]
+    pub people: PeopleArgs,
     /// Only alerts and urgent matters go then, by this machine's clock in UTC plus --utc-offset
     #[arg(long, value_name = "FROM-TO")]
     pub quiet_hours: Option<QuietHours>,
@@ -44,4 +53,38 @@ pub struct UpArgs {
     /// One JSON object a line instead of text for people
     #[arg(long)]
     pub log_json: bool,
+}
+
+/// Answers to people on stock phones.
+#[derive(clap::Args, Clone, Debug)]
+pub struct PeopleArgs {
+    /// What a channel message begins with that is meant for this node; direct messages need none
+    #[arg(long, value_name = "WORD", default_value = "@ai")]
+    pub trigger: String,
+    /// People are not answered
+    #[arg(long)]
+    pub no_people: bool,
+    /// Node whose proven messages are trusted, such as !a1b2c3d4; all others are strangers
+    #[arg(long, value_name = "NODE")]
+    pub allow: Vec<String>,
+    /// Only trusted nodes are answered
+    #[arg(long)]
+    pub no_strangers: bool,
+    /// Channel in which answers go to everybody; elsewhere they go to whoever asked
+    #[arg(long, value_name = "INDEX")]
+    pub public_channel: Vec<u8>,
+}
+
+impl PeopleArgs {
+    /// What the desk is told.
+    pub fn config(&self) -> PeopleConfig {
+        PeopleConfig {
+            enabled: !self.no_people,
+            trigger: self.trigger.clone(),
+            public_channels: self.public_channel.clone(),
+            allow: self.allow.clone(),
+            strangers: !self.no_strangers,
+            ..PeopleConfig::default()
+        }
+    }
 }
