@@ -11,3 +11,5 @@ pub mod seam;
 pub mod serve;
 pub mod share;
 pub mod store;
+pub mod swarm;
+pub mod up;
