@@ -32,8 +32,8 @@ pub mod station;
 pub mod sync;
 pub mod talk;
 pub mod trickle;
-pub mod udp;
 mod trust_log;
+pub mod udp;
 pub mod update;
 pub mod vector;
 
@@ -42,5 +42,5 @@ pub use hosted::HostedStation;
 pub use jobs::{JobId, Kind};
 pub use promises::{Ticket, Trouble};
 pub use station::Station;
-pub use udp::UdpStation;
 pub use talk::{CompleteError, TextAnswer, model_byte};
+pub use udp::UdpStation;
