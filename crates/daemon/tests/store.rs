@@ -133,7 +133,9 @@ fn a_newer_store_and_other_files_are_refused() {
     drop(Store::open(folder.file()).unwrap());
     let database = redb::Database::open(folder.file()).unwrap();
     let write = database.begin_write().unwrap();
-    write.open_table(redb::TableDefinition::<&str, u64>::new("meta")).unwrap().insert("version", 99).unwrap();
+    let rows = redb::TableDefinition::<&[u8], &[u8]>::new("rows");
+    let version = [&[1][..], b"version"].concat();
+    write.open_table(rows).unwrap().insert(&version[..], &99_u64.to_be_bytes()[..]).unwrap();
     write.commit().unwrap();
     drop(database);
     let error = Store::open(folder.file()).unwrap_err().to_string();
