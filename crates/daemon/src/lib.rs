@@ -4,7 +4,12 @@
 pub mod cli;
 pub mod http;
 pub mod runtime;
+pub mod doctor;
+pub mod brain;
+pub mod people;
 pub mod seam;
 pub mod serve;
 pub mod share;
 pub mod store;
+pub mod swarm;
+pub mod up;

@@ -258,7 +258,7 @@ pub struct Snapshot {
 }
 
 /// A text message between people, as it came over the mesh.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TextMessage {
     /// Sender.
     pub from: u32,
@@ -272,6 +272,9 @@ pub struct TextMessage {
     pub text: String,
     /// It came under the sender's public key, or with its verified signature: `from` is proven.
     pub proven: bool,
+    /// Packet id of the message that it replies to.
+    #[serde(default)]
+    pub reply_to: Option<u32>,
 }
 
 /// A text message to be sent.

@@ -12,9 +12,9 @@ use compotastic_mesh::{
     time::{Duration, Instant},
 };
 use compotastic_messages::{
-    ChannelRole, Data, DeviceMetrics, HardwareModel, LocationSource, MeshPacket, MeshPacketPayload, Message as _,
-    NodeInfo, PortNum, Position as PositionMessage, Priority as PriorityNumber, Telemetry, TelemetryVariant,
-    TransportMechanism,
+    ChannelRole, Data, DeviceMetrics, HardwareModel, LocationSource, MeshPacket, MeshPacketPayload,
+    Message as _, NodeInfo, PortNum, Position as PositionMessage, Priority as PriorityNumber, Telemetry,
+    TelemetryVariant, TransportMechanism,
 };
 
 /// How often a served node tells battery and air: the firmware's default until 2.7.15.
@@ -73,7 +73,8 @@ pub(super) fn citizen_config(router: &Router, settings: &Settings, hw_model: Har
     for (index, bits) in config.position_precision.iter_mut().enumerate() {
         *bits = settings.position_precision(index as u8).min(32) as u8;
     }
-    config.periods = Periods { telemetry: role.broadcasts().then_some(TELEMETRY_EVERY), ..Periods::usual(role) };
+    config.periods =
+        Periods { telemetry: role.broadcasts().then_some(TELEMETRY_EVERY), ..Periods::usual(role) };
     config.naks_broadcasts = true;
     config
 }
@@ -177,11 +178,14 @@ impl Nodes for Known<'_> {
     fn own(&self) -> NodeInfo<'static> {
         let fixed = fixed_position(self.settings);
         let position = fixed.or(self.position).and_then(|position| position.to_message(32));
-        let source =
-            if fixed.is_some() { LocationSource::LOC_MANUAL } else { LocationSource::LOC_INTERNAL };
+        let source = if fixed.is_some() { LocationSource::LOC_MANUAL } else { LocationSource::LOC_INTERNAL };
         let now = self.unix_s(self.now);
         NodeInfo {
-            position: position.map(|position| PositionMessage { time: now, location_source: source, ..position }),
+            position: position.map(|position| PositionMessage {
+                time: now,
+                location_source: source,
+                ..position
+            }),
             last_heard: now,
             device_metrics: Some(self.metrics.to_message()),
             ..NodeInfo::default()
@@ -225,7 +229,9 @@ pub(super) fn short_name(name: &str) -> String {
     let words: Vec<&str> = name.split_whitespace().collect();
     let short: String = match words.as_slice() {
         [word] => word.chars().take(4).collect(),
-        [word, number] if number.parse::<u16>().is_ok() => word.chars().take(1).chain(number.chars()).collect(),
+        [word, number] if number.parse::<u16>().is_ok() => {
+            word.chars().take(1).chain(number.chars()).collect()
+        }
         words => words.iter().take(4).filter_map(|word| word.chars().next()).collect(),
     };
     let mut end = short.len().min(4);

@@ -146,26 +146,29 @@ impl Served {
         let mut starts = Rng::from_seed(seed).child(0x7374_6172);
         let nodes = scenario.node_count() as u64;
         let spread_ms = START_EACH.as_millis() * nodes;
-        let of = build_bodies(scenario, seed, None, None, |_| Ok(()), |stock| {
-            let mut draws = Rng::from_seed(stock.seed).child(0x6669_7273);
-            let start = Duration::from_millis(starts.next_u64() % spread_ms.max(1));
-            let post = Post {
-                settings: fresh(&stock, &mut draws),
-                about: about(&stock.config, &mut draws),
-                router: stock.config,
-                plan: stock.plan,
-                start: Instant::ZERO + start,
-                unix_s,
-                seed: stock.seed,
-            };
-            Body::Served(Box::new(ServedNode::new(post)))
-        })?;
+        let of = build_bodies(
+            scenario,
+            seed,
+            None,
+            None,
+            |_| Ok(()),
+            |stock| {
+                let mut draws = Rng::from_seed(stock.seed).child(0x6669_7273);
+                let start = Duration::from_millis(starts.next_u64() % spread_ms.max(1));
+                let post = Post {
+                    settings: fresh(&stock, &mut draws),
+                    about: about(&stock.config, &mut draws),
+                    router: stock.config,
+                    plan: stock.plan,
+                    start: Instant::ZERO + start,
+                    unix_s,
+                    seed: stock.seed,
+                };
+                Body::Served(Box::new(ServedNode::new(post)))
+            },
+        )?;
         let origin = scenario.origin.as_ref().map(|one| (*one.latitude.get_ref(), *one.longitude.get_ref()));
-        let mut served = Self {
-            of,
-            roles: roles(scenario),
-            origin: origin.unwrap_or(ORIGIN),
-        };
+        let mut served = Self { of, roles: roles(scenario), origin: origin.unwrap_or(ORIGIN) };
         served.tell_places(0..served.of.names.len());
         Ok(served)
     }
@@ -232,9 +235,9 @@ impl Served {
         self.of.world.with_host(node, |body, now| body.served().map(|served| act(served, now)))
     }
 
-    /// A client is there, in place of the one before it.
-    pub fn connect(&mut self, node: usize) {
-        self.with(node, ServedNode::connect);
+    /// A client is there, in place of the one before it; false where there is none to take it, or it restarts just now.
+    pub fn connect(&mut self, node: usize) -> bool {
+        self.with(node, ServedNode::connect).unwrap_or(false)
     }
 
     /// The client is gone.
@@ -252,9 +255,9 @@ impl Served {
         self.with(node, |served, now| served.poll_from_radio(now, out))?
     }
 
-    /// The node has restarted since its client came; told once.
-    pub fn poll_rebooted(&mut self, node: usize) -> bool {
-        self.with(node, |served, _| served.poll_rebooted()).unwrap_or(false)
+    /// The node has gone down since its client came, to restart or for good; told once.
+    pub fn poll_down(&mut self, node: usize) -> bool {
+        self.with(node, |served, _| served.poll_down()).unwrap_or(false)
     }
 
     /// A node, to look at; `None` for those without the API for a client.

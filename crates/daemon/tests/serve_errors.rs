@@ -1,0 +1,101 @@
+//! What goes wrong when a mesh is served is told with what to do about it.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, TcpListener},
+    path::Path,
+    time::Duration,
+};
+
+use compotastic_client::framing::{Deframer, Item};
+use compotastic_daemon::serve::{Options, Server, open};
+use compotastic_messages::{FromRadio, FromRadioPayload, Message as _};
+use compotastic_sim::scenario::Scenario;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// `ToRadio.want_config_id` 42.
+const WANT_CONFIG: [u8; 6] = [0x94, 0xC3, 0, 2, 0x18, 42];
+
+fn scenario(name: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios").join(name)
+}
+
+async fn server() -> Server {
+    let options = Options { warm_up_s: Some(0), ..Options::default() };
+    Server::start(Scenario::load(&scenario("two-huts.toml")).unwrap(), options).await.unwrap()
+}
+
+/// Reads until the state is complete; the number of messages.
+async fn handshake(stream: &mut (impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin)) -> usize {
+    stream.write_all(&WANT_CONFIG).await.unwrap();
+    let mut deframer = Deframer::default();
+    let mut buffer = [0; 512];
+    let mut messages = 0;
+    loop {
+        let length = timeout(Duration::from_secs(20), stream.read(&mut buffer)).await.unwrap().unwrap();
+        assert!(length > 0, "closed after {messages} messages");
+        let mut bytes = &buffer[..length];
+        while let Some(item) = deframer.next(&mut bytes) {
+            let Item::Message(message) = item else { panic!("{item:?}") };
+            messages += 1;
+            if let Some(FromRadioPayload::ConfigCompleteId(id)) = FromRadio::decode(message).unwrap().payload
+            {
+                assert_eq!(id, 42);
+                return messages;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_in_use_is_named() {
+    let taken = TcpListener::bind((LOOPBACK, 0)).unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let error = server().await.listen(LOOPBACK, port, 3).await.unwrap_err().to_string();
+    assert!(error.contains(&format!("port {port} (node 0, upper hut) is in use")), "{error}");
+    assert!(error.contains("--port"), "{error}");
+    let error = server().await.listen(LOOPBACK, u16::MAX, 3).await.unwrap_err().to_string();
+    assert!(error.contains("do not fit above port 65535"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unknown_scenarios_and_nodes_are_named() {
+    let error = open(Path::new("nowhere.toml"), None).await.err().unwrap().to_string();
+    assert!(error.contains("nowhere.toml") && error.contains("sim new"), "{error}");
+    let error = open(&scenario("two-huts.toml"), Some("attic")).await.err().unwrap().to_string();
+    assert!(error.contains("no node \"attic\"") && error.contains("upper hut"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_client_closes_the_old_one() {
+    let mut server = server().await;
+    let (_, address) = server.listen(LOOPBACK, 0, 1).await.unwrap()[0];
+    let mut first = TcpStream::connect(address).await.unwrap();
+    let messages = handshake(&mut first).await;
+    assert!(messages > 38, "{messages}");
+    let mut second = TcpStream::connect(address).await.unwrap();
+    handshake(&mut second).await;
+    let mut rest = Vec::new();
+    let closed = timeout(Duration::from_secs(10), first.read_to_end(&mut rest)).await;
+    assert!(closed.is_ok(), "the first client is still connected");
+    // Noise between frames does no harm.
+    second.write_all(b"\x94\xC3\xFF\xFFnoise\x94").await.unwrap();
+    handshake(&mut second).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_opens_in_process_and_ends_with_its_server() {
+    let mut server = server().await;
+    let node = server.find("walker").unwrap();
+    assert_eq!((server.find("!0b000003").unwrap(), server.find("2").unwrap()), (node, node));
+    let mut stream = server.open(node).unwrap();
+    handshake(&mut stream).await;
+    drop(server);
+    let mut rest = Vec::new();
+    let closed = timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await;
+    assert!(closed.is_ok(), "the stream goes on without its server");
+}
