@@ -68,8 +68,15 @@ fn what_grows_is_bounded() {
     let folder = Folder::new("bounds");
     let store = Store::open(folder.file()).unwrap();
     for number in 0..TEXTS as u32 + 20 {
-        let text =
-            TextMessage { from: 1, to: 2, id: number, channel: 0, text: "x".to_string(), proven: false };
+        let text = TextMessage {
+            from: 1,
+            to: 2,
+            id: number,
+            channel: 0,
+            text: "x".to_string(),
+            proven: false,
+            reply_to: None,
+        };
         store.add_text(&text, 0).unwrap();
     }
     let texts = store.texts(0, usize::MAX).unwrap();
