@@ -4,6 +4,6 @@
 pub mod http;
 pub mod runtime;
 pub mod seam;
-pub mod share;
 pub mod serve;
+pub mod share;
 pub mod store;

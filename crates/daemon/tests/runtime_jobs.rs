@@ -129,6 +129,7 @@ fn the_failure_of_a_model_is_told_to_who_asked() {
     let JobState::Failed { reason } = world.finish(asker, job.id, 900).state else { panic!("not failed") };
     assert!(reason.contains("model of the node that was asked failed"), "{reason}");
     // At the node itself the mesh is asked, where nobody else has a model.
-    let job = world.submit(edge, JobSpec { deadline_s: Some(700), ..spec(JobKind::Chat, "please fail") }).unwrap();
+    let job =
+        world.submit(edge, JobSpec { deadline_s: Some(700), ..spec(JobKind::Chat, "please fail") }).unwrap();
     assert!(matches!(world.finish(edge, job.id, 900).state, JobState::Failed { .. }));
 }

@@ -171,7 +171,11 @@ impl Core {
                 self.tell_node(info.num);
             }
             RadioEvent::NumberChanged { old, new } => {
-                tracing::warn!(old = node_id(old), new = node_id(new), "the radio is another one, or was reset");
+                tracing::warn!(
+                    old = node_id(old),
+                    new = node_id(new),
+                    "the radio is another one, or was reset"
+                );
             }
             RadioEvent::Failed { id, why } => {
                 tracing::debug!(id, ?why, "the radio could not deliver a packet");
@@ -227,7 +231,8 @@ impl Core {
             self.host(now, info.num, config).map_err(|error| format!("{error:#}"))
         });
         let id = node_id(info.num);
-        let found = format!("{id}, firmware {}", if info.firmware.is_empty() { "unknown" } else { &info.firmware });
+        let found =
+            format!("{id}, firmware {}", if info.firmware.is_empty() { "unknown" } else { &info.firmware });
         self.radio = Some(info);
         self.up = true;
         match way {
@@ -275,7 +280,8 @@ impl Core {
         let trust = TrustStore::new(&swarm.operator_keys)
             .context("an operator key of the enrolment is no key: get a new one from whoever made it")?;
         let (content, piece, spare) = MODEL_SLOT;
-        let geometry = Geometry::packed::<StoreFlash>(0, content, piece, spare).context("slots do not fit")?;
+        let geometry =
+            Geometry::packed::<StoreFlash>(0, content, piece, spare).context("slots do not fit")?;
         let slots = self.store.flash(&format!("{} slots", node_id(num)), SLOTS_LEN)?;
         let slots = Slots::open(slots, geometry).map_err(|error| anyhow!("the model's slots: {error:?}"))?;
         let state = self.store.flash(&format!("{} state", node_id(num)), STATE_LEN)?;
@@ -284,8 +290,11 @@ impl Core {
         if state.get(Key::PacketIds).map_err(state_error)?.is_none() {
             state.set(Key::PacketIds, first_packet_id((self.wall)())).map_err(state_error)?;
         }
-        let classifies =
-            self.options.brain.as_ref().is_some_and(|brain| brain.model(crate::seam::JobKind::Classify).is_ok());
+        let classifies = self
+            .options
+            .brain
+            .as_ref()
+            .is_some_and(|brain| brain.model(crate::seam::JobKind::Classify).is_ok());
         let config = AgentConfig {
             num: NodeNum(num),
             device_class: 0,
@@ -321,7 +330,8 @@ impl Core {
         if !own {
             match &mut self.mode {
                 Mode::Hosted(station) => {
-                    let (Ok(channel), Ok(port)) = (u8::try_from(packet.channel), u16::try_from(data.port)) else {
+                    let (Ok(channel), Ok(port)) = (u8::try_from(packet.channel), u16::try_from(data.port))
+                    else {
                         return;
                     };
                     let from_radio = FromRadio {
@@ -370,7 +380,9 @@ impl Core {
     }
 
     fn handle_telemetry(&mut self, now: Instant, telemetry: &Telemetry) {
-        let (Some(utilization), Some(own)) = (telemetry.channel_utilization, telemetry.air_util_tx) else { return };
+        let (Some(utilization), Some(own)) = (telemetry.channel_utilization, telemetry.air_util_tx) else {
+            return;
+        };
         let permille = |percent: f32| (percent * 10.0).clamp(0.0, 1000.0) as u16;
         let told = RadioTelemetry {
             channel_utilization_permille: permille(utilization),

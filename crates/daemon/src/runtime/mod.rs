@@ -26,15 +26,15 @@ use tokio::{
     task::JoinHandle,
 };
 
+use self::{
+    clock::{Clock, Wall},
+    work::{Done, Product, Work},
+};
 pub use self::{
     core::{Core, CoreOptions, Output, SharedPacket},
     jobs::OPEN,
     quiet::QuietHours,
     texts::TEXT_MAX,
-};
-use self::{
-    clock::{Clock, Wall},
-    work::{Done, Product, Work},
 };
 use crate::{
     seam::{ChatMessage, Command, Event, JobKind, NodeHandle, SharedBrain},
@@ -94,8 +94,7 @@ pub fn spawn(options: CoreOptions, store: &Store, wall: &Wall, radio: RadioHandl
     let (shared, shared_inbox) = mpsc::channel(SHARED);
     let (raw, _) = broadcast::channel(RAW);
     let (stop, stopped) = watch::channel(false);
-    let ports =
-        Ports { radio, inbox, events, shared: shared_inbox, raw: raw.clone(), stop: stopped };
+    let ports = Ports { radio, inbox, events, shared: shared_inbox, raw: raw.clone(), stop: stopped };
     let task = tokio::spawn(supervise(options, store.clone(), wall.clone(), ports));
     Running { handle, shared, raw, stop, task }
 }
@@ -124,7 +123,9 @@ async fn supervise(options: CoreOptions, store: Store, wall: Wall, mut ports: Po
                 wait = (wait * 2).min(RESTART_MAX);
                 // Brings the handshake, which tells the new core of its radio.
                 if ports.radio.sender.reconnect().await.is_err() {
-                    anyhow::bail!("the link's task has ended: see the log for why, and start the daemon again");
+                    anyhow::bail!(
+                        "the link's task has ended: see the log for why, and start the daemon again"
+                    );
                 }
             }
         }

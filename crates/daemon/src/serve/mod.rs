@@ -72,7 +72,7 @@ pub struct NodeRow {
     pub role: String,
     /// Latitude and longitude, degrees.
     pub place: (f64, f64),
-    /// It has the API for a client; nodes of ours have none.
+    /// It has power, and takes a client.
     pub served: bool,
 }
 
@@ -95,8 +95,8 @@ impl Server {
         &self.nodes
     }
 
-    /// Opens TCP ports for the first `count` nodes, node k at `port` + k, or each at one that the system chooses where it is 0. Nodes
-    /// of ours have none. Tells node and address of each.
+    /// Opens TCP ports for the first `count` nodes, node k at `port` + k, or each at one that the system chooses where it is 0.
+    /// Tells node and address of each.
     pub async fn listen(
         &mut self,
         bind: IpAddr,
@@ -223,8 +223,7 @@ fn table(nodes: &[NodeRow], addresses: &[(usize, SocketAddr)]) -> String {
     }
     let others = nodes.len() - addresses.len();
     if others > 0 {
-        lines +=
-            &format!("{others} more on the air without a port: nodes of ours, and those beyond --nodes\n");
+        lines += &format!("{others} more on the air without a port (--nodes)\n");
     }
     lines
 }
@@ -246,8 +245,7 @@ pub fn run(args: ServeArgs) -> Result<()> {
         let addresses = server.listen(args.bind, args.port, usize::from(args.nodes)).await?;
         let mut out = std::io::stdout().lock();
         write!(out, "{}", table(server.nodes(), &addresses))?;
-        let (_, first) =
-            addresses.first().context("the scenario has no stock node among the first --nodes")?;
+        let (_, first) = addresses.first().context("no node has a port: take a larger --nodes")?;
         writeln!(
             out,
             "\nTry: meshtastic --host {}:{} --nodes        (Ctrl-C ends it)",

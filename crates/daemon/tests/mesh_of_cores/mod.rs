@@ -19,7 +19,9 @@ use compotastic_daemon::{
         clock::Wall,
         work::{Done, Product},
     },
-    seam::{Brain, ChatMessage, Classified, Command, Event, JobKind, JobPriority, JobSpec, JobView, Snapshot},
+    seam::{
+        Brain, ChatMessage, Classified, Command, Event, JobKind, JobPriority, JobSpec, JobView, Snapshot,
+    },
     store::Store,
 };
 use compotastic_links::{BROADCAST, ChannelInfo, OwnedPacket, RadioEvent, RadioInfo, Telemetry};
@@ -208,7 +210,8 @@ impl World {
         let now = self.now;
         let node = &mut self.nodes[index];
         // The flash of the old core is free once it is dropped.
-        let idle = Core::new(CoreOptions { swarm: None, ..node.options.clone() }, &node.store, &wall, now).unwrap();
+        let idle =
+            Core::new(CoreOptions { swarm: None, ..node.options.clone() }, &node.store, &wall, now).unwrap();
         drop(std::mem::replace(&mut node.core, idle));
         node.core = Core::new(node.options.clone(), &node.store, &wall, now).unwrap();
         self.up(index);
@@ -309,7 +312,11 @@ impl World {
         self.run_until(seconds, |_| false);
     }
 
-    pub fn command<T>(&mut self, index: usize, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> oneshot::Receiver<T> {
+    pub fn command<T>(
+        &mut self,
+        index: usize,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> oneshot::Receiver<T> {
         let (reply, answer) = oneshot::channel();
         self.nodes[index].core.handle_command(self.now, command(reply));
         self.drain(index);
