@@ -258,7 +258,7 @@ pub struct Snapshot {
 }
 
 /// A text message between people, as it came over the mesh.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TextMessage {
     /// Sender.
     pub from: u32,
@@ -272,6 +272,9 @@ pub struct TextMessage {
     pub text: String,
     /// It came under the sender's public key, or with its verified signature: `from` is proven.
     pub proven: bool,
+    /// Packet id of the message that it replies to.
+    #[serde(default)]
+    pub reply_to: Option<u32>,
 }
 
 /// A text message to be sent.
@@ -323,7 +326,7 @@ pub enum Command {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "event", rename_all = "lowercase")]
 pub enum Event {
     /// A job was submitted, moved on or ended.

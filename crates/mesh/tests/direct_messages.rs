@@ -7,7 +7,7 @@ use common::{
     natives::{Natives, keys, num},
 };
 use compotastic_mesh::{
-    citizen::{Message, error},
+    citizen::{CitizenEvent, Message, error},
     packet::{Data, HEADER, NodeNum, PacketId},
     router::SendError,
 };
@@ -61,6 +61,28 @@ fn a_lost_acknowledgement_is_given_again_and_the_text_is_delivered_once() {
     assert_eq!(mesh.packets(1, TEXT_PORT).len(), 1);
     assert!(mesh.acked(0, id));
     assert_eq!(mesh.sent.iter().filter(|sent| sent.header.id == id).count(), 2);
+}
+
+#[test]
+fn each_message_has_an_end_also_where_a_relay_took_it_and_lost_it() {
+    let mut mesh = Natives::usual(3);
+    mesh.introduce(0, 2);
+    let first = mesh.send(0, &Message::text(num(2), 0, "hello", None));
+    mesh.run(30);
+    assert!(mesh.acked(0, first), "and the way is known");
+    mesh.lost = Box::new(|receiver, _| receiver == 2);
+    let lost = mesh.send(0, &Message::text(num(2), 0, "are you there?", None));
+    mesh.run(290);
+    mesh.run(20);
+    let failed = |event: &CitizenEvent| matches!(event, CitizenEvent::Failed { id } if *id == lost);
+    assert_eq!(mesh.count(0, failed), 1);
+    assert!(!mesh.acked(0, lost));
+    // One that nobody hears fails sooner.
+    mesh.lost = Box::new(|_, _| true);
+    let unheard = mesh.send(0, &Message::text(num(2), 0, "anybody?", None));
+    mesh.run(120);
+    let failed = |event: &CitizenEvent| matches!(event, CitizenEvent::Failed { id } if *id == unheard);
+    assert_eq!(mesh.count(0, failed), 1);
 }
 
 #[test]

@@ -229,10 +229,10 @@ impl<'a, F: NorFlash> HostedStation<'a, F> {
         self.agent.set_congestion(crate::manners::congestion_permille(&self.modem, online));
     }
 
-    /// Another sender wants to hand a packet to the radio. If it may, it counts as handed over.
-    pub fn admit(&mut self, now: Instant, foreign: &Foreign) -> Result<(), Hold> {
+    /// Another sender wants to hand a packet to the radio; [`Foreign::wish`] says how it is reckoned. If it may, it counts as handed over.
+    pub fn admit(&mut self, now: Instant, wish: impl FnOnce(&Modem) -> Wish) -> Result<(), Hold> {
         self.manners.settle(now);
-        let wish = foreign.wish(&self.modem);
+        let wish = wish(&self.modem);
         self.manners.check(now, &wish)?;
         self.manners.handle_submitted(now, &wish);
         Ok(())

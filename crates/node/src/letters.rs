@@ -23,6 +23,8 @@ pub const PARTS_MAX: u8 = 4;
 pub const QUESTION_PARTS: u8 = 3;
 /// Letters at a time.
 pub const LETTERS: usize = 12;
+// Own jobs cannot fill the table: each has two letters at most.
+const _: () = assert!(LETTERS > 2 * crate::jobs::TALKS);
 /// Longest letter in coded bytes.
 pub const LETTER_MAX: usize = PART_LEN * PARTS_MAX as usize;
 /// How often a part is asked for by itself; after that the job's own repetitions go on.
@@ -326,7 +328,7 @@ mod tests {
     fn it_asks_less_and_less_often_and_then_not_at_all() {
         let mut letters = Letters::default();
         let gap = Duration::from_secs(10);
-        let letter = letters.open(at(0), theirs(1), PEER, |_| true).unwrap();
+        letters.open(at(0), theirs(1), PEER, |_| true).unwrap();
         assert!(letters.poll_timeout(gap).is_none(), "nothing came yet");
         letter_part(&mut letters);
         let mut asked = [0; 4];

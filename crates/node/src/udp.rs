@@ -9,10 +9,13 @@
 
 use compotastic_mesh::{
     citizen::CitizenConfig,
-    router::{Role, RouterConfig},
+    crypto::Channel,
+    packet::{HEADER, MAX_FRAME, NodeNum},
+    router::{Role, RouterConfig, TxFrame},
     time::Instant,
     udp::{self, Ignored, MAX_DATAGRAM},
 };
+use compotastic_messages::MeshPacket;
 use embedded_storage::nor_flash::NorFlash;
 use heapless::Vec;
 
@@ -58,9 +61,22 @@ impl<'a, F: NorFlash> UdpStation<'a, F> {
         self.ignored
     }
 
+    fn num(&self) -> NodeNum {
+        self.station.router().config().num
+    }
+
     /// A datagram came.
     pub fn handle_datagram(&mut self, now: Instant, datagram: &[u8]) {
-        match udp::from_datagram(datagram, self.station.router().config().num) {
+        self.handle(now, udp::from_datagram(datagram, self.num()));
+    }
+
+    /// A packet came, out of a datagram or from a broker.
+    pub fn handle_packet(&mut self, now: Instant, packet: &MeshPacket<'_>) {
+        self.handle(now, udp::to_frame(packet, self.num()));
+    }
+
+    fn handle(&mut self, now: Instant, frame: Result<Vec<u8, MAX_FRAME>, Ignored>) {
+        match frame {
             // Nothing is known of how it was received.
             Ok(frame) => self.station.handle_frame(now, &frame, 0, 0),
             Err(Ignored::Own) => {}
@@ -73,16 +89,29 @@ impl<'a, F: NorFlash> UdpStation<'a, F> {
         self.station.handle_timeout(now);
     }
 
-    /// The next datagram to send to the group.
-    pub fn poll_datagram(&mut self, now: Instant) -> Option<Vec<u8, MAX_DATAGRAM>> {
+    /// The next frame to send; [`udp::to_packet`] makes it a packet.
+    pub fn poll_frame(&mut self, now: Instant) -> Option<TxFrame> {
         while let Some(frame) = self.station.poll_transmit(now, false) {
             self.station.handle_tx_done(now);
             // Bare headers, by which our nodes tell each other about one hop of the air, mean nothing here.
-            if let Some(datagram) = udp::to_datagram(&frame.bytes, frame.priority) {
-                return Some(datagram);
+            if frame.bytes.len() > HEADER {
+                return Some(frame);
             }
         }
         None
+    }
+
+    /// The next datagram to send to the group.
+    pub fn poll_datagram(&mut self, now: Instant) -> Option<Vec<u8, MAX_DATAGRAM>> {
+        let frame = self.poll_frame(now)?;
+        udp::to_datagram(&frame.bytes, frame.priority)
+    }
+
+    /// By what name a broker knows the channel of a packet of ours: `PKI` under public keys.
+    pub fn channel_name(&self, packet: &MeshPacket<'_>) -> &str {
+        let fits = |channel: &&Channel| channel.enabled() && u32::from(channel.hash()) == packet.channel;
+        let known = self.station.router().config().channels.iter().find(fits);
+        known.map_or("PKI", |channel| channel.name.as_str())
     }
 
     /// When to call [`Self::handle_timeout`] and [`Self::poll_datagram`] next.

@@ -13,7 +13,7 @@ use compotastic_node::{
     Agent, AgentEvent, JobFailure, Kind, SubmitError, Ticket, Trouble,
     agent::{InFrame, OutFrame},
     jobs::TALKS,
-    letters::{LETTERS, PART_LEN},
+    letters::PART_LEN,
     policy::Priority,
     talk::{TALK_TEXT_MAX, text_fits},
 };
@@ -155,7 +155,7 @@ proptest! {
         double_percent in 0u32..60,
         delay_s in 0u32..15,
         seed in any::<u64>(),
-        lengths in proptest::collection::vec((1usize..590, 0usize..760), 1..4),
+        lengths in proptest::collection::vec((1usize..590, 1usize..760), 1..4),
     ) {
         let mut pair = Pair::new(Air { loss_percent, double_percent, delay_s }, seed, 0);
         pair.offer_and_meet();
@@ -272,5 +272,4 @@ fn what_cannot_be_sent_is_refused_at_once() {
     let unknown = Ticket { requester: ASKER, reference: 1 };
     assert!(pair.nodes[1].complete_text(now, unknown, "late", 9).is_err());
     pair.nodes[1].complete_failed(now, unknown, Trouble::Model);
-    assert!(LETTERS > 2 * TALKS);
 }

@@ -123,6 +123,32 @@ fn nodes_find_each_other_and_talk_under_their_keys() {
 }
 
 #[test]
+fn packets_name_their_channel_for_a_broker_and_may_come_from_one() {
+    let (mut sender, mut receiver) = (node(1), node(2));
+    let mut now = at(100);
+    sender.station().send_text(now, NodeNum::BROADCAST, 0, "by a broker", None).unwrap();
+    let mut names = Vec::new();
+    for _ in 0..100 {
+        now = now + Duration::from_millis(100);
+        sender.handle_timeout(now);
+        while let Some(frame) = sender.poll_frame(now) {
+            let packet = udp::to_packet(&frame.bytes, frame.priority).unwrap();
+            names.push(sender.channel_name(&packet).to_string());
+            receiver.handle_packet(now, &packet);
+            sender.handle_packet(now, &packet);
+        }
+    }
+    assert!(names.contains(&"LongFast".to_string()), "{names:?}");
+    let packet = compotastic_messages::MeshPacket { channel: 0, ..Default::default() };
+    assert_eq!(sender.channel_name(&packet), "PKI");
+    let texts = std::iter::from_fn(|| receiver.station().poll_mesh_event()).filter(
+        |event| matches!(event, CitizenEvent::Packet { packet, .. } if packet.payload == b"by a broker"),
+    );
+    assert_eq!(texts.count(), 1);
+    assert_eq!((sender.ignored(), receiver.ignored()), (0, 0));
+}
+
+#[test]
 fn members_of_the_swarm_hear_each_other() {
     let mut lan = Lan::new([1, 2, 3]);
     lan.run(3600);

@@ -35,6 +35,7 @@ use tokio::{
     sync::{Semaphore, watch},
 };
 
+pub(crate) use self::routes::push_target;
 pub use self::{docs::document, problem::Problem};
 use self::{
     events::{Feed, Pump},

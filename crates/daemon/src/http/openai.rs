@@ -1,6 +1,6 @@
 //! `/v1` in OpenAI's shape: a local model answers where there is one, else the request becomes a job over the mesh.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response, sse},
     routing::{get, post},
 };
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, future::BoxFuture, stream};
 use serde::Serialize;
 
 use super::{
@@ -83,7 +83,7 @@ async fn think<T: Send + 'static>(
 
 /// An answer on its way, with what is known before it comes.
 struct Pending {
-    answer: Pin<Box<dyn Future<Output = Result<(String, String), Problem>> + Send>>,
+    answer: BoxFuture<'static, Result<(String, String), Problem>>,
     model: String,
     fingerprint: String,
     left_out: Option<String>,

@@ -122,6 +122,22 @@ impl Book {
         changed
     }
 
+    /// What the swarm knows of a node. True if it is news.
+    pub fn set_membership(&mut self, told: &NodeView) -> bool {
+        let Some(node) = self.nodes.get_mut(&told.num) else { return false };
+        let before = node.view.clone();
+        node.view.member = told.member;
+        node.view.foundation_model = told.foundation_model;
+        node.view.model_version = told.model_version;
+        node.view.load = told.load;
+        node.view.device_class = told.device_class;
+        let changed = before != node.view;
+        if changed {
+            self.keep(told.num, (self.wall)(), true);
+        }
+        changed
+    }
+
     fn keep(&mut self, num: u32, now_ms: u64, changed: bool) {
         let Some(node) = self.nodes.get_mut(&num) else { return };
         if !changed && now_ms.saturating_sub(node.stored_ms) < STORE_EVERY_MS {

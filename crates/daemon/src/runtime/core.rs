@@ -11,30 +11,31 @@ use compotastic_links::{Body, OwnedData, OwnedPacket, RadioEvent, RadioInfo, Tel
 use compotastic_mesh::{
     lora::Modem,
     packet::NodeNum,
+    router::Gate,
     time::{Duration, Instant},
 };
 use compotastic_messages::PortNum;
 use compotastic_node::{
     Agent, AgentConfig, HostedStation,
-    hosted::{Foreign, FromRadio, HostedConfig, RadioTelemetry, ToRadio, frame_len},
-    manners::{Hold, Manners},
+    hosted::{FromRadio, HostedConfig, RadioTelemetry, ToRadio, frame_len},
+    manners::{Hold, Manners, Purpose, Wish},
     policy::MissionProfile,
     state::{Key, StateLog},
 };
 use compotastic_wire::records::enrolment::EnrolmentRecord;
-use tokio::sync::oneshot;
 
 use super::{
     book::{Book, node_id},
     clock::Wall,
     facts,
     jobs::JobBook,
+    native::NativeNode,
     quiet::QuietHours,
     texts::Texts,
-    work::{Work, WorkQueue},
+    work::{Offers, Work, WorkQueue},
 };
 use crate::{
-    seam::{Command, Event, LinkView, ObjectView, SharedBrain, TextMessage},
+    seam::{Command, Event, JobKind, LinkView, ObjectView, SharedBrain, TextMessage},
     store::{AirtimeMark, Store, StoreFlash},
 };
 
@@ -67,8 +68,8 @@ pub struct CoreOptions {
     pub utc_offset_min: i32,
     /// This machine hangs on mains power.
     pub mains_power: bool,
-    /// The link as it is shown.
-    pub link: String,
+    /// The links as they are shown.
+    pub links: Vec<String>,
     /// Seed of the agent's random numbers: drawn from the system at each start.
     pub seed: u64,
 }
@@ -78,17 +79,10 @@ pub struct CoreOptions {
 pub enum Output {
     /// A packet for the radio.
     Radio(Box<OwnedPacket>),
+    /// An encrypted packet for all links that carry such, and the name of its channel.
+    Link(Box<OwnedPacket>, String),
     /// Something happened.
     Event(Event),
-}
-
-/// A packet of a program that shares the radio.
-#[derive(Debug)]
-pub struct SharedPacket {
-    /// How the governor sees it.
-    pub foreign: Foreign,
-    /// It may go (and counts as sent), or what holds it back.
-    pub reply: oneshot::Sender<Result<(), Hold>>,
 }
 
 /// Where the node stands.
@@ -97,6 +91,8 @@ pub(super) enum Mode {
     Listening(String),
     /// Agent behind a stock radio.
     Hosted(Box<HostedNode>),
+    /// A node of our own over links that carry whole packets.
+    Native(Box<NativeNode>),
 }
 
 /// The node.
@@ -105,12 +101,16 @@ pub struct Core {
     pub(super) store: Store,
     pub(super) wall: Wall,
     pub(super) started: Instant,
+    /// Own number; 0 before it is known.
+    pub(super) own: u32,
     pub(super) mode: Mode,
     /// What the radio told at its last handshake.
     pub(super) radio: Option<RadioInfo>,
     /// The link is open and the handshake done.
     pub(super) up: bool,
-    pub(super) link: LinkView,
+    /// By index; a radio is the only one.
+    pub(super) links: Vec<LinkView>,
+    pub(super) offers: Offers,
     pub(super) book: Book,
     pub(super) jobs: JobBook,
     pub(super) texts: Texts,
@@ -128,8 +128,10 @@ impl Core {
             None => "no swarm is joined: `compotastic swarm join FILE` joins one".to_owned(),
             Some(_) => "waits for the radio".to_owned(),
         };
-        let link = LinkView { url: options.link.clone(), state: "connecting".into(), ..LinkView::default() };
+        let link = |url: &String| LinkView { url: url.clone(), state: "connecting".into(), ..LinkView::default() };
+        let links = options.links.iter().map(link).collect();
         let mut core = Self {
+            offers: Offers::of(&options.brain),
             book: Book::open(store, wall)?,
             jobs: JobBook::default(),
             texts: Texts::new(now),
@@ -137,10 +139,11 @@ impl Core {
             store: store.clone(),
             wall: wall.clone(),
             started: now,
+            own: 0,
             mode: Mode::Listening(why),
             radio: None,
             up: false,
-            link,
+            links,
             work: WorkQueue::default(),
             listening: None,
             outputs: VecDeque::new(),
@@ -151,9 +154,9 @@ impl Core {
         Ok(core)
     }
 
-    /// The radio's number; 0 before the first handshake.
+    /// This node's number; 0 before the first handshake.
     pub fn num(&self) -> u32 {
-        self.radio.as_ref().map_or(0, |radio| radio.num)
+        self.own
     }
 
     /// Something happened at the radio.
@@ -162,7 +165,7 @@ impl Core {
             RadioEvent::Up(info) => self.handle_up(now, *info),
             RadioEvent::Down { reason } => {
                 self.up = false;
-                self.show_link("down", reason.to_string());
+                self.show_link(0, "down", reason.to_string());
             }
             RadioEvent::Packet(packet) => self.handle_packet(now, &packet),
             RadioEvent::Telemetry(telemetry) => self.handle_telemetry(now, &telemetry),
@@ -171,11 +174,7 @@ impl Core {
                 self.tell_node(info.num);
             }
             RadioEvent::NumberChanged { old, new } => {
-                tracing::warn!(
-                    old = node_id(old),
-                    new = node_id(new),
-                    "the radio is another one, or was reset"
-                );
+                tracing::warn!(old = node_id(old), new = node_id(new), "the radio is another one, or was reset");
             }
             RadioEvent::Failed { id, why } => {
                 tracing::debug!(id, ?why, "the radio could not deliver a packet");
@@ -202,8 +201,10 @@ impl Core {
     }
 
     /// The link's own state, for those who look.
-    pub fn handle_reconnects(&mut self, reconnects: u64) {
-        self.link.reconnects = reconnects;
+    pub fn handle_reconnects(&mut self, index: usize, reconnects: u64) {
+        if let Some(link) = self.links.get_mut(index) {
+            link.reconnects = reconnects;
+        }
     }
 
     fn handle_up(&mut self, now: Instant, info: RadioInfo) {
@@ -230,20 +231,20 @@ impl Core {
             };
             self.host(now, info.num, config).map_err(|error| format!("{error:#}"))
         });
+        self.own = info.num;
         let id = node_id(info.num);
-        let found =
-            format!("{id}, firmware {}", if info.firmware.is_empty() { "unknown" } else { &info.firmware });
+        let found = format!("{id}, firmware {}", if info.firmware.is_empty() { "unknown" } else { &info.firmware });
         self.radio = Some(info);
         self.up = true;
         match way {
             Ok(()) => {
                 tracing::info!("the radio is {found}; the swarm is reached through it");
-                self.show_link("up", found);
+                self.show_link(0, "up", found);
             }
             Err(why) => {
                 tracing::warn!("the radio is {found}; it only listens: {why}");
                 self.mode = Mode::Listening(why.clone());
-                self.show_link("up", format!("{found}; only listens: {why}"));
+                self.show_link(0, "up", format!("{found}; only listens: {why}"));
             }
         }
     }
@@ -260,10 +261,7 @@ impl Core {
         self.mode = Mode::Listening("starts".into());
         self.jobs.forget_agent();
         let mut agent = Box::new(self.agent(now, num)?);
-        if let Some(brain) = &self.options.brain {
-            use crate::seam::JobKind;
-            agent.set_offers(now, brain.model(JobKind::Chat).is_ok(), brain.model(JobKind::Embed).is_ok());
-        }
+        self.set_offers(now, &mut agent);
         let mut station = Box::new(HostedStation::new(config, *agent, now));
         let now_ms = (self.wall)();
         if let Some(mark) = self.store.airtime()?
@@ -275,13 +273,30 @@ impl Core {
         Ok(())
     }
 
-    fn agent(&self, now: Instant, num: u32) -> Result<Agent<'static, StoreFlash>> {
+    pub(super) fn set_offers(&self, now: Instant, agent: &mut Agent<'static, StoreFlash>) {
+        agent.set_offers(now, self.offers.has(JobKind::Chat), self.offers.has(JobKind::Embed));
+    }
+
+    /// Models have come or gone.
+    pub fn handle_offers(&mut self, now: Instant, offers: Offers) {
+        if offers == self.offers {
+            return;
+        }
+        tracing::info!(?offers, "the models here have changed");
+        self.offers = offers;
+        let (chat, embed) = (self.offers.has(JobKind::Chat), self.offers.has(JobKind::Embed));
+        if let Some(agent) = self.mode.agent() {
+            agent.set_offers(now, chat, embed);
+        }
+        self.settle(now);
+    }
+
+    pub(super) fn agent(&self, now: Instant, num: u32) -> Result<Agent<'static, StoreFlash>> {
         let swarm = self.options.swarm.as_ref().context("no swarm is joined")?;
         let trust = TrustStore::new(&swarm.operator_keys)
             .context("an operator key of the enrolment is no key: get a new one from whoever made it")?;
         let (content, piece, spare) = MODEL_SLOT;
-        let geometry =
-            Geometry::packed::<StoreFlash>(0, content, piece, spare).context("slots do not fit")?;
+        let geometry = Geometry::packed::<StoreFlash>(0, content, piece, spare).context("slots do not fit")?;
         let slots = self.store.flash(&format!("{} slots", node_id(num)), SLOTS_LEN)?;
         let slots = Slots::open(slots, geometry).map_err(|error| anyhow!("the model's slots: {error:?}"))?;
         let state = self.store.flash(&format!("{} state", node_id(num)), STATE_LEN)?;
@@ -290,11 +305,6 @@ impl Core {
         if state.get(Key::PacketIds).map_err(state_error)?.is_none() {
             state.set(Key::PacketIds, first_packet_id((self.wall)())).map_err(state_error)?;
         }
-        let classifies = self
-            .options
-            .brain
-            .as_ref()
-            .is_some_and(|brain| brain.model(crate::seam::JobKind::Classify).is_ok());
         let config = AgentConfig {
             num: NodeNum(num),
             device_class: 0,
@@ -305,7 +315,7 @@ impl Core {
             task: self.options.task,
             profile: MissionProfile::default(),
             command_post: None,
-            foundation_model: classifies,
+            foundation_model: self.offers.has(JobKind::Classify),
             foundation_version: 1,
             mains_power: self.options.mains_power,
             job_lifetime: Duration::from_secs(self.options.job_lifetime_s.into()),
@@ -330,8 +340,7 @@ impl Core {
         if !own {
             match &mut self.mode {
                 Mode::Hosted(station) => {
-                    let (Ok(channel), Ok(port)) = (u8::try_from(packet.channel), u16::try_from(data.port))
-                    else {
+                    let (Ok(channel), Ok(port)) = (u8::try_from(packet.channel), u16::try_from(data.port)) else {
                         return;
                     };
                     let from_radio = FromRadio {
@@ -345,10 +354,10 @@ impl Core {
                     };
                     station.handle_packet(now, &from_radio);
                     if station.is_ours(&from_radio) {
-                        self.tell_node(packet.from);
+                        self.note_member(packet.from);
                     }
                 }
-                Mode::Listening(_) => self.handle_heard(now, data.payload.len(), broadcast),
+                Mode::Listening(_) | Mode::Native(_) => self.handle_heard(now, data.payload.len(), broadcast),
             }
         }
         if PortNum(data.port) == PortNum::TEXT_MESSAGE_APP && !own {
@@ -374,15 +383,14 @@ impl Core {
             id: packet.id,
             channel: packet.channel.min(255) as u8,
             text,
+            reply_to: (data.reply_id != 0).then_some(data.reply_id),
             proven: packet.pki_encrypted || packet.signed,
         };
         self.push(Output::Event(Event::Text(message)));
     }
 
     fn handle_telemetry(&mut self, now: Instant, telemetry: &Telemetry) {
-        let (Some(utilization), Some(own)) = (telemetry.channel_utilization, telemetry.air_util_tx) else {
-            return;
-        };
+        let (Some(utilization), Some(own)) = (telemetry.channel_utilization, telemetry.air_util_tx) else { return };
         let permille = |percent: f32| (percent * 10.0).clamp(0.0, 1000.0) as u16;
         let told = RadioTelemetry {
             channel_utilization_permille: permille(utilization),
@@ -410,22 +418,27 @@ impl Core {
         self.settle(now);
     }
 
-    /// A program that shares the radio wants to send.
-    pub fn handle_shared(&mut self, now: Instant, packet: SharedPacket) {
-        let verdict = self.admit(now, &packet.foreign);
-        let _ = packet.reply.send(verdict);
-        self.settle(now);
+    /// A program that shares the radio wants to send a packet of so much air: it may, and counts as sent, or what holds it back.
+    pub fn admit_shared(&mut self, now: Instant, priority: u32, airtime: Duration) -> Result<(), Hold> {
+        let gate = match priority {
+            0..=10 => Gate::Bulk,
+            11..=109 => Gate::Normal,
+            _ => Gate::Alert,
+        };
+        let wish =
+            Wish { purpose: Purpose::SharedClients, gate, urgent: false, peer: None, airtime, sends: 1 };
+        self.admit(now, |_| wish)
     }
 
     /// The one door to the radio for whatever is not the agent's.
-    pub(super) fn admit(&mut self, now: Instant, foreign: &Foreign) -> Result<(), Hold> {
+    pub(super) fn admit(&mut self, now: Instant, wish: impl FnOnce(&Modem) -> Wish) -> Result<(), Hold> {
         if let Mode::Hosted(station) = &mut self.mode {
-            return station.admit(now, foreign);
+            return station.admit(now, wish);
         }
         // Without a preset that is known nothing can be reckoned, so nothing goes.
         let (modem, manners) = self.listening.as_mut().ok_or(Hold::NoTelemetry)?;
         manners.settle(now);
-        let wish = foreign.wish(modem);
+        let wish = wish(modem);
         manners.check(now, &wish)?;
         manners.handle_submitted(now, &wish);
         Ok(())
@@ -438,16 +451,23 @@ impl Core {
         if let Some((_, manners)) = &mut self.listening {
             manners.set_quiet(quiet);
         }
-        if let Mode::Hosted(station) = &mut self.mode {
-            station.set_quiet(quiet);
-            station.set_nodes_online(online);
-            station.handle_timeout(now);
+        match &mut self.mode {
+            Mode::Hosted(station) => {
+                station.set_quiet(quiet);
+                station.set_nodes_online(online);
+                station.handle_timeout(now);
+            }
+            Mode::Native(station) => {
+                station.station().agent().set_quiet(quiet);
+                station.handle_timeout(now);
+            }
+            Mode::Listening(_) => {}
         }
         self.expire_jobs(now);
         self.settle(now);
     }
 
-    fn is_quiet(&self) -> bool {
+    pub(super) fn is_quiet(&self) -> bool {
         let minutes = (self.wall)() as i64 / 60_000 + i64::from(self.options.utc_offset_min);
         self.options.quiet_hours.is_some_and(|hours| hours.holds(minutes.rem_euclid(1440) as u32))
     }
@@ -464,6 +484,7 @@ impl Core {
         match &self.mode {
             Mode::Hosted(station) => Some(station.manners()),
             Mode::Listening(_) => self.listening.as_ref().map(|(_, manners)| manners),
+            Mode::Native(_) => None,
         }
     }
 
@@ -482,19 +503,32 @@ impl Core {
         }
         self.handle_agent_events(now);
         self.send_waiting_texts(now);
+        self.settle_station(now);
     }
 
     pub(super) fn push(&mut self, output: Output) {
         self.outputs.push_back(output);
     }
 
-    fn show_link(&mut self, state: &str, detail: String) {
-        self.link.state = state.to_owned();
-        self.link.detail = detail;
-        self.push(Output::Event(Event::Link(self.link.clone())));
+    /// A link is `up`, `connecting` or `down`; why, or what was found.
+    pub fn show_link(&mut self, index: usize, state: &str, detail: String) {
+        let Some(link) = self.links.get_mut(index) else { return };
+        link.state = state.to_owned();
+        link.detail = detail;
+        let view = link.clone();
+        self.push(Output::Event(Event::Link(view)));
     }
 
-    fn tell_node(&mut self, num: u32) {
+    /// What the swarm knows of a node is kept with its names, and told where it has changed.
+    pub(super) fn note_member(&mut self, num: u32) {
+        if let Some(view) = self.node_view(num)
+            && self.book.set_membership(&view)
+        {
+            self.push(Output::Event(Event::Node(view)));
+        }
+    }
+
+    pub(super) fn tell_node(&mut self, num: u32) {
         if let Some(view) = self.node_view(num) {
             self.push(Output::Event(Event::Node(view)));
         }
@@ -514,6 +548,7 @@ impl Core {
     pub fn poll_timeout(&self, now: Instant) -> Instant {
         let station = match &self.mode {
             Mode::Hosted(station) => station.poll_timeout(),
+            Mode::Native(station) => station.poll_timeout(),
             Mode::Listening(_) => None,
         };
         [station, self.jobs.poll_timeout(), self.texts.poll_timeout(now)]

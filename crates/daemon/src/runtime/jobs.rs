@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use compotastic_mesh::time::{Duration, Instant};
 use compotastic_node::{
-    AgentEvent, Answer, CompleteError, JobFailure, JobId, Kind, SubmitError, TextAnswer, Ticket, Trouble,
+    Agent, AgentEvent, Answer, CompleteError, JobFailure, JobId, Kind, SubmitError, TextAnswer, Ticket, Trouble,
     agent::REPORT_MAX,
     model_byte,
     policy::Priority,
@@ -109,12 +109,10 @@ fn check(spec: &JobSpec) -> Result<(), String> {
             Err(format!("the text has {} bytes, a report {REPORT_MAX} at most: shorten it", text.len()))
         }
         JobKind::Classify => Ok(()),
-        JobKind::Chat | JobKind::Embed if text.len() > TALK_TEXT_MAX || !text_fits(text, true) => {
-            Err(format!(
-                "the text of {} bytes is more than fits the few packets of a question: shorten it",
-                text.len()
-            ))
-        }
+        JobKind::Chat | JobKind::Embed if text.len() > TALK_TEXT_MAX || !text_fits(text, true) => Err(format!(
+            "the text of {} bytes is more than fits the few packets of a question: shorten it",
+            text.len()
+        )),
         JobKind::Chat | JobKind::Embed => Ok(()),
     }
 }
@@ -164,15 +162,8 @@ impl Core {
             return Err(format!("{OPEN} jobs are open: wait until one has ended, or cancel one"));
         }
         if self.options.swarm.is_none() {
-            let here = self.options.brain.as_ref().map(|brain| brain.model(spec.kind));
-            if let Some(Err(why)) = &here {
+            if let Err(why) = self.offers.model(spec.kind) {
                 return Err(format!("no swarm is joined, and no model here answers: {why}"));
-            }
-            if here.is_none() {
-                return Err(
-                    "no swarm is joined, and there is no model here: `compotastic swarm join FILE` joins one"
-                        .into(),
-                );
             }
         }
         let view = self.store.add_job(&spec, (self.wall)()).map_err(|error| format!("{error:#}"))?;
@@ -186,8 +177,8 @@ impl Core {
 
     pub(super) fn cancel(&mut self, _now: Instant, id: u64) -> bool {
         let Some(open) = self.jobs.open.get(&id) else { return false };
-        match (open.at, &mut self.mode) {
-            (Where::Mesh(job), Mode::Hosted(station)) => drop(station.agent().cancel_job(job)),
+        match (open.at, self.mode.agent()) {
+            (Where::Mesh(job), Some(agent)) => drop(agent.cancel_job(job)),
             // A model that is at work on it goes on; what it says is dropped.
             (Where::Here, _) => drop(self.work.remove(WorkKey::Here(id))),
             _ => {}
@@ -234,7 +225,7 @@ impl Core {
     fn advance_job(&mut self, now: Instant, id: u64) {
         let Some(open) = self.jobs.open.get(&id) else { return };
         let spec = open.view.spec.clone();
-        let here = self.options.brain.as_ref().is_some_and(|brain| brain.model(spec.kind).is_ok());
+        let here = self.offers.has(spec.kind);
         if here && !open.not_here {
             let work = Work {
                 key: WorkKey::Here(id),
@@ -250,8 +241,8 @@ impl Core {
             return;
         }
         let left = open.deadline.saturating_duration_since(now);
-        let Mode::Hosted(station) = &mut self.mode else { return };
-        let taken = station.agent().submit_job(
+        let Some(agent) = self.mode.agent() else { return };
+        let taken = agent.submit_job(
             now,
             kind(spec.kind),
             &spec.text,
@@ -263,8 +254,7 @@ impl Core {
             Ok(job) => self.move_to(id, Where::Mesh(job), JobState::Running { by: None }),
             Err(SubmitError::Busy) => {}
             Err(SubmitError::Empty | SubmitError::TooLong) => {
-                let reason =
-                    "the text is more than fits the few packets of a question: shorten it".to_owned();
+                let reason = "the text is more than fits the few packets of a question: shorten it".to_owned();
                 self.end(id, JobState::Failed { reason });
             }
         }
@@ -285,8 +275,8 @@ impl Core {
                 (Where::Waiting, _) => "it was not its turn in time: too many jobs are open".to_owned(),
                 (Where::Mesh(_), _) => failure(JobFailure::NoAnswer).to_owned(),
             };
-            if let (Where::Mesh(job), Mode::Hosted(station)) = (open.at, &mut self.mode) {
-                station.agent().cancel_job(job);
+            if let (Where::Mesh(job), Some(agent)) = (open.at, self.mode.agent()) {
+                agent.cancel_job(job);
             }
             self.work.remove(WorkKey::Here(id));
             self.end(id, JobState::Failed { reason });
@@ -295,8 +285,7 @@ impl Core {
 
     /// What the agent has to tell.
     pub(super) fn handle_agent_events(&mut self, now: Instant) {
-        while let Mode::Hosted(station) = &mut self.mode {
-            let Some(event) = station.agent().poll_event() else { return };
+        while let Some(event) = self.mode.agent().and_then(Agent::poll_event) {
             match event {
                 AgentEvent::Answered { job, answer } => self.answered(job, &answer),
                 AgentEvent::AnsweredText { job, answer } => self.answered_text(job, &answer),
@@ -315,10 +304,7 @@ impl Core {
 
     fn object_moved(&mut self, tag: u32, progress_percent: u8) {
         let name = format!("{tag:08x}");
-        let view = self
-            .objects
-            .entry(name.clone())
-            .or_insert_with(|| ObjectView { tag: name, ..ObjectView::default() });
+        let view = self.objects.entry(name.clone()).or_insert_with(|| ObjectView { tag: name, ..ObjectView::default() });
         view.progress_percent = view.progress_percent.max(progress_percent);
         let view = view.clone();
         self.push(Output::Event(Event::Object(view)));
@@ -351,8 +337,7 @@ impl Core {
 
     fn answered_text(&mut self, job: JobId, told: &TextAnswer) {
         let Some(id) = self.jobs.by_agent(job) else { return };
-        let Mode::Hosted(station) = &mut self.mode else { return };
-        let agent = station.agent();
+        let Some(agent) = self.mode.agent() else { return };
         let mut answer = JobAnswer {
             by: told.by.0,
             model: format!("model {:02x}", told.model),
@@ -374,8 +359,7 @@ impl Core {
         let state = if read {
             JobState::Done(answer)
         } else {
-            let reason =
-                "the answer cannot be read: the other node is of a newer version; update compotastic";
+            let reason = "the answer cannot be read: the other node is of a newer version; update compotastic";
             JobState::Failed { reason: reason.to_owned() }
         };
         self.end(id, state);
@@ -383,8 +367,7 @@ impl Core {
 
     /// Another node asks for this machine's models.
     fn execute(&mut self, now: Instant, ticket: Ticket) {
-        let Mode::Hosted(station) = &mut self.mode else { return };
-        let agent = station.agent();
+        let Some(agent) = self.mode.agent() else { return };
         let Some(kind) = agent.ticket_kind(ticket) else { return };
         let mut buffer = [0; TALK_TEXT_MAX];
         let Some(text) = agent.ticket_long_text(ticket, &mut buffer).map(str::to_owned) else {
@@ -420,10 +403,9 @@ impl Core {
         match product {
             Ok(product) => {
                 let spec_kind = open.view.spec.kind;
-                let model = self.options.brain.as_ref().and_then(|brain| brain.model(spec_kind).ok());
                 let mut answer = JobAnswer {
                     by: self.num(),
-                    model: model.unwrap_or_default(),
+                    model: self.offers.model(spec_kind).unwrap_or_default().to_owned(),
                     latency_ms: self.latency_ms(id),
                     ..JobAnswer::default()
                 };
@@ -447,13 +429,9 @@ impl Core {
     }
 
     fn done_there(&mut self, now: Instant, ticket: Ticket, product: Result<Product, String>) {
-        let model = |kind| {
-            let name = self.options.brain.as_ref().and_then(|brain| brain.model(kind).ok());
-            model_byte(&name.unwrap_or_default())
-        };
+        let model = |kind| model_byte(self.offers.model(kind).unwrap_or_default());
         let (chat, embed) = (model(JobKind::Chat), model(JobKind::Embed));
-        let Mode::Hosted(station) = &mut self.mode else { return };
-        let agent = station.agent();
+        let Some(agent) = self.mode.agent() else { return };
         match product {
             Ok(Product::Class(classified)) => {
                 let outcome = Outcome {
@@ -492,17 +470,11 @@ impl Core {
 
 fn failure(failure: JobFailure) -> &'static str {
     match failure {
-        JobFailure::NoExecutor => {
-            "no node that answers such jobs was heard of in time: is an edge node on the mesh?"
-        }
-        JobFailure::NoAnswer => {
-            "a node was asked, and its answer did not come in time: ask again, or allow more time"
-        }
+        JobFailure::NoExecutor => "no node that answers such jobs was heard of in time: is an edge node on the mesh?",
+        JobFailure::NoAnswer => "a node was asked, and its answer did not come in time: ask again, or allow more time",
         JobFailure::Unsupported => "the node that was asked does not do such jobs: ask for another kind",
         JobFailure::Failed(Trouble::Model) => "the model of the node that was asked failed: ask again later",
-        JobFailure::Failed(Trouble::Question) => {
-            "the node that was asked cannot read the question: shorten it"
-        }
+        JobFailure::Failed(Trouble::Question) => "the node that was asked cannot read the question: shorten it",
         JobFailure::Failed(Trouble::Answer) => "the answer is too long to be sent: ask for less",
     }
 }

@@ -1,8 +1,8 @@
-//! The node's task: the core, its radio, its store, its models, on tokio.
+//! The node's task: the core, its links, its store, its models, on tokio.
 //!
 //! One task owns the node ([`core::Core`], which does no I/O). Everybody else holds a [`NodeHandle`]. The task feeds the core
-//! with what the link tells, with commands, with what the models have done and with time, and brings what the core has to say to
-//! the link. Should a part panic, the core is made anew from the store, as after a restart: open jobs go on, packet ids keep rising, and
+//! with what the links tell, with commands, with what the models have done and with time, and brings what the core has to say to
+//! the links. Should a part panic, the core is made anew from the store, as after a restart: open jobs go on, packet ids keep rising, and
 //! the radio is asked for its handshake again.
 
 pub mod book;
@@ -10,41 +10,43 @@ pub mod clock;
 pub mod core;
 pub mod facts;
 mod jobs;
+pub mod native;
 pub mod notify;
+mod ports;
 pub mod quiet;
 mod show;
 mod texts;
 pub mod work;
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, time::Duration};
 
 use anyhow::Result;
-use compotastic_links::{RadioCommand, RadioEvent, RadioHandle};
+use compotastic_links::{RadioCommand, RadioEvent};
+use compotastic_mesh::time::{Duration as AirDuration, Instant};
 use futures_util::FutureExt as _;
 use tokio::{
-    sync::{broadcast, mpsc, watch},
+    sync::{broadcast, mpsc, oneshot, watch},
     task::JoinHandle,
 };
 
 use self::{
     clock::{Clock, Wall},
-    work::{Done, Product, Work},
+    ports::LinkEvent,
+    work::{Done, Offers, Product, Work},
 };
 pub use self::{
-    core::{Core, CoreOptions, Output, SharedPacket},
+    core::{Core, CoreOptions, Output},
     jobs::OPEN,
+    ports::{Links, PacketLinks},
     quiet::QuietHours,
     texts::TEXT_MAX,
 };
 use crate::{
     seam::{ChatMessage, Command, Event, JobKind, NodeHandle, SharedBrain},
+    share::{ForRadio, RadioInput, ShareHandle},
     store::Store,
 };
 
-/// Packets of programs that share the radio which may wait for the governor.
-const SHARED: usize = 64;
-/// `FromRadio` messages that a program which shares the radio may be behind.
-const RAW: usize = 256;
 /// What has to be written from time to time is written so often, and the watch-dog is told that all is well.
 const KEEP: Duration = Duration::from_secs(60);
 /// First wait after a panic; it doubles up to a minute.
@@ -52,15 +54,17 @@ const RESTART_MIN: Duration = Duration::from_secs(1);
 const RESTART_MAX: Duration = Duration::from_secs(60);
 /// A model may take so long for an answer in words: as long as an executor's promise holds.
 const PATIENCE: Duration = Duration::from_secs(540);
+/// So often it is looked which models there are.
+const MODELS: Duration = Duration::from_secs(30);
+/// A packet of a shared program that the governor holds back is asked for again after this time.
+const SHARED_AGAIN: Duration = Duration::from_secs(1);
+/// And dropped after this time, so that those behind it have their turn.
+const SHARED_PATIENCE: Duration = Duration::from_secs(120);
 
 /// A running node.
 pub struct Running {
     /// The way to it.
     pub handle: NodeHandle,
-    /// The governor's door for programs that share the radio: each packet is asked for before it is given to the link.
-    pub shared: mpsc::Sender<SharedPacket>,
-    /// Each `FromRadio` message as it came, where the link was started with `raw`.
-    pub raw: broadcast::Sender<Arc<[u8]>>,
     stop: watch::Sender<bool>,
     task: JoinHandle<Result<()>>,
 }
@@ -70,33 +74,47 @@ impl Running {
     pub async fn stop(self) -> Result<()> {
         // The task may have ended by itself; it tells below.
         let _ = self.stop.send(true);
-        self.ended().await
-    }
-
-    /// Waits until the task ends by itself.
-    pub async fn ended(self) -> Result<()> {
         self.task.await.map_err(anyhow::Error::from)?
     }
+
+    /// Waits until the task ends by itself, or ends it when `stop` is sent or dropped.
+    pub async fn until(mut self, stop: oneshot::Receiver<()>) -> Result<()> {
+        tokio::select! {
+            ended = &mut self.task => ended.map_err(anyhow::Error::from)?,
+            _ = stop => self.stop().await,
+        }
+    }
+}
+
+/// The programs that share the radio.
+struct Sharing {
+    handle: ShareHandle,
+    /// The next packet of theirs, since when it waits, and when it is asked for again.
+    next: Option<(ForRadio, tokio::time::Instant, tokio::time::Instant)>,
 }
 
 struct Ports {
-    radio: RadioHandle,
+    links: Links,
     inbox: mpsc::Receiver<Command>,
     events: broadcast::Sender<Event>,
-    shared: mpsc::Receiver<SharedPacket>,
-    raw: broadcast::Sender<Arc<[u8]>>,
+    sharing: Option<Sharing>,
     stop: watch::Receiver<bool>,
 }
 
-/// Starts the node's task. Must be called inside a tokio runtime.
-pub fn spawn(options: CoreOptions, store: &Store, wall: &Wall, radio: RadioHandle) -> Running {
+/// Starts the node's task. A radio that is shared was opened with `raw`. Must be called inside a tokio runtime.
+pub fn spawn(
+    options: CoreOptions,
+    store: &Store,
+    wall: &Wall,
+    links: Links,
+    share: Option<ShareHandle>,
+) -> Running {
     let (handle, inbox, events) = NodeHandle::new();
-    let (shared, shared_inbox) = mpsc::channel(SHARED);
-    let (raw, _) = broadcast::channel(RAW);
     let (stop, stopped) = watch::channel(false);
-    let ports = Ports { radio, inbox, events, shared: shared_inbox, raw: raw.clone(), stop: stopped };
+    let sharing = share.map(|handle| Sharing { handle, next: None });
+    let ports = Ports { links, inbox, events, sharing, stop: stopped };
     let task = tokio::spawn(supervise(options, store.clone(), wall.clone(), ports));
-    Running { handle, shared, raw, stop, task }
+    Running { handle, stop, task }
 }
 
 /// Runs the node until it is told to stop, again and again where it panics.
@@ -110,8 +128,7 @@ async fn supervise(options: CoreOptions, store: Store, wall: Wall, mut ports: Po
                 if let Err(error) = store.flush() {
                     tracing::error!("what was not yet written is lost: {error:#}");
                 }
-                // The link's task may have ended before.
-                let _ = ports.radio.sender.shutdown().await;
+                ports.links.shutdown().await;
                 return ended;
             }
             Err(_) => {
@@ -121,11 +138,8 @@ async fn supervise(options: CoreOptions, store: Store, wall: Wall, mut ports: Po
                 tracing::error!(wait_s = wait.as_secs(), "the node's task panicked; it starts anew");
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(RESTART_MAX);
-                // Brings the handshake, which tells the new core of its radio.
-                if ports.radio.sender.reconnect().await.is_err() {
-                    anyhow::bail!(
-                        "the link's task has ended: see the log for why, and start the daemon again"
-                    );
+                if !ports.links.renew().await {
+                    anyhow::bail!("the link's task has ended: see the log for why, and start the daemon again");
                 }
             }
         }
@@ -136,33 +150,39 @@ async fn run(options: CoreOptions, store: &Store, wall: &Wall, ports: &mut Ports
     let mut clock = Clock::start(store)?;
     let brain = options.brain.clone();
     let mut core = Core::new(options, store, wall, clock.now())?;
+    if matches!(ports.links, Links::Packets(_)) {
+        core.settle_native(clock.now())?;
+    }
+    let mut offers_in = watch_models(brain.clone());
     let (done_out, mut done_in) = mpsc::channel::<Done>(1);
     let mut at_work = false;
     let mut keep = tokio::time::interval(KEEP);
     keep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        drain(&mut core, ports);
+        give_shared(&mut core, clock.now(), ports);
+        drain(&mut core, ports).await;
         if !at_work && let Some(work) = core.next_work() {
             at_work = true;
             begin(brain.clone(), work, done_out.clone());
         }
         let due = clock.at(core.poll_timeout(clock.now()));
         tokio::select! {
-            event = ports.radio.events.recv() => match event {
-                Some(RadioEvent::Raw(message)) => drop(ports.raw.send(message.into())),
-                Some(event) => {
-                    let reconnects = ports.radio.state.borrow().reconnects;
-                    core.handle_reconnects(reconnects);
-                    core.handle_radio(clock.now(), event);
-                }
+            event = ports.links.next() => match event {
+                Some(event) => handle_link(&mut core, clock.now(), ports, event).await,
                 None => anyhow::bail!("the link's task has ended: see the log for why, and start the daemon again"),
             },
             Some(command) = ports.inbox.recv() => core.handle_command(clock.now(), command),
-            Some(packet) = ports.shared.recv() => core.handle_shared(clock.now(), packet),
+            Some(packet) = next_shared(&mut ports.sharing) => {
+                if let Some(sharing) = &mut ports.sharing {
+                    let now = tokio::time::Instant::now();
+                    sharing.next = Some((packet, now, now));
+                }
+            }
             Some(done) = done_in.recv() => {
                 at_work = false;
                 core.handle_done(clock.now(), done);
             }
+            Some(offers) = offers_in.recv() => core.handle_offers(clock.now(), offers),
             () = tokio::time::sleep_until(due) => core.handle_timeout(clock.now()),
             _ = keep.tick() => {
                 clock.keep()?;
@@ -182,21 +202,100 @@ async fn run(options: CoreOptions, store: &Store, wall: &Wall, ports: &mut Ports
     }
 }
 
+async fn handle_link(core: &mut Core, now: Instant, ports: &mut Ports, event: LinkEvent) {
+    if let Some(sharing) = &ports.sharing {
+        let told = match &event {
+            LinkEvent::Radio(RadioEvent::Raw(message)) => Some(RadioInput::Message(message.clone())),
+            LinkEvent::Radio(RadioEvent::Down { .. }) => Some(RadioInput::Down),
+            _ => None,
+        };
+        if let Some(told) = told {
+            // The hub takes what it is told at once; when it has ended nobody shares the radio any more.
+            let _ = sharing.handle.radio.send(told).await;
+        }
+    }
+    ports.links.handle(core, now, event);
+}
+
+/// The next packet of a program that shares the radio, or the moment when the one that waits may be asked for again.
+async fn next_shared(sharing: &mut Option<Sharing>) -> Option<ForRadio> {
+    let Some(sharing) = sharing else { return std::future::pending().await };
+    match &mut sharing.next {
+        Some((packet, _, again)) => {
+            tokio::time::sleep_until(*again).await;
+            Some(packet.clone())
+        }
+        None => match sharing.handle.for_radio.recv().await {
+            Some(packet) => Some(packet),
+            None => std::future::pending().await,
+        },
+    }
+}
+
+/// Gives the radio what a shared program wants to send, if the governor lets it.
+fn give_shared(core: &mut Core, now: Instant, ports: &mut Ports) {
+    let Some(sharing) = &mut ports.sharing else { return };
+    let Some((packet, since, again)) = &mut sharing.next else { return };
+    // What stays in the radio (settings, questions to it) costs no air.
+    let verdict = match packet.airtime_us {
+        0 => Ok(()),
+        airtime_us => core.admit_shared(now, packet.priority, AirDuration::from_micros(airtime_us)),
+    };
+    match verdict {
+        Ok(()) => {
+            let message = std::mem::take(&mut packet.bytes);
+            sharing.next = None;
+            ports.links.give_radio(RadioCommand::SendRaw(message));
+        }
+        Err(hold) if since.elapsed() > SHARED_PATIENCE => {
+            tracing::warn!("a packet of a program that shares the radio is dropped: {}", hold.reason());
+            sharing.next = None;
+        }
+        Err(_) => *again = tokio::time::Instant::now() + SHARED_AGAIN,
+    }
+}
+
 /// Brings what the core has to say to whom it concerns.
-fn drain(core: &mut Core, ports: &mut Ports) {
+async fn drain(core: &mut Core, ports: &mut Ports) {
     while let Some(output) = core.poll_output() {
         match output {
             Output::Radio(packet) => {
-                // The governor gives the radio no more than it can hold, so that the link's queue is full only when the link hangs;
-                // what is lost then is repeated by whoever waits for its answer.
-                if ports.radio.sender.try_command(RadioCommand::Send(packet)).is_err() {
-                    tracing::warn!("the link takes no packet: its queue is full, or it has ended");
+                if let Some(sharing) = &ports.sharing
+                    && let Some(seen) = ports::as_seen(&packet, core.num())
+                {
+                    let _ = sharing.handle.radio.send(RadioInput::Own(seen)).await;
+                }
+                ports.links.give_radio(RadioCommand::Send(packet));
+            }
+            Output::Link(packet, channel) => {
+                if let Links::Packets(links) = &mut ports.links {
+                    links.send(&packet, &channel);
                 }
             }
             // Nobody may listen.
             Output::Event(event) => drop(ports.events.send(event)),
         }
     }
+}
+
+/// Looks from time to time which models there are: a server may start and stop as it likes, and asking it takes a while.
+fn watch_models(brain: SharedBrain) -> mpsc::Receiver<Offers> {
+    let (told, offers) = mpsc::channel(1);
+    if brain.is_some() {
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(MODELS).await;
+                let brain = brain.clone();
+                // A model that panics here is one that is not there.
+                if let Ok(offers) = tokio::task::spawn_blocking(move || Offers::of(&brain)).await
+                    && told.send(offers).await.is_err()
+                {
+                    return;
+                }
+            }
+        });
+    }
+    offers
 }
 
 /// Gives a piece of work to the models, on a thread where they may take their time.

@@ -2,7 +2,7 @@
 
 use compotastic_bundle::{BundleFile, ComponentKind, Geometry, Slots, build_stream};
 use compotastic_mesh::{lora::Modem, packet::NodeNum, time::Instant};
-use compotastic_node::manners::congestion_permille;
+use compotastic_node::{manners::congestion_permille, udp::LAN_PERMILLE};
 use compotastic_wire::Beacon;
 
 use super::{
@@ -40,8 +40,8 @@ impl Core {
     }
 
     fn add_membership(&self, view: &mut NodeView) {
-        let Mode::Hosted(station) = &self.mode else { return };
-        let Some(entry) = station.agent_ref().registry().get(NodeNum(view.num)) else { return };
+        let Some(agent) = self.mode.agent_ref() else { return };
+        let Some(entry) = agent.registry().get(NodeNum(view.num)) else { return };
         view.member = true;
         view.foundation_model = entry.beacon.flags & (Beacon::FOUNDATION_MODEL | Beacon::CHAT) != 0;
         view.model_version = (entry.beacon.model_version > 0).then_some(entry.beacon.model_version);
@@ -50,11 +50,16 @@ impl Core {
     }
 
     pub(super) fn snapshot(&self, now: Instant) -> Snapshot {
-        let modem = self.radio.as_ref().map(facts::modem_of).and_then(Result::ok);
-        let brain = self.options.brain.as_ref();
+        let modem = match &self.mode {
+            Mode::Native(station) => {
+                let config = station.station_ref().router().config();
+                Some((config.preset, config.region, config.preset.modem(config.region.wide())))
+            }
+            _ => self.radio.as_ref().map(facts::modem_of).and_then(Result::ok),
+        };
         let model = [JobKind::Chat, JobKind::Classify, JobKind::Embed]
             .into_iter()
-            .find_map(|kind| brain.and_then(|brain| brain.model(kind).ok()));
+            .find_map(|kind| self.offers.model(kind).ok().map(str::to_owned));
         let mut nodes = self.book.views();
         for node in &mut nodes {
             self.add_membership(node);
@@ -66,12 +71,13 @@ impl Core {
             mode: match self.mode {
                 Mode::Listening(_) => "listening".into(),
                 Mode::Hosted(_) => "hosted".into(),
+                Mode::Native(_) => "native".into(),
             },
             uptime_s: now.saturating_duration_since(self.started).as_secs(),
             region: modem.map_or("", |(_, region, _)| region.name()).into(),
             preset: modem.map_or("", |(preset, ..)| preset.name()).into(),
             model,
-            links: vec![self.link.clone()],
+            links: self.links.clone(),
             nodes,
             objects: self.objects.values().cloned().collect(),
             airtime: self.airtime(now, modem.map(|(.., modem)| modem)),
@@ -80,6 +86,17 @@ impl Core {
     }
 
     fn airtime(&self, now: Instant, modem: Option<Modem>) -> AirtimeView {
+        if let Mode::Native(station) = &self.mode {
+            let router = station.station_ref().router();
+            return AirtimeView {
+                // It measures no channel; this is what its neighbours may have spent for it.
+                air_util_tx_percent: router.spent(now).as_millis() as f32 / 36_000.0,
+                duty_cycle_percent: f32::from(LAN_PERMILLE) / 10.0,
+                gate: if self.is_quiet() { "quiet-hours" } else { "open" }.into(),
+                congestion_factor: 1.0,
+                ..AirtimeView::default()
+            };
+        }
         let (Some(manners), Some(modem)) = (self.manners(), modem) else {
             return AirtimeView { gate: "no-telemetry".into(), ..AirtimeView::default() };
         };
@@ -126,7 +143,7 @@ impl Core {
                 ));
             }
         }
-        let Mode::Hosted(station) = &mut self.mode else {
+        let Some(agent) = self.mode.agent() else {
             return Err("this node only listens, and cannot publish: see `compotastic status`".into());
         };
         let layout = manifest.layout().map_err(|error| error.to_string())?;
@@ -134,7 +151,6 @@ impl Core {
         build_stream(file.content, layout.piece_size(), &mut stream)
             .ok_or("the content does not fit its pieces")?;
         let (kind, task) = (manifest.kind, manifest.task);
-        let agent = station.agent();
         if kind != ComponentKind::Model || task != self.options.task {
             let name = format!("component {} {task}", kind_name(kind));
             if self.objects.values().all(|view| (view.kind.as_str(), view.task) != (kind_name(kind), task)) {
@@ -179,11 +195,11 @@ impl Core {
         let Some(view) = self.objects.get_mut(tag).filter(|view| view.published_here) else {
             return Err(format!("no object {tag} is published here: `compotastic status` lists them"));
         };
-        let Mode::Hosted(station) = &mut self.mode else {
+        let Some(agent) = self.mode.agent() else {
             return Err("this node only listens: see `compotastic status`".into());
         };
         let number = u32::from_str_radix(tag, 16).map_err(|_| format!("{tag} is no tag"))?;
-        if !station.agent().pause_object(now, number, paused) {
+        if !agent.pause_object(now, number, paused) {
             return Err(format!("the agent does not hold {tag} any more: push it again"));
         }
         view.paused = paused;

@@ -84,7 +84,8 @@ impl Core {
         }
         let channels = self.radio.as_ref().map(|radio| radio.channels.as_slice()).unwrap_or_default();
         let there = channels.iter().any(|channel| channel.index == text.channel && channel.role != 0);
-        if text.to == BROADCAST && !there {
+        let native = matches!(self.mode, Mode::Native(_));
+        if !native && text.to == BROADCAST && !there {
             let known: Vec<String> = channels
                 .iter()
                 .filter(|channel| channel.role != 0)
@@ -104,6 +105,11 @@ impl Core {
             let _ = reply.send(Err(why));
             return;
         }
+        if matches!(self.mode, Mode::Native(_)) {
+            let sent = self.send_native(now, &text);
+            let _ = reply.send(sent);
+            return;
+        }
         if self.texts.waiting.len() >= WAITING {
             let _ = reply.send(Err(format!("{WAITING} texts wait already: try again in a minute")));
             return;
@@ -116,7 +122,7 @@ impl Core {
             && let Some(next) = self.texts.waiting.front()
         {
             let foreign = foreign(&next.text);
-            let verdict = if self.up { self.admit(now, &foreign).map_err(Some) } else { Err(None) };
+            let verdict = if self.up { self.admit(now, |modem| foreign.wish(modem)).map_err(Some) } else { Err(None) };
             match verdict {
                 Ok(()) => {}
                 // These pass by themselves, soon.

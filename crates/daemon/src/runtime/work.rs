@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use compotastic_node::Ticket;
 
-use crate::seam::{Classified, JobKind};
+use crate::seam::{Classified, JobKind, SharedBrain};
 
 /// Jobs that wait for the models; one more is refused, and its asker is told that this node is busy.
 pub const WAITING: usize = 64;
@@ -51,6 +51,31 @@ pub struct Done {
     pub key: WorkKey,
     /// What came of it, or why nothing.
     pub product: Result<Product, String>,
+}
+
+/// Names of the models that answer here, or why none does. Asking for them may take a while where a server has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offers([Result<String, String>; 3]);
+
+impl Offers {
+    /// What a brain offers now.
+    pub fn of(brain: &SharedBrain) -> Self {
+        let kinds = [JobKind::Classify, JobKind::Chat, JobKind::Embed];
+        Self(kinds.map(|kind| match brain {
+            Some(brain) => brain.model(kind),
+            None => Err("there is no model here: name a server with --model-url".to_owned()),
+        }))
+    }
+
+    /// The model for a kind of job.
+    pub fn model(&self, kind: JobKind) -> Result<&str, &str> {
+        self.0[kind as usize].as_deref().map_err(String::as_str)
+    }
+
+    /// Whether there is one.
+    pub fn has(&self, kind: JobKind) -> bool {
+        self.model(kind).is_ok()
+    }
 }
 
 /// The lines.

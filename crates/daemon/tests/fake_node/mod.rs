@@ -124,6 +124,9 @@ fn answer(spec: &JobSpec) -> JobAnswer {
 
 async fn work(store: Store, events: broadcast::Sender<Event>, job: JobView) {
     let tell = |state| {
+        if store.job(job.id).unwrap().is_some_and(|job| job.state.is_final()) {
+            return; // It was taken back meanwhile.
+        }
         let job = JobView { state, ..job.clone() };
         store.put_job(&job).unwrap();
         let _ = events.send(Event::Job(job));
@@ -184,6 +187,7 @@ fn handle(command: Command, store: &Store, events: &broadcast::Sender<Event>) {
         Command::Push(bundle, _, reply) => {
             let mut object = snapshot().objects.remove(0);
             object.bytes = bundle.len() as u32;
+            object.complete_at.clear();
             let _ = reply.send(Ok(object));
             let events = events.clone();
             tokio::spawn(async move {

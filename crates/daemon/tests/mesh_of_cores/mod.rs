@@ -156,7 +156,7 @@ pub fn options(brain: Option<Arc<dyn Brain>>, joined: bool, seed: u64) -> CoreOp
         quiet_hours: None,
         utc_offset_min: 0,
         mains_power: true,
-        link: "sim:".into(),
+        links: vec!["sim:".into()],
         seed,
     }
 }
@@ -230,6 +230,7 @@ impl World {
                 idle = false;
                 match output {
                     Output::Event(event) => node.events.push(event),
+                    Output::Link(..) => panic!("these nodes are hosted"),
                     Output::Radio(packet) => {
                         let mut packet = *packet;
                         packet.from = node.radio.num;

@@ -30,8 +30,10 @@ use crate::{
 const DRAFTS: usize = 4;
 /// Events that may wait for the host; the oldest is lost when it does not drain.
 const EVENTS: usize = 8;
-/// Packets of the host whose fate is told.
+/// Packets of the host whose fate is told; one more makes the oldest count as failed.
 const OPEN: usize = 16;
+/// What is not heard of for so long has failed: a relay took it, and the router waits for nothing more.
+const OPEN_FOR: Duration = Duration::from_secs(300);
 /// Packets whose answer is given again when they are repeated.
 const ANSWERED: usize = 8;
 /// Nodes that were told who this one is.
@@ -91,7 +93,7 @@ pub struct Citizen {
     told: Deque<(NodeNum, Instant), TOLD>,
     /// Answers that are left, and since when they are counted.
     answers: (u32, Instant),
-    open: Deque<PacketId, OPEN>,
+    open: Deque<(PacketId, Instant), OPEN>,
     events: Deque<CitizenEvent, EVENTS>,
     refused: u32,
     counted: Counted,
@@ -223,9 +225,27 @@ impl Citizen {
         }
     }
 
+    /// Waits for the fate of a packet.
+    fn push_open(&mut self, now: Instant, id: PacketId) {
+        if self.open.is_full()
+            && let Some((id, _)) = self.open.pop_front()
+        {
+            self.push_event(CitizenEvent::Failed { id });
+        }
+        let _ = self.open.push_back((id, now + OPEN_FOR));
+    }
+
+    fn expire_open(&mut self, now: Instant) {
+        while self.open.front().is_some_and(|(_, until)| now >= *until) {
+            if let Some((id, _)) = self.open.pop_front() {
+                self.push_event(CitizenEvent::Failed { id });
+            }
+        }
+    }
+
     fn take_open(&mut self, id: PacketId) -> bool {
         let before = self.open.len();
-        self.open.retain(|open| *open != id);
+        self.open.retain(|(open, _)| *open != id);
         self.open.len() < before
     }
 
@@ -243,6 +263,10 @@ impl Citizen {
 
     /// When to call [`Self::poll`] next.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if self.drafts.is_empty() { self.periodic.poll_timeout() } else { Some(Instant::ZERO) }
+        if !self.drafts.is_empty() {
+            return Some(Instant::ZERO);
+        }
+        let open = self.open.front().map(|(_, until)| *until);
+        [self.periodic.poll_timeout(), open].into_iter().flatten().min()
     }
 }

@@ -28,12 +28,7 @@ impl Citizen {
         let sent = self.send_keyed(now, router, id, message);
         match sent {
             Err(SendError::NoKey) => self.ask_who(now, message.to, message.channel),
-            Ok(()) if message.want_ack && message.to != NodeNum::BROADCAST => {
-                if self.open.is_full() {
-                    self.open.pop_front();
-                }
-                let _ = self.open.push_back(id);
-            }
+            Ok(()) if message.want_ack && message.to != NodeNum::BROADCAST => self.push_open(now, id),
             _ => {}
         }
         sent
@@ -114,6 +109,7 @@ impl Citizen {
 
     /// Sends what waits: answers, and what is due by itself. `next_id` gives packet ids, or none while there can be none.
     pub fn poll(&mut self, now: Instant, router: &mut Router, next_id: &mut dyn FnMut() -> Option<PacketId>) {
+        self.expire_open(now);
         self.poll_periodic(now, router);
         while !self.drafts.is_empty() {
             let Some(id) = next_id() else {

@@ -1,0 +1,14 @@
+//! Commands for people at a terminal, over the daemon's HTTP API.
+
+pub mod ask;
+mod client;
+pub mod job;
+pub mod nodes;
+pub mod push;
+pub mod shell;
+pub mod status;
+mod table;
+pub mod top;
+pub mod update;
+
+pub use self::client::{ApiArgs, Client};

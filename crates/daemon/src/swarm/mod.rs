@@ -1,0 +1,364 @@
+//! `compotastic swarm`: makes swarms, and brings radios into them and out again.
+
+pub mod slot;
+
+use std::{
+    fs,
+    io::{BufRead as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use clap::{Args, Subcommand};
+use compotastic_links::{LinkUrl, RadioHandle, SessionConfig};
+use compotastic_mesh::lora::{Preset, Region};
+use compotastic_wire::{PORT, SwarmKey, records::enrolment::EnrolmentRecord};
+use ed25519_dalek::SigningKey;
+use qrcode::{
+    EcLevel, QrCode,
+    render::{svg, unicode},
+};
+use serde::{Deserialize, Serialize};
+
+use self::slot::{Plan, Slot};
+use crate::{
+    runtime::{book::node_id, facts},
+    store::Store,
+    up,
+};
+
+const KEY_SWARM: &str = "swarm";
+const KEY_OPERATOR: &str = "swarm operator secret";
+const KEY_UNDO: &str = "swarm undo";
+
+/// Options of `swarm`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Examples:\n  compotastic swarm new hills --region EU_868\n  compotastic swarm invite --qr\n  compotastic swarm join hills.swarm --radio serial:/dev/ttyUSB0\n  compotastic swarm leave --radio serial:/dev/ttyUSB0"
+)]
+pub struct SwarmArgs {
+    /// What to do
+    #[command(subcommand)]
+    command: SwarmCommand,
+    /// Folder of the daemon's state [default: $STATE_DIRECTORY, or the user's data folder]
+    #[arg(long, global = true, value_name = "DIR")]
+    state: Option<PathBuf>,
+}
+
+#[derive(Subcommand, Clone, Debug)]
+enum SwarmCommand {
+    /// Makes a swarm: its keys, and an operator's key that stays in this machine's state
+    New(NewArgs),
+    /// Shows what makes a node a member: a line of text, a file, a QR code. Who has it holds the swarm's keys
+    Invite(InviteArgs),
+    /// Brings a radio into a swarm: shows what changes on it, asks, and can undo it
+    Join(JoinArgs),
+    /// Takes the radio out again: what was in its channel slot before is put back
+    Leave(RadioArgs),
+    /// Lists the members that were heard
+    Members,
+}
+
+#[derive(Args, Clone, Debug)]
+struct NewArgs {
+    /// Name of the swarm and of its channel, at most 11 bytes
+    name: String,
+    /// Region of the mesh, such as EU_868 or US
+    #[arg(long)]
+    region: String,
+    /// Preset of the mesh
+    #[arg(long, default_value = "LONG_FAST")]
+    preset: String,
+    /// Hops that packets may take
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=7))]
+    hops: u8,
+}
+
+#[derive(Args, Clone, Debug)]
+struct InviteArgs {
+    /// Also as a QR code in the terminal
+    #[arg(long)]
+    qr: bool,
+    /// QR code as an SVG image
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// The line in a file that only you can read
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug)]
+struct RadioArgs {
+    /// Link to the radio; without it the attached one
+    #[arg(long, value_name = "URL")]
+    radio: Option<String>,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+struct JoinArgs {
+    /// The line that begins with compotastic:, or a file with it
+    invitation: String,
+    #[command(flatten)]
+    radio: RadioArgs,
+}
+
+/// What was on the radio before it joined.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Undo {
+    /// The radio.
+    num: u32,
+    /// Its slot before.
+    before: Slot,
+    /// Its slot since.
+    after: Slot,
+}
+
+/// The swarm that this machine has joined.
+pub fn joined(store: &Store) -> Result<Option<EnrolmentRecord>> {
+    let Some(text) = store.get::<String>(KEY_SWARM)? else { return Ok(None) };
+    let record = EnrolmentRecord::from_text(&text);
+    record.map(Some).map_err(|error| anyhow!("the swarm in {} is damaged: {error}", store.path().display()))
+}
+
+/// Joins a swarm, as far as this machine's state goes.
+pub fn set_joined(store: &Store, swarm: &EnrolmentRecord) -> Result<()> {
+    let text = swarm.to_text().map_err(|error| anyhow!("{error}"))?;
+    store.set(KEY_SWARM, &text.as_str())
+}
+
+/// Runs a command.
+pub fn run(args: SwarmArgs) -> Result<()> {
+    let store = up::open_store(args.state)?;
+    match args.command {
+        SwarmCommand::New(new) => {
+            let swarm = make(&store, &new)?;
+            println!("The swarm `{}` is made; its keys and its operator's key are in {}.", swarm.channel_name, store.path().display());
+            println!("`compotastic swarm join` with the line of `compotastic swarm invite` brings a radio into it.");
+            Ok(())
+        }
+        SwarmCommand::Invite(invite) => show(&store, &invite),
+        SwarmCommand::Join(join) => {
+            let swarm = read_invitation(&join.invitation)?;
+            let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            tokio.block_on(async {
+                match open(join.radio.radio.as_deref()).await? {
+                    Some(mut radio) => {
+                        join_radio(&store, &swarm, &mut radio, |plan| join.radio.yes || confirm(plan)).await
+                    }
+                    None => join_without_radio(&store, &swarm),
+                }
+            })
+        }
+        SwarmCommand::Leave(leave) => {
+            let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            tokio.block_on(async {
+                match open(leave.radio.as_deref()).await? {
+                    Some(mut radio) => leave_radio(&store, &mut radio, |plan| leave.yes || confirm(plan)).await,
+                    None => forget(&store),
+                }
+            })
+        }
+        SwarmCommand::Members => members(&store),
+    }
+}
+
+fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).context("the system gives no random numbers")?;
+    Ok(bytes)
+}
+
+fn make(store: &Store, new: &NewArgs) -> Result<EnrolmentRecord> {
+    if let Some(swarm) = joined(store)? {
+        bail!(
+            "this machine is in the swarm `{}`: `compotastic swarm leave` first, or name another --state",
+            swarm.channel_name
+        );
+    }
+    let region: Region = new.region.parse().map_err(|_| {
+        let known: Vec<&str> = Region::ALL.iter().map(|region| region.name()).collect();
+        anyhow!("`{}` is no region; the known ones: {}", new.region, known.join(", "))
+    })?;
+    ensure!(region != Region::Unset, "a swarm needs a region: name the one of your mesh, such as EU_868");
+    let preset: Preset = new.preset.parse().map_err(|_| {
+        let known: Vec<&str> = Preset::ALL.iter().map(|preset| preset.name()).collect();
+        anyhow!("`{}` is no preset; the known ones: {}", new.preset, known.join(", "))
+    })?;
+    ensure!(region.allows(preset), "{} is not allowed in {}: choose another preset", preset.name(), region.name());
+    let name = new.name.trim();
+    let name = name.try_into().ok().filter(|_| !name.is_empty());
+    let name = name.with_context(|| format!("`{}` is no name of a channel: 1 to 11 bytes", new.name))?;
+    let operator = SigningKey::from_bytes(&random()?);
+    let long = || anyhow!("a name is too long");
+    let swarm = EnrolmentRecord {
+        swarm_id: random()?,
+        channel_name: name,
+        channel_key: heapless::Vec::from_slice(&random::<32>()?).map_err(|_| long())?,
+        swarm_key: SwarmKey(random()?),
+        epoch: 1,
+        operator_keys: heapless::Vec::from_slice(&[operator.verifying_key().to_bytes()]).map_err(|_| long())?,
+        region: region.name().try_into().map_err(|_| long())?,
+        preset: preset.name().try_into().map_err(|_| long())?,
+        port: PORT,
+        hop_limit: new.hops,
+    };
+    store.set(KEY_OPERATOR, &operator.to_bytes())?;
+    set_joined(store, &swarm)?;
+    Ok(swarm)
+}
+
+fn show(store: &Store, invite: &InviteArgs) -> Result<()> {
+    let swarm = joined(store)?.context("no swarm is joined here: `compotastic swarm new NAME` makes one")?;
+    let text = swarm.to_text().map_err(|error| anyhow!("{error}"))?;
+    println!("{text}");
+    let code = || QrCode::with_error_correction_level(text.as_bytes(), EcLevel::L).context("the line is too long for a QR code");
+    if invite.qr {
+        println!("{}", code()?.render::<unicode::Dense1x2>().build());
+    }
+    if let Some(path) = &invite.svg {
+        let image = code()?.render::<svg::Color<'_>>().min_dimensions(400, 400).build();
+        write_secret(path, &image)?;
+    }
+    if let Some(path) = &invite.file {
+        write_secret(path, &format!("{text}\n"))?;
+    }
+    eprintln!("Who has this can join, read and send: give it only to members.");
+    Ok(())
+}
+
+fn write_secret(path: &Path, text: &str) -> Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// An invitation from a line or from a file with it.
+pub fn read_invitation(word: &str) -> Result<EnrolmentRecord> {
+    let is_line = word.trim_start().get(..12).is_some_and(|start| start.eq_ignore_ascii_case("compotastic:"));
+    let text = if is_line {
+        word.to_owned()
+    } else {
+        fs::read_to_string(word)
+            .with_context(|| format!("`{word}` is neither a line that begins with compotastic: nor a file"))?
+    };
+    EnrolmentRecord::from_text(&text).map_err(anyhow::Error::from)
+}
+
+/// The radio; none for links that carry packets of a node of our own, where nothing has to be set.
+async fn open(radio: Option<&str>) -> Result<Option<RadioHandle>> {
+    let url: LinkUrl = match radio {
+        Some(word) => word.parse()?,
+        None => up::attached()?,
+    };
+    if !url.is_radio() {
+        return Ok(None);
+    }
+    up::open_link(&url, SessionConfig::default()).await.map(Some)
+}
+
+fn confirm(plan: &str) -> bool {
+    println!("{plan}");
+    print!("Go on? [y/N] ");
+    let mut answer = String::new();
+    // Where nobody can be asked, nothing is changed.
+    let asked = std::io::stdout().flush().is_ok() && std::io::stdin().lock().read_line(&mut answer).is_ok();
+    asked && matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+fn check_not_elsewhere(store: &Store, swarm: &EnrolmentRecord) -> Result<()> {
+    match joined(store)?.filter(|other| other.swarm_id != swarm.swarm_id) {
+        Some(other) => {
+            bail!("this machine is in the swarm `{}`: `compotastic swarm leave` first", other.channel_name)
+        }
+        None => Ok(()),
+    }
+}
+
+/// Joins as a node of our own, over links that carry packets.
+pub fn join_without_radio(store: &Store, swarm: &EnrolmentRecord) -> Result<()> {
+    check_not_elsewhere(store, swarm)?;
+    set_joined(store, swarm)?;
+    println!("This machine is in the swarm of channel `{}`. `compotastic up` runs it.", swarm.channel_name);
+    Ok(())
+}
+
+fn forget(store: &Store) -> Result<()> {
+    ensure!(store.unset(KEY_SWARM)?, "no swarm is joined here");
+    store.unset(KEY_UNDO)?;
+    println!("This machine has left the swarm.");
+    Ok(())
+}
+
+/// Brings a radio into a swarm, if `agrees` to the plan.
+pub async fn join_radio(
+    store: &Store,
+    swarm: &EnrolmentRecord,
+    radio: &mut RadioHandle,
+    agrees: impl FnOnce(&str) -> bool,
+) -> Result<()> {
+    check_not_elsewhere(store, swarm)?;
+    let info = slot::contact(radio).await?;
+    match facts::way_to(&info, swarm) {
+        Ok(_) | Err(facts::Obstacle::NoChannel { .. } | facts::Obstacle::OtherKey { .. }) => {}
+        Err(obstacle) => bail!("{obstacle}"),
+    }
+    let held: Option<Undo> = store.get::<Undo>(KEY_UNDO)?.filter(|undo| undo.num == info.num);
+    let plan = slot::plan(&info, swarm, held.as_ref().map(|undo| &undo.after))?;
+    let id = node_id(info.num);
+    let question = format!("{id} joins the swarm of channel `{}` ({}, {}).\n{plan}", swarm.channel_name, swarm.region, swarm.preset);
+    ensure!(agrees(&question), "nothing was changed");
+    if let Plan::Change { before, after } = plan {
+        // What is undone is what was there before the first join.
+        let before = held.map_or(before, |undo| undo.before);
+        store.set(KEY_UNDO, &Undo { num: info.num, before, after: after.clone() })?;
+        slot::write(radio, &after).await?;
+    }
+    set_joined(store, swarm)?;
+    println!("{id} is in the swarm. `compotastic up` runs it.");
+    Ok(())
+}
+
+/// Takes a radio out of its swarm, if `agrees` to the plan.
+pub async fn leave_radio(
+    store: &Store,
+    radio: &mut RadioHandle,
+    agrees: impl FnOnce(&str) -> bool,
+) -> Result<()> {
+    let swarm = joined(store)?.context("no swarm is joined here")?;
+    let info = slot::contact(radio).await?;
+    let undo: Option<Undo> = store.get::<Undo>(KEY_UNDO)?.filter(|undo| undo.num == info.num);
+    let id = node_id(info.num);
+    let there = facts::find_channel(&info.channels, &swarm).ok().filter(|channel| channel.index > 0);
+    match there {
+        Some(channel) => {
+            // The slot may have moved; only the one that holds our channel is touched.
+            let before = undo.map(|undo| undo.before).unwrap_or_default();
+            let back = Slot { index: channel.index, ..before };
+            let what = if back.role == 0 { "is emptied".to_owned() } else { format!("gets `{}` back", back.name) };
+            let question = format!("{id} leaves the swarm of channel `{}`: channel slot {} {what}.", swarm.channel_name, back.index);
+            ensure!(agrees(&question), "nothing was changed");
+            slot::write(radio, &back).await?;
+        }
+        None => println!("{id} has no channel of the swarm; only this machine's state is changed."),
+    }
+    store.unset(KEY_SWARM)?;
+    store.unset(KEY_UNDO)?;
+    println!("{id} has left the swarm.");
+    Ok(())
+}
+
+fn members(store: &Store) -> Result<()> {
+    let swarm = joined(store)?.context("no swarm is joined here")?;
+    let now_ms = crate::http::now_ms();
+    let members: Vec<_> = store.nodes(now_ms)?.into_iter().filter(|node| node.member).collect();
+    println!("Swarm of channel `{}`, epoch {}, {} members heard:", swarm.channel_name, swarm.epoch, members.len());
+    for node in members {
+        let heard = node.heard_s_ago.map_or("never".to_owned(), |age| format!("{} min ago", age / 60));
+        println!("  {}  {}  {heard}", node.id, node.long_name);
+    }
+    Ok(())
+}
