@@ -209,7 +209,10 @@ mod tests {
         let user = user.to_vec::<200>().unwrap();
         assert!(book.handle_packet(&packet(7, PortNum::NODEINFO_APP, user.to_vec())));
         ms.fetch_add(60_000, Relaxed);
-        assert!(book.handle_packet(&packet(9, PortNum::NODEINFO_APP, vec![0xFF; 40])), "a new node that tells nonsense");
+        assert!(
+            book.handle_packet(&packet(9, PortNum::NODEINFO_APP, vec![0xFF; 40])),
+            "a new node that tells nonsense"
+        );
         assert_eq!(book.online(), 2);
         ms.fetch_add(ONLINE_MS - 30_000, Relaxed);
         assert_eq!(book.online(), 1);

@@ -128,7 +128,8 @@ impl Core {
             None => "no swarm is joined: `compotastic swarm join FILE` joins one".to_owned(),
             Some(_) => "waits for the radio".to_owned(),
         };
-        let link = |url: &String| LinkView { url: url.clone(), state: "connecting".into(), ..LinkView::default() };
+        let link =
+            |url: &String| LinkView { url: url.clone(), state: "connecting".into(), ..LinkView::default() };
         let links = options.links.iter().map(link).collect();
         let mut core = Self {
             offers: Offers::of(&options.brain),
@@ -174,7 +175,11 @@ impl Core {
                 self.tell_node(info.num);
             }
             RadioEvent::NumberChanged { old, new } => {
-                tracing::warn!(old = node_id(old), new = node_id(new), "the radio is another one, or was reset");
+                tracing::warn!(
+                    old = node_id(old),
+                    new = node_id(new),
+                    "the radio is another one, or was reset"
+                );
             }
             RadioEvent::Failed { id, why } => {
                 tracing::debug!(id, ?why, "the radio could not deliver a packet");
@@ -233,7 +238,8 @@ impl Core {
         });
         self.own = info.num;
         let id = node_id(info.num);
-        let found = format!("{id}, firmware {}", if info.firmware.is_empty() { "unknown" } else { &info.firmware });
+        let found =
+            format!("{id}, firmware {}", if info.firmware.is_empty() { "unknown" } else { &info.firmware });
         self.radio = Some(info);
         self.up = true;
         match way {
@@ -296,7 +302,8 @@ impl Core {
         let trust = TrustStore::new(&swarm.operator_keys)
             .context("an operator key of the enrolment is no key: get a new one from whoever made it")?;
         let (content, piece, spare) = MODEL_SLOT;
-        let geometry = Geometry::packed::<StoreFlash>(0, content, piece, spare).context("slots do not fit")?;
+        let geometry =
+            Geometry::packed::<StoreFlash>(0, content, piece, spare).context("slots do not fit")?;
         let slots = self.store.flash(&format!("{} slots", node_id(num)), SLOTS_LEN)?;
         let slots = Slots::open(slots, geometry).map_err(|error| anyhow!("the model's slots: {error:?}"))?;
         let state = self.store.flash(&format!("{} state", node_id(num)), STATE_LEN)?;
@@ -340,7 +347,8 @@ impl Core {
         if !own {
             match &mut self.mode {
                 Mode::Hosted(station) => {
-                    let (Ok(channel), Ok(port)) = (u8::try_from(packet.channel), u16::try_from(data.port)) else {
+                    let (Ok(channel), Ok(port)) = (u8::try_from(packet.channel), u16::try_from(data.port))
+                    else {
                         return;
                     };
                     let from_radio = FromRadio {
@@ -390,7 +398,9 @@ impl Core {
     }
 
     fn handle_telemetry(&mut self, now: Instant, telemetry: &Telemetry) {
-        let (Some(utilization), Some(own)) = (telemetry.channel_utilization, telemetry.air_util_tx) else { return };
+        let (Some(utilization), Some(own)) = (telemetry.channel_utilization, telemetry.air_util_tx) else {
+            return;
+        };
         let permille = |percent: f32| (percent * 10.0).clamp(0.0, 1000.0) as u16;
         let told = RadioTelemetry {
             channel_utilization_permille: permille(utilization),

@@ -103,7 +103,10 @@ pub fn modem_of(info: &RadioInfo) -> Result<(Preset, Region, Modem), Obstacle> {
 }
 
 /// The swarm's channel among the radio's, found by name and key: its index may move.
-pub fn find_channel<'a>(channels: &'a [ChannelInfo], swarm: &EnrolmentRecord) -> Result<&'a ChannelInfo, Obstacle> {
+pub fn find_channel<'a>(
+    channels: &'a [ChannelInfo],
+    swarm: &EnrolmentRecord,
+) -> Result<&'a ChannelInfo, Obstacle> {
     let name = swarm.channel_name.as_str();
     let mut named = channels
         .iter()
@@ -187,7 +190,10 @@ mod tests {
         let cases: [(fn(&mut RadioInfo), &str); 7] = [
             (|radio| radio.region = 0, "region is not set"),
             (|radio| radio.region = 250, "region 250 is not known"),
-            (|radio| radio.region = RegionCode::US.0, "the swarm is on EU_868, LONG_FAST, the radio on US, LONG_FAST"),
+            (
+                |radio| radio.region = RegionCode::US.0,
+                "the swarm is on EU_868, LONG_FAST, the radio on US, LONG_FAST",
+            ),
             (|radio| radio.use_preset = false, "use_preset"),
             (|radio| radio.tx_enabled = false, "tx_enabled"),
             (|radio| radio.channels[1].psk = vec![8; 32], "with another key"),
@@ -203,12 +209,18 @@ mod tests {
 
     #[test]
     fn every_region_and_preset_of_the_messages_is_known_or_refused() {
-        let unknown: Vec<&str> =
-            RegionCode::NAMES.iter().filter(|(code, _)| region(code.0).is_none()).map(|(_, name)| *name).collect();
+        let unknown: Vec<&str> = RegionCode::NAMES
+            .iter()
+            .filter(|(code, _)| region(code.0).is_none())
+            .map(|(_, name)| *name)
+            .collect();
         // Their rules are not in the tables of `mesh`.
         assert_eq!(unknown, ["UA_868", "EU_874", "EU_917"]);
-        let unknown: Vec<&str> =
-            ModemPreset::NAMES.iter().filter(|(code, _)| preset(code.0).is_none()).map(|(_, name)| *name).collect();
+        let unknown: Vec<&str> = ModemPreset::NAMES
+            .iter()
+            .filter(|(code, _)| preset(code.0).is_none())
+            .map(|(_, name)| *name)
+            .collect();
         assert_eq!(unknown, ["VERY_LONG_SLOW"]);
         assert!(preset(200).is_none());
     }

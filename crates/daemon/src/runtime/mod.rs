@@ -139,7 +139,9 @@ async fn supervise(options: CoreOptions, store: Store, wall: Wall, mut ports: Po
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(RESTART_MAX);
                 if !ports.links.renew().await {
-                    anyhow::bail!("the link's task has ended: see the log for why, and start the daemon again");
+                    anyhow::bail!(
+                        "the link's task has ended: see the log for why, and start the daemon again"
+                    );
                 }
             }
         }

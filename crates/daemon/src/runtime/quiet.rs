@@ -69,7 +69,8 @@ mod tests {
     #[test]
     fn nights_go_over_midnight() {
         let night: QuietHours = "22:00-06:30".parse().unwrap();
-        for (minute, quiet) in [(21 * 60 + 59, false), (22 * 60, true), (0, true), (389, true), (390, false)] {
+        for (minute, quiet) in [(21 * 60 + 59, false), (22 * 60, true), (0, true), (389, true), (390, false)]
+        {
             assert_eq!(night.holds(minute), quiet, "{minute}");
         }
         let noon: QuietHours = "12:00-13:00".parse().unwrap();
@@ -79,7 +80,17 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_refused() {
-        for bad in ["", "22", "22:00", "22:00-", "24:00-06:00", "22:60-06:00", "22:00-22:00", "a:b-c:d", "022:00-06:00"] {
+        for bad in [
+            "",
+            "22",
+            "22:00",
+            "22:00-",
+            "24:00-06:00",
+            "22:60-06:00",
+            "22:00-22:00",
+            "a:b-c:d",
+            "022:00-06:00",
+        ] {
             assert!(bad.parse::<QuietHours>().is_err(), "{bad}");
         }
     }

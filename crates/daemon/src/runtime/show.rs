@@ -120,14 +120,21 @@ impl Core {
         }
     }
 
-    pub(super) fn push_bundle(&mut self, now: Instant, bytes: &[u8], to: PushTarget) -> Result<ObjectView, String> {
+    pub(super) fn push_bundle(
+        &mut self,
+        now: Instant,
+        bytes: &[u8],
+        to: PushTarget,
+    ) -> Result<ObjectView, String> {
         let file = BundleFile::parse(bytes)
             .map_err(|error| format!("this is no bundle: {error}; `compotastic bundle build` makes one"))?;
         let manifest = file.claimed.claims();
         match to {
             PushTarget::Class { class } if manifest.classes.contains(class) => {}
             PushTarget::Class { class } => {
-                return Err(format!("the bundle is not for devices of class {class}: build it with --class {class}"));
+                return Err(format!(
+                    "the bundle is not for devices of class {class}: build it with --class {class}"
+                ));
             }
             PushTarget::Node { num } => {
                 return Err(format!(
@@ -141,7 +148,8 @@ impl Core {
         };
         let layout = manifest.layout().map_err(|error| error.to_string())?;
         let mut stream = vec![0; layout.stream_len() as usize];
-        build_stream(file.content, layout.piece_size(), &mut stream).ok_or("the content does not fit its pieces")?;
+        build_stream(file.content, layout.piece_size(), &mut stream)
+            .ok_or("the content does not fit its pieces")?;
         let (kind, task) = (manifest.kind, manifest.task);
         if kind != ComponentKind::Model || task != self.options.task {
             let name = format!("component {} {task}", kind_name(kind));
@@ -149,10 +157,15 @@ impl Core {
                 let geometry = Geometry::packed::<StoreFlash>(0, CONTENT_MAX, layout.piece_size(), SPARE)
                     .filter(|geometry| geometry.end() as usize <= COMPONENT_LEN)
                     .ok_or("its pieces do not fit this node's store")?;
-                let flash = self.store.flash_batched(&name, COMPONENT_LEN).map_err(|error| format!("{error:#}"))?;
-                let slots = Slots::open(flash, geometry).map_err(|error| format!("the store of {name}: {error:?}"))?;
+                let flash =
+                    self.store.flash_batched(&name, COMPONENT_LEN).map_err(|error| format!("{error:#}"))?;
+                let slots = Slots::open(flash, geometry)
+                    .map_err(|error| format!("the store of {name}: {error:?}"))?;
                 if !agent.add_component(kind, task, slots) {
-                    return Err("this node has no room for another kind of object: withdraw one and restart it".into());
+                    return Err(
+                        "this node has no room for another kind of object: withdraw one and restart it"
+                            .into(),
+                    );
                 }
             }
         }

@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 
+use compotastic_links::{BROADCAST, Body, OwnedData, OwnedPacket};
 use compotastic_mesh::{
     packet::NodeNum,
     router::{Gate, Priority},
     time::{Duration, Instant},
 };
-use compotastic_links::{BROADCAST, Body, OwnedData, OwnedPacket};
 use compotastic_messages::PortNum;
 use compotastic_node::{
     hosted::Foreign,
@@ -122,13 +122,15 @@ impl Core {
             && let Some(next) = self.texts.waiting.front()
         {
             let foreign = foreign(&next.text);
-            let verdict = if self.up { self.admit(now, |modem| foreign.wish(modem)).map_err(Some) } else { Err(None) };
+            let verdict =
+                if self.up { self.admit(now, |modem| foreign.wish(modem)).map_err(Some) } else { Err(None) };
             match verdict {
                 Ok(()) => {}
                 // These pass by themselves, soon.
                 Err(None | Some(Hold::Queue | Hold::Hard)) if now < self.texts.waiting[0].until => return,
                 Err(hold) => {
-                    let why = hold.map_or("the link to the radio is down: see `compotastic status`", Hold::reason);
+                    let why =
+                        hold.map_or("the link to the radio is down: see `compotastic status`", Hold::reason);
                     if let Some(waiting) = self.texts.waiting.pop_front() {
                         let _ = waiting.reply.send(Err(why.to_owned()));
                     }
