@@ -8,7 +8,7 @@ use compotastic_wire::{
 };
 use proptest::prelude::*;
 
-const TYPES: [RecordType; 4] = [
+const TYPES: [RecordType; 8] = [
     RecordType::Capability,
     RecordType::Manifest,
     RecordType::Delegation,
