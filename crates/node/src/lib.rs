@@ -15,6 +15,7 @@ pub mod governor;
 pub mod hosted;
 pub mod image;
 pub mod jobs;
+pub mod keys;
 pub mod letters;
 pub mod manners;
 pub mod near;

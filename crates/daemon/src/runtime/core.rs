@@ -31,6 +31,7 @@ use super::{
     jobs::JobBook,
     native::NativeNode,
     quiet::QuietHours,
+    rotation,
     texts::Texts,
     work::{Offers, Work, WorkQueue},
 };
@@ -81,6 +82,8 @@ pub enum Output {
     Radio(Box<OwnedPacket>),
     /// An encrypted packet for all links that carry such, and the name of its channel.
     Link(Box<OwnedPacket>, String),
+    /// An `AdminMessage` for the radio itself.
+    Admin(Vec<u8>),
     /// Something happened.
     Event(Event),
 }
@@ -111,6 +114,7 @@ pub struct Core {
     /// By index; a radio is the only one.
     pub(super) links: Vec<LinkView>,
     pub(super) offers: Offers,
+    pub(super) rotation: Option<rotation::Running>,
     pub(super) book: Book,
     pub(super) jobs: JobBook,
     pub(super) texts: Texts,
@@ -133,6 +137,7 @@ impl Core {
         let links = options.links.iter().map(link).collect();
         let mut core = Self {
             offers: Offers::of(&options.brain),
+            rotation: None,
             book: Book::open(store, wall)?,
             jobs: JobBook::default(),
             texts: Texts::new(now),
@@ -222,6 +227,20 @@ impl Core {
                 self.listening = Some((modem, Manners::new(modem, region.duty_cycle_permille(), now)));
             }
         }
+        let mut info = info;
+        match self.bring_radio_after(&info) {
+            Ok(true) => {
+                // The key that it has been given just now.
+                if let Some(swarm) = &self.options.swarm {
+                    let name = swarm.channel_name.as_str();
+                    for channel in info.channels.iter_mut().filter(|channel| channel.name == name && channel.index > 0) {
+                        channel.psk = swarm.channel_key.to_vec();
+                    }
+                }
+            }
+            Ok(false) => {}
+            Err(error) => tracing::error!("{error:#}"),
+        }
         let way = match &self.options.swarm {
             None => Err("no swarm is joined: `compotastic swarm join FILE` joins one".to_owned()),
             Some(swarm) => facts::way_to(&info, swarm).map_err(|obstacle| obstacle.to_string()),
@@ -276,7 +295,7 @@ impl Core {
             station.assume_spent(now, Duration::from_millis(mark.spent_ms.into()));
         }
         self.mode = Mode::Hosted(station);
-        Ok(())
+        self.enrol(now)
     }
 
     pub(super) fn set_offers(&self, now: Instant, agent: &mut Agent<'static, StoreFlash>) {
@@ -501,6 +520,7 @@ impl Core {
     /// Moves what is ready between the parts. Extra calls are harmless.
     pub(super) fn settle(&mut self, now: Instant) {
         self.advance_jobs(now);
+        self.advance_rotation(now);
         if let Mode::Hosted(station) = &mut self.mode {
             station.settle(now);
             // What the agent has to say waits while the link is down; its own timers repeat what was lost.

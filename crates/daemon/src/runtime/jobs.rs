@@ -301,6 +301,10 @@ impl Core {
                 AgentEvent::Execute(ticket) => self.execute(now, ticket),
                 AgentEvent::ObjectWanted { tag } => self.object_moved(tag, 0),
                 AgentEvent::ObjectComplete { tag } => self.object_moved(tag, 100),
+                AgentEvent::NodeKey { .. }
+                | AgentEvent::KeysPending { .. }
+                | AgentEvent::KeysSwitched { .. }
+                | AgentEvent::KeyReceipt { .. } => self.handle_key_event(now, event),
                 other => tracing::info!(event = ?other, "the agent tells"),
             }
         }

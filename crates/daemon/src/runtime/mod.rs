@@ -14,6 +14,7 @@ pub mod native;
 pub mod notify;
 mod ports;
 pub mod quiet;
+pub mod rotation;
 mod show;
 mod texts;
 pub mod work;
@@ -273,6 +274,11 @@ async fn drain(core: &mut Core, ports: &mut Ports) {
                 if let Links::Packets(links) = &mut ports.links {
                     links.send(&packet, &channel);
                 }
+            }
+            Output::Admin(message) => {
+                // Whether it was taken shows at the next handshake.
+                let (reply, _) = oneshot::channel();
+                ports.links.give_radio(RadioCommand::Admin { message, want_reply: false, reply });
             }
             // Nobody may listen.
             Output::Event(event) => drop(ports.events.send(event)),

@@ -106,6 +106,7 @@ impl Core {
         let citizen = CitizenConfig::new(user, Some(keys), Role::ClientMute);
         self.mode = Mode::Native(Box::new(UdpStation::new(config, citizen, agent, self.options.seed, now)));
         self.up = true;
+        self.enrol(now)?;
         tracing::info!("this node is {}, in the swarm of channel `{}`", node_id(num.0), swarm.channel_name);
         self.settle(now);
         Ok(())

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use self::slot::{Plan, Slot};
 use crate::{
-    runtime::{book::node_id, facts},
+    runtime::{book::node_id, facts, rotation},
     store::Store,
     up,
 };
@@ -55,8 +55,12 @@ enum SwarmCommand {
     Join(JoinArgs),
     /// Takes the radio out again: what was in its channel slot before is put back
     Leave(RadioArgs),
-    /// Lists the members that were heard
+    /// Lists the members that were heard, and how a rotation stands
     Members,
+    /// New keys for all members but those that are left out: a lost radio is shut out over the air. The next `compotastic up` does it
+    Rotate(RotateArgs),
+    /// The same as `rotate --without NODE`
+    Remove(RemoveArgs),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -105,6 +109,25 @@ struct JoinArgs {
     radio: RadioArgs,
 }
 
+#[derive(Args, Clone, Debug)]
+struct RotateArgs {
+    /// Node that gets no new keys, such as !a1b2c3d4
+    #[arg(long, value_name = "NODE")]
+    without: Vec<String>,
+    /// The keys come into force after this time at the latest
+    #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=168))]
+    hours: u32,
+    /// Gives a rotation up that has not come into force
+    #[arg(long, conflicts_with = "without")]
+    give_up: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+struct RemoveArgs {
+    /// Node, such as !a1b2c3d4
+    node: String,
+}
+
 /// What was on the radio before it joined.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Undo {
@@ -129,12 +152,19 @@ pub fn set_joined(store: &Store, swarm: &EnrolmentRecord) -> Result<()> {
     store.set(KEY_SWARM, &text.as_str())
 }
 
+/// The operator's key, where this machine made the swarm.
+pub fn operator(store: &Store) -> Result<SigningKey> {
+    let secret: Option<[u8; 32]> = store.get(KEY_OPERATOR)?;
+    let secret = secret.context("the operator's key is not here: only the machine that made the swarm rotates its keys")?;
+    Ok(SigningKey::from_bytes(&secret))
+}
+
 /// Runs a command.
 pub fn run(args: SwarmArgs) -> Result<()> {
     let store = up::open_store(args.state)?;
     match args.command {
         SwarmCommand::New(new) => {
-            let swarm = make(&store, &new)?;
+            let swarm = make(&store, &new.name, &new.region, &new.preset, new.hops)?;
             println!(
                 "The swarm `{}` is made; its keys and its operator's key are in {}.",
                 swarm.channel_name,
@@ -170,6 +200,13 @@ pub fn run(args: SwarmArgs) -> Result<()> {
             })
         }
         SwarmCommand::Members => members(&store),
+        SwarmCommand::Rotate(rotate) if rotate.give_up => {
+            rotation::set_plan(&store, None)?;
+            println!("No rotation is planned any more. Members that have new keys change to them at the deadline: rotate again.");
+            Ok(())
+        }
+        SwarmCommand::Rotate(rotate) => plan_rotation(&store, &rotate.without, rotate.hours),
+        SwarmCommand::Remove(remove) => plan_rotation(&store, &[remove.node], 24),
     }
 }
 
@@ -179,21 +216,22 @@ fn random<const N: usize>() -> Result<[u8; N]> {
     Ok(bytes)
 }
 
-fn make(store: &Store, new: &NewArgs) -> Result<EnrolmentRecord> {
+/// Makes a swarm with new keys, and joins it as far as this machine's state goes.
+pub fn make(store: &Store, name: &str, region: &str, preset: &str, hops: u8) -> Result<EnrolmentRecord> {
     if let Some(swarm) = joined(store)? {
         bail!(
             "this machine is in the swarm `{}`: `compotastic swarm leave` first, or name another --state",
             swarm.channel_name
         );
     }
-    let region: Region = new.region.parse().map_err(|_| {
+    let region: Region = region.parse().map_err(|_| {
         let known: Vec<&str> = Region::ALL.iter().map(|region| region.name()).collect();
-        anyhow!("`{}` is no region; the known ones: {}", new.region, known.join(", "))
+        anyhow!("`{region}` is no region; the known ones: {}", known.join(", "))
     })?;
     ensure!(region != Region::Unset, "a swarm needs a region: name the one of your mesh, such as EU_868");
-    let preset: Preset = new.preset.parse().map_err(|_| {
+    let preset: Preset = preset.parse().map_err(|_| {
         let known: Vec<&str> = Preset::ALL.iter().map(|preset| preset.name()).collect();
-        anyhow!("`{}` is no preset; the known ones: {}", new.preset, known.join(", "))
+        anyhow!("`{preset}` is no preset; the known ones: {}", known.join(", "))
     })?;
     ensure!(
         region.allows(preset),
@@ -201,14 +239,15 @@ fn make(store: &Store, new: &NewArgs) -> Result<EnrolmentRecord> {
         preset.name(),
         region.name()
     );
-    let name = new.name.trim();
-    let name = name.try_into().ok().filter(|_| !name.is_empty());
-    let name = name.with_context(|| format!("`{}` is no name of a channel: 1 to 11 bytes", new.name))?;
+    let trimmed = name.trim();
+    let channel_name = trimmed.try_into().ok().filter(|_| !trimmed.is_empty());
+    let channel_name =
+        channel_name.with_context(|| format!("`{name}` is no name of a channel: 1 to 11 bytes"))?;
     let operator = SigningKey::from_bytes(&random()?);
     let long = || anyhow!("a name is too long");
     let swarm = EnrolmentRecord {
         swarm_id: random()?,
-        channel_name: name,
+        channel_name,
         channel_key: heapless::Vec::from_slice(&random::<32>()?).map_err(|_| long())?,
         swarm_key: SwarmKey(random()?),
         epoch: 1,
@@ -217,7 +256,7 @@ fn make(store: &Store, new: &NewArgs) -> Result<EnrolmentRecord> {
         region: region.name().try_into().map_err(|_| long())?,
         preset: preset.name().try_into().map_err(|_| long())?,
         port: PORT,
-        hop_limit: new.hops,
+        hop_limit: hops,
     };
     store.set(KEY_OPERATOR, &operator.to_bytes())?;
     set_joined(store, &swarm)?;
@@ -375,6 +414,31 @@ pub async fn leave_radio(
     Ok(())
 }
 
+/// Plans new keys for all members but some. The next run of the daemon does it.
+pub fn plan_rotation(store: &Store, without: &[String], hours: u32) -> Result<()> {
+    let swarm = joined(store)?.context("no swarm is joined here")?;
+    operator(store)?;
+    if let Some(plan) = rotation::plan(store)? {
+        bail!(
+            "a rotation to epoch {} is under way, with {} receipts: wait for it, or `compotastic swarm rotate --give-up`",
+            plan.epoch,
+            plan.received.len()
+        );
+    }
+    let numbers: Option<Vec<u32>> = without
+        .iter()
+        .map(|node| u32::from_str_radix(node.trim().trim_start_matches('!'), 16).ok().filter(|_| node.trim().len() >= 8))
+        .collect();
+    let numbers = numbers.with_context(|| format!("{} is no node: write it as !a1b2c3d4", without.join(", ")))?;
+    let plan = rotation::Plan::new(&swarm, numbers, crate::http::now_ms(), hours)?;
+    rotation::set_plan(store, Some(&plan))?;
+    println!(
+        "New keys are planned: `compotastic up` brings them to the members (a question, then three frames for each), and all change \
+         when all have them, or in {hours} h."
+    );
+    Ok(())
+}
+
 fn members(store: &Store) -> Result<()> {
     let swarm = joined(store)?.context("no swarm is joined here")?;
     let now_ms = crate::http::now_ms();
@@ -388,6 +452,10 @@ fn members(store: &Store) -> Result<()> {
     for node in members {
         let heard = node.heard_s_ago.map_or("never".to_owned(), |age| format!("{} min ago", age / 60));
         println!("  {}  {}  {heard}", node.id, node.long_name);
+    }
+    if let Some(plan) = rotation::plan(store)? {
+        let received: Vec<String> = plan.received.iter().map(|num| node_id(*num)).collect();
+        println!("A rotation to epoch {} is under way; receipts: {}", plan.epoch, received.join(", "));
     }
     Ok(())
 }
