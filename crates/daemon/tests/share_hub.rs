@@ -430,6 +430,19 @@ fn after_a_restart_of_the_radio_clients_begin_anew_and_what_waits_goes() {
 }
 
 #[test]
+fn a_link_that_breaks_is_nothing_to_the_clients() {
+    let mut bench = Bench::new(ShareConfig::default());
+    let client = bench.client();
+    bench.hub.handle_radio(bench.now_ms, &RadioInput::Down);
+    bench.sends(&client, 5, BROADCAST, data(PRIVATE, b"x"));
+    assert_eq!((client.kinds(), bench.for_radio()), (vec!["status 0".to_string()], vec![]));
+    let other = bench.client();
+    bench.radio_tells_its_state();
+    assert_eq!((client.kinds(), other.kinds()), (vec![], vec![]));
+    assert_eq!(bench.for_radio().len(), 1, "and what waited goes");
+}
+
+#[test]
 fn what_cannot_go_is_given_back() {
     let mut bench = Bench::new(ShareConfig::default());
     let client = bench.client();
