@@ -239,6 +239,8 @@ fn answers_go_to_the_one_that_asked_under_its_own_id() {
         ..Default::default()
     }));
     assert_eq!((a.status(), b.status()), (None, Some((39, 5, 16))));
+    bench.hub.handle_radio(bench.now_ms, &RadioInput::Refused { id: ids[1], error: 9 });
+    assert_eq!((a.kinds(), b.kinds()), (vec![], vec!["DUTY_CYCLE_LIMIT for 5".to_string()]));
     bench.hears(OTHER, NUM, ack(12_345));
     assert_eq!((a.packets(), b.packets()), (vec![], vec![]), "the fate of nobody's packet");
 }

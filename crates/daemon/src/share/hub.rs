@@ -330,6 +330,11 @@ impl Hub {
                     self.tell_all(&shown(&packet));
                 }
             }
+            RadioInput::Refused { id, error } => {
+                if let Some(route) = self.routes.get(*id) {
+                    self.refuse(route.client, route.theirs, RoutingError(*error));
+                }
+            }
             RadioInput::Down => self.down = true,
         }
     }
