@@ -38,7 +38,20 @@ recording = bytes.fromhex("".join(line.split("|")[0] for line in example.splitli
 golden = (ROOT / "crates/delta/tests/golden.rs").read_text(encoding="utf-8")
 patches = [bytes.fromhex(digits) for digits in re.findall(r'^const \w+: &str = "(\w+)";$', golden, re.M)]
 texts = [line.split("\t") for line in (ROOT / "tests/data/text/vectors.tsv").read_text(encoding="utf-8").splitlines()]
+# Frames of a running node: its stream, its packets, and the content of those.
+recorded = json.loads((ROOT / "tests/data/meshtastic/golden.json").read_text(encoding="utf-8"))["vectors"]
+streams = [bytes.fromhex(v[k]) for v in recorded for k in ("hex", "toradio_frame", "tcp_frame") if v.get(k, "").startswith("94c3")]
+packets = [bytes.fromhex(v[k]) for v in recorded for k in ("hex", "udp_in") if not v.get(k, "94c3").startswith("94c3")]
+contents = [bytes.fromhex(v["plaintext"]) for v in recorded if "plaintext" in v]
 seeds = {
+    "framing": [bytes([7]) + b"log\n" + stream + streams[0] for stream in streams] + [b"\0\x94\xc3\x02\x01\x94\xc3\0\0"],
+    # Whole, and as a session gets them: wait, length, message.
+    "client_api": [stream[4:] for stream in streams]
+    + [b"".join(bytes([wait, len(stream) - 4]) + stream[4:] for wait, stream in enumerate(streams))]
+    + [bytes.fromhex(digits) for digits in ("c8023802" "ff0240010002180100023801", "05041a020809ff001e0fff00ff00ff00ff00")],
+    "packet_messages": packets + contents + [bytes([content[1]]) + content[4:] for content in contents],
+    "service_envelope": [b"\n" + (bytes([len(p)]) if len(p) < 128 else bytes([len(p) & 127 | 128, 1])) + p
+        + b"\x12\x08LongFast\x1a\x09!12340001" for p in packets],
     # The body alone, for the classes that a fuzzer cannot make a MAC for, and the whole.
     "wire_open": payloads + [payload[2:-8] for payload in payloads],
     "wire_records": [bytes.fromhex(digits) for digits in re.findall(r"^bytes (\w+)$", page, re.M)]

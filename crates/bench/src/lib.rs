@@ -6,6 +6,8 @@ pub mod company;
 pub mod delta;
 pub mod fec;
 pub mod power_cut;
+pub mod share;
+pub mod soak;
 pub mod spread;
 pub mod sync;
 mod threads;

@@ -65,5 +65,5 @@ pub use slots::{
 };
 pub use trust::{
     Installed, MAX_COMPONENTS, MAX_DELEGATIONS, MAX_REVOCATIONS, MAX_ROOTS, RecordChange, RecordError,
-    Refusal, Target, TrustStore, verify,
+    Refusal, RootState, Target, TrustStore, verify,
 };

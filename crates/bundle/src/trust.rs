@@ -177,10 +177,22 @@ struct Root {
     above_epoch: u32,
 }
 
+/// A root key after rotations, to be kept over a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RootState {
+    /// The Ed25519 public key.
+    pub key: [u8; 32],
+    /// Highest epoch of a rotation at this rank that the key before signed; 0 if there was none.
+    pub own_epoch: u32,
+    /// The same for those that a key of higher rank signed.
+    pub above_epoch: u32,
+}
+
 /// The keys that a device believes: root keys from its enrolment, and what they delegated since.
 ///
 /// The store is memory only. Whoever holds the accepted records feeds them again after a restart, revocations too.
-/// Their order does not matter, but for rotations: what was signed by a key before it went comes before its rotation.
+/// Their order does not matter, but for rotations: what was signed by a key before it went comes before its rotation. Or what they came to is
+/// kept ([`TrustStore::root_state`], [`TrustStore::revoked`], [`TrustStore::epoch_floor`]), and recalled, rotations first.
 #[derive(Clone, Debug)]
 pub struct TrustStore {
     /// By rank.
@@ -236,6 +248,51 @@ impl TrustStore {
     /// The root keys in force, by rank.
     pub fn roots(&self) -> impl Iterator<Item = (KeyId, [u8; 32])> {
         self.roots.iter().map(|root| (root.key_id, root.key.to_bytes()))
+    }
+
+    /// The root key of a rank, and how it came there.
+    pub fn root_state(&self, rank: usize) -> Option<RootState> {
+        let Root { key, own_epoch, above_epoch, .. } = self.roots.get(rank)?;
+        Some(RootState { key: key.to_bytes(), own_epoch: *own_epoch, above_epoch: *above_epoch })
+    }
+
+    /// The revocations of single keys that are in force.
+    pub fn revoked(&self) -> impl Iterator<Item = Revocation> + '_ {
+        self.revoked.iter().copied()
+    }
+
+    /// Delegations below this epoch are void for every key.
+    pub fn epoch_floor(&self) -> u32 {
+        self.epoch_floor
+    }
+
+    /// Takes again, unsigned, what was kept of rotations by whoever trusts its memory: ranks and root keys, all at once, since one may have
+    /// had the place of another. False, and nothing changes, if a key is not usable or would have two places. What is no newer than what
+    /// is known is passed over.
+    pub fn recall_roots(&mut self, states: impl IntoIterator<Item = (usize, RootState)>) -> bool {
+        let mut roots = self.roots.clone();
+        for (rank, state) in states {
+            let Some(root) = roots.get_mut(rank) else { return false };
+            let (RootState { own_epoch, above_epoch, .. }, key_id) = (state, KeyId::of(&state.key));
+            if (own_epoch, above_epoch) > (root.own_epoch, root.above_epoch) {
+                let Some(key) = usable_key(&state.key).filter(|_| key_id != ALL_KEYS) else { return false };
+                *root = Root { key_id, key, own_epoch, above_epoch };
+            }
+        }
+        let twice =
+            |(rank, root): (usize, &Root)| roots[..rank].iter().any(|other| other.key_id == root.key_id);
+        if roots.iter().enumerate().any(twice) {
+            return false;
+        }
+        self.roots = roots;
+        let roots = &self.roots;
+        self.grants.retain(|grant| roots.iter().any(|root| root.key_id == grant.by));
+        true
+    }
+
+    /// Takes again, unsigned, what was kept of a revocation by whoever trusts its memory.
+    pub fn recall_revocation(&mut self, revocation: Revocation) -> Result<RecordChange, RecordError> {
+        self.revoke(revocation)
     }
 
     fn rank(&self, key_id: KeyId) -> Option<usize> {

@@ -4,6 +4,9 @@
 pub mod brain;
 pub mod cli;
 pub mod http;
+pub mod runtime;
+pub mod doctor;
+pub mod brain;
 pub mod people;
 pub mod runtime;
 pub mod seam;

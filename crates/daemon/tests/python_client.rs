@@ -134,6 +134,10 @@ async fn the_command_reads_sets_and_asks() {
     );
     let position = meshtastic(ann, &["--request-position", "--dest", "!0b000002"]).await;
     assert!(position.contains("Position received: (47.0"), "{position}");
-    let rebooted = meshtastic(ann, &["--reboot"]).await;
-    assert!(rebooted.contains("reboot"), "{rebooted}");
+
+    // It goes down after 10 s and is up again after 3 more, simulated.
+    meshtastic(ann, &["--reboot"]).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let info = meshtastic(ann, &["--info"]).await;
+    assert!(info.contains("\"rebootCount\": 2") && info.contains("Owner: Ann of the hut (AH)"), "{info}");
 }

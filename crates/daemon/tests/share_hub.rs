@@ -365,7 +365,7 @@ fn one_that_floods_does_not_starve_the_others() {
     let mut bench = Bench::new(ShareConfig { airtime_permille: 1_000, ..ShareConfig::default() });
     let (greedy, modest) = (bench.client(), bench.client());
     let mut next = 1_000_000;
-    let mut got = [0, 0];
+    let mut got = [0u32; 2];
     for step in 0..600u32 {
         for _ in 0..16 {
             next += 1;

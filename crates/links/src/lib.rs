@@ -5,7 +5,7 @@
 //! multicast, MQTT). All queues are bounded; a host that does not drain them is told how much it has missed.
 #![forbid(unsafe_code)]
 
-mod backoff;
+pub mod backoff;
 pub mod ble;
 pub mod bridge;
 pub mod connect;
@@ -24,6 +24,7 @@ mod url;
 pub use compotastic_messages::BROADCAST;
 
 pub use self::{
+    backoff::Backoff,
     connect::{Connector, Opening, Pipe, connector},
     discover::{Found, discover},
     fault::{Fault, FaultKind},

@@ -352,7 +352,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
     /// An agent over opened flash. `None` when the mark of used packet ids cannot be read: without it the node would
     /// reuse nonces.
     pub fn new(
-        config: AgentConfig<'a>,
+        mut config: AgentConfig<'a>,
         slots: Slots<F>,
         state: StateLog<F>,
         seed: u64,
@@ -361,6 +361,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
         let mut rng = Rng::from_seed(seed).child(0x6167_656e);
         let mut update = Update::new(slots, state, config.base.as_ref(), config.task);
         let ids = IdBlocks::new(update.id_mark().ok()?);
+        update.recall_trust(&mut config.trust).ok()?;
         let beacons = Beacons::new(now, config.foundation_model, config.record_hash, &mut rng);
         let objects = Objects::new(rng.child(1));
         let mut agent = Self {
@@ -642,7 +643,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             .or_else(|| self.poll_request(now, link))
             .or_else(|| self.poll_report(now, link))
             .or_else(|| self.poll_keys(now))
-            .or_else(|| self.poll_beacon(now))
+            .or_else(|| self.poll_beacon(now, link))
             .or_else(|| self.poll_bulk(now, link))
             .or_else(|| self.poll_sync(now, link))
     }

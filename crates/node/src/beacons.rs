@@ -13,7 +13,7 @@ use compotastic_wire::{Beacon, Frame, Neighbours};
 use embedded_storage::nor_flash::NorFlash;
 
 use crate::{
-    agent::{Agent, InFrame, OutFrame, beacon_flags},
+    agent::{Agent, InFrame, LinkState, OutFrame, beacon_flags},
     registry::NEIGHBOUR_EXPIRY,
     trickle::Trickle,
 };
@@ -27,10 +27,18 @@ const EDGE_MAX: Duration = Duration::from_secs(5760);
 /// Longest interval of a field node's beacon: neighbours of a node that stands where it stood tell little news.
 const FIELD_MAX: Duration = Duration::from_secs(11_520);
 
+/// A neighbour whose beacon does not name this node has not heard its beacon: it gets one within this time.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// But no more than one in this time.
+const ANSWER_GAP: Duration = Duration::from_secs(300);
+
 /// State of this node's beacon.
 #[derive(Debug)]
 pub(crate) struct Beacons {
     timer: Trickle,
+    /// One besides, for a neighbour that does not know this node.
+    answer_at: Option<Instant>,
+    said_at: Instant,
     battery: u8,
     record_hash: u32,
     /// Beacons sent: each tells of another object.
@@ -46,7 +54,7 @@ impl Beacons {
         let (min, max) = if flooded { (EDGE_MIN, EDGE_MAX) } else { (FIELD_MIN, FIELD_MAX) };
         // Redundancy 0: each beacon says something that no other node can say.
         let timer = Trickle::new(min, max, 0, now, rng);
-        Self { timer, battery: 15, record_hash, told: 0, offers: 0, flooded }
+        Self { timer, answer_at: None, said_at: now, battery: 15, record_hash, told: 0, offers: 0, flooded }
     }
 
     pub(crate) fn battery(&self) -> u8 {
@@ -54,7 +62,8 @@ impl Beacons {
     }
 
     pub(crate) fn poll_timeout(&self) -> Instant {
-        self.timer.poll_timeout()
+        let timer = self.timer.poll_timeout();
+        self.answer_at.map_or(timer, |answer| answer.min(timer))
     }
 }
 
@@ -94,10 +103,18 @@ impl<F: NorFlash> Agent<'_, F> {
         self.beacons.timer.reset(now, &mut self.rng);
     }
 
-    pub(crate) fn poll_beacon(&mut self, now: Instant) -> Option<OutFrame> {
-        if !self.beacons.timer.poll(now, &mut self.rng) || !self.restraint.takes_turn() {
+    pub(crate) fn poll_beacon(&mut self, now: Instant, link: &LinkState) -> Option<OutFrame> {
+        // One that waits for its gate behind others says later what is true by then, and says it once.
+        if link.bulk_queued {
             return None;
         }
+        let answers = self.beacons.answer_at.is_some_and(|at| now >= at);
+        let due = self.beacons.timer.poll(now, &mut self.rng) && self.restraint.takes_turn();
+        if !due && !answers {
+            return None;
+        }
+        self.beacons.answer_at = None;
+        self.beacons.said_at = now;
         let beacon = self.beacon(now);
         self.beacons.told = self.beacons.told.wrapping_add(1);
         let hop_limit = if self.beacons.flooded { self.config.hop_limit } else { 0 };
@@ -141,7 +158,7 @@ impl<F: NorFlash> Agent<'_, F> {
         })
     }
 
-    /// Those who are heard directly; where there are too many, those heard last.
+    /// Those whose beacons are heard directly; where there are too many, those heard last.
     fn neighbours(&self, now: Instant) -> Neighbours {
         let mut list = Neighbours::default();
         let mut before = None;
@@ -150,7 +167,9 @@ impl<F: NorFlash> Agent<'_, F> {
                 .registry
                 .iter()
                 .filter(|entry| {
-                    entry.hops_away == 0 && now.saturating_duration_since(entry.heard_at) < NEIGHBOUR_EXPIRY
+                    entry.hops_away == 0
+                        && entry.told
+                        && now.saturating_duration_since(entry.heard_at) < NEIGHBOUR_EXPIRY
                 })
                 .map(|entry| (entry.heard_at, entry.num.0))
                 .filter(|key| before.is_none_or(|before| *key < before))
@@ -164,12 +183,28 @@ impl<F: NorFlash> Agent<'_, F> {
 
     pub(crate) fn handle_beacon(&mut self, now: Instant, incoming: &InFrame<'_>, beacon: &Beacon) {
         let hops = incoming.hops_away.unwrap_or(7);
-        let known = self.registry.get(incoming.from).is_some();
         self.registry.handle_beacon(now, incoming.from, hops, beacon);
-        if !known && hops == 0 {
-            // A new neighbour: let it know us.
-            self.beacon_soon(now);
+        if hops == 0 {
+            self.introduce(now, beacon);
         }
         self.handle_neighbour_progress(now, incoming.from, hops, beacon);
+    }
+
+    /// A neighbour that does not name this node is told of it: it may have started anew, or missed some beacons, and the next by itself may
+    /// be hours away. A full list leaves some out.
+    fn introduce(&mut self, now: Instant, beacon: &Beacon) {
+        let names = beacon.neighbours;
+        if names.names().len() >= Neighbours::MAX
+            || names.contains(self.config.num.0)
+            || self.beacons.answer_at.is_some()
+        {
+            return;
+        }
+        let wait = Duration::from_millis(u64::from(self.rng.below(ANSWER_WITHIN.as_micros() as u32 / 1000)));
+        let at = (now + wait).max(self.beacons.said_at + ANSWER_GAP);
+        // One that is due anyway is as good.
+        if self.beacons.timer.poll_timeout() > at {
+            self.beacons.answer_at = Some(at);
+        }
     }
 }

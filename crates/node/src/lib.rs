@@ -34,6 +34,7 @@ pub mod sync;
 pub mod talk;
 pub mod trickle;
 pub mod udp;
+mod trust_log;
 pub mod update;
 pub mod vector;
 

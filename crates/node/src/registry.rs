@@ -45,6 +45,8 @@ pub struct Entry {
     pub heard_at: Instant,
     /// Hops that its last beacon took; 0 = a direct neighbour.
     pub hops_away: u8,
+    /// A beacon of it was heard; else `beacon` is what could be concluded from other frames.
+    pub told: bool,
     /// Not asked before this time.
     avoided_until: Instant,
     silences: u8,
@@ -79,6 +81,7 @@ impl Registry {
                 || entry.beacon.object_progress != beacon.object_progress
                 || entry.beacon.model_version != beacon.model_version;
             entry.beacon = *beacon;
+            entry.told = true;
             entry.heard_at = now;
             entry.hops_away = hops_away;
             if entry.silences <= FORGIVEN {
@@ -86,7 +89,7 @@ impl Registry {
             }
             return news;
         }
-        self.insert(now, num, hops_away, *beacon);
+        self.insert(now, num, hops_away, *beacon, true);
         true
     }
 
@@ -101,10 +104,10 @@ impl Registry {
             return;
         }
         let beacon = Beacon { flags: Beacon::EXECUTES | by, task, battery: 15, ..Beacon::default() };
-        self.insert(now, num, hops_away, beacon);
+        self.insert(now, num, hops_away, beacon, false);
     }
 
-    fn insert(&mut self, now: Instant, num: NodeNum, hops_away: u8, beacon: Beacon) {
+    fn insert(&mut self, now: Instant, num: NodeNum, hops_away: u8, beacon: Beacon, told: bool) {
         if self.entries.is_full()
             && let Some(oldest) = self
                 .entries
@@ -116,7 +119,7 @@ impl Registry {
             self.entries.swap_remove(oldest);
         }
         let entry =
-            Entry { num, beacon, heard_at: now, hops_away, avoided_until: Instant::ZERO, silences: 0 };
+            Entry { num, beacon, heard_at: now, hops_away, told, avoided_until: Instant::ZERO, silences: 0 };
         // There is room: an entry was removed above if there was none.
         let _ = self.entries.push(entry);
     }
@@ -125,7 +128,7 @@ impl Registry {
     pub fn handle_near(&mut self, now: Instant, num: NodeNum) {
         match self.entries.iter_mut().find(|entry| entry.num == num) {
             Some(entry) => (entry.heard_at, entry.hops_away) = (now, 0),
-            None => self.insert(now, num, 0, Beacon::default()),
+            None => self.insert(now, num, 0, Beacon::default(), false),
         }
     }
 

@@ -7,9 +7,11 @@
 
 use embedded_storage::nor_flash::NorFlash;
 
+use crate::trust_log::TrustLog;
+
 const RECORD: usize = 16;
 
-/// Keys in use.
+/// Keys in use; [`crate::trust_log`] has more, from 2^31 on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Key {
@@ -21,8 +23,11 @@ pub enum Key {
     Airtime = 3,
 }
 
-/// Keys that move on to the next sector.
-const KEYS: [Key; 2] = [Key::PacketIds, Key::Airtime];
+impl From<Key> for u32 {
+    fn from(key: Key) -> Self {
+        key as u32
+    }
+}
 
 /// The log.
 #[derive(Debug)]
@@ -31,6 +36,7 @@ pub struct StateLog<F: NorFlash> {
     sector: u32,
     sequence: u32,
     offset: u32,
+    trust: Option<TrustLog>,
 }
 
 /// Flash refused an operation, or is too small.
@@ -40,7 +46,7 @@ pub struct StateError;
 impl<F: NorFlash> StateLog<F> {
     /// Opens the log, or makes a new one on blank flash.
     pub fn open(flash: F) -> Result<Self, StateError> {
-        let mut log = Self { flash, sector: 0, sequence: 0, offset: 0 };
+        let mut log = Self { flash, sector: 0, sequence: 0, offset: 0, trust: None };
         if log.sectors() < 2 || !RECORD.is_multiple_of(F::WRITE_SIZE) {
             return Err(StateError);
         }
@@ -60,60 +66,104 @@ impl<F: NorFlash> StateLog<F> {
                 log.sequence = sequence;
                 log.offset = log.end_of(sector)?;
             }
-            None => log.begin(0, 1, &[])?,
+            None => {
+                log.flash.erase(0, F::ERASE_SIZE as u32).map_err(|_| StateError)?;
+                log.finish(0, 1, RECORD as u32)?;
+            }
         }
         Ok(log)
     }
 
     /// The newest value of a key.
-    pub fn get(&mut self, key: Key) -> Result<Option<u32>, StateError> {
-        let start = self.sector * F::ERASE_SIZE as u32;
+    pub fn get(&mut self, key: impl Into<u32>) -> Result<Option<u32>, StateError> {
+        self.newest(key.into(), self.start())
+    }
+
+    /// Stores a value.
+    pub fn set(&mut self, key: impl Into<u32>, value: u32) -> Result<(), StateError> {
+        let end = (self.sector + 1) * F::ERASE_SIZE as u32;
+        let key = key.into();
+        if self.offset + RECORD as u32 > end {
+            return self.turn(Some((key, value)));
+        }
+        self.append(key, value)
+    }
+
+    /// Makes sure that so many values go to the same sector.
+    pub(crate) fn reserve(&mut self, values: u32) -> Result<(), StateError> {
+        let end = (self.sector + 1) * F::ERASE_SIZE as u32;
+        if self.offset + values * RECORD as u32 > end { self.turn(None) } else { Ok(()) }
+    }
+
+    /// Numbers of trust in another enrolment, and of root keys that are replaced, are let go with the sector that they are in.
+    pub(crate) fn keep_trust(&mut self, trust: TrustLog) {
+        self.trust = Some(trust);
+    }
+
+    fn start(&self) -> u32 {
+        self.sector * F::ERASE_SIZE as u32
+    }
+
+    /// The newest value of a key from a place of the sector on.
+    fn newest(&mut self, key: u32, from: u32) -> Result<Option<u32>, StateError> {
         let mut found = None;
-        let mut at = start;
-        while at < self.offset {
+        for at in (from..self.offset).step_by(RECORD) {
             if let Some((record_key, value)) = self.read(at)?
-                && record_key == key as u32
+                && record_key == key
             {
                 found = Some(value);
             }
-            at += RECORD as u32;
         }
         Ok(found)
     }
 
-    /// Stores a value.
-    pub fn set(&mut self, key: Key, value: u32) -> Result<(), StateError> {
-        let end = (self.sector + 1) * F::ERASE_SIZE as u32;
-        if self.offset + RECORD as u32 > end {
-            let mut values = [(key as u32, value); KEYS.len()];
-            let mut count = 1;
-            for other in KEYS.into_iter().filter(|other| *other != key) {
-                if let Some(value) = self.get(other)? {
-                    values[count] = (other as u32, value);
-                    count += 1;
-                }
+    /// Goes on in the next sector, with the newest value of each key, and a new one.
+    fn turn(&mut self, new: Option<(u32, u32)>) -> Result<(), StateError> {
+        let next = (self.sector + 1) % self.sectors();
+        let (start, end) = (next * F::ERASE_SIZE as u32, (next + 1) * F::ERASE_SIZE as u32);
+        self.flash.erase(start, end).map_err(|_| StateError)?;
+        let mut to = start + RECORD as u32;
+        for at in (self.start() + RECORD as u32..self.offset).step_by(RECORD) {
+            let Some((other, old)) = self.read(at)? else { continue };
+            let replaced =
+                new.is_some_and(|(key, _)| other == key) || self.newest(other, at + RECORD as u32)?.is_some();
+            if replaced || !self.is_kept(other)? {
+                continue;
             }
-            let next = (self.sector + 1) % self.sectors();
-            return self.begin(next, self.sequence + 1, &values[..count]);
+            // The last place is for the new value.
+            if to + 2 * RECORD as u32 > end {
+                return Err(StateError);
+            }
+            self.write(to, other, old)?;
+            to += RECORD as u32;
         }
-        self.append(key as u32, value)
+        if let Some((key, value)) = new {
+            self.write(to, key, value)?;
+            to += RECORD as u32;
+        }
+        self.finish(next, self.sequence + 1, to)
+    }
+
+    fn is_kept(&mut self, key: u32) -> Result<bool, StateError> {
+        let Some(trust) = self.trust else { return Ok(key != Key::Sector as u32) };
+        let mut failed = None;
+        let kept = trust.keeps(key, |other| {
+            self.get(other).unwrap_or_else(|error| {
+                failed = Some(error);
+                None
+            })
+        });
+        failed.map_or(Ok(kept && key != Key::Sector as u32), Err)
     }
 
     fn sectors(&self) -> u32 {
         (self.flash.capacity() / F::ERASE_SIZE) as u32
     }
 
-    /// Starts a sector: values first, its sequence number in the first record last, so that it counts only when whole.
-    fn begin(&mut self, sector: u32, sequence: u32, values: &[(u32, u32)]) -> Result<(), StateError> {
-        let start = sector * F::ERASE_SIZE as u32;
-        self.flash.erase(start, start + F::ERASE_SIZE as u32).map_err(|_| StateError)?;
-        for (index, (key, value)) in values.iter().enumerate() {
-            self.write(start + (RECORD * (index + 1)) as u32, *key, *value)?;
-        }
-        self.write(start, Key::Sector as u32, sequence)?;
-        self.sector = sector;
-        self.sequence = sequence;
-        self.offset = start + (RECORD * (values.len() + 1)) as u32;
+    /// A sector is whole: its sequence number, in the first record, makes it count.
+    fn finish(&mut self, sector: u32, sequence: u32, offset: u32) -> Result<(), StateError> {
+        self.write(sector * F::ERASE_SIZE as u32, Key::Sector as u32, sequence)?;
+        (self.sector, self.sequence, self.offset) = (sector, sequence, offset);
         Ok(())
     }
 

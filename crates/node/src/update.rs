@@ -2,7 +2,7 @@
 
 use compotastic_bundle::{
     BeginError, Begun, ClaimedManifest, ComponentKind, Encoder, Layout, Need, ObjectReceiver, Outcome,
-    Refusal, Refused, Slots, SwitchError, Target, VerifiedManifest,
+    Refusal, Refused, Slots, SwitchError, Target, TrustStore, VerifiedManifest,
 };
 use compotastic_model::{self as model, BaseEncoder, Scratch, TaskPart};
 use embedded_storage::nor_flash::NorFlash;
@@ -11,6 +11,7 @@ use heapless::Vec;
 use crate::{
     agent::{AgentConfig, BundleRefusal},
     state::{Key, StateError, StateLog},
+    trust_log::TrustLog,
 };
 
 /// Longest model part.
@@ -48,6 +49,7 @@ pub(crate) struct Update<F: NorFlash> {
     /// There is no room for more combinations of this generation.
     spare_full: Option<u8>,
     state: StateLog<F>,
+    trust_log: Option<TrustLog>,
     /// The part in use, in RAM: the flash driver need not be memory-mapped.
     part: Vec<u8, PART_MAX>,
     version: Option<u16>,
@@ -65,6 +67,7 @@ impl<F: NorFlash> Update<F> {
             receiving: None,
             spare_full: None,
             state,
+            trust_log: None,
             part: Vec::new(),
             version: None,
             scratch: Scratch::default(),
@@ -160,6 +163,19 @@ impl<F: NorFlash> Update<F> {
 
     pub(crate) fn store_airtime_mark_ms(&mut self, mark_ms: u32) -> Result<(), StateError> {
         self.state.set(Key::Airtime, mark_ms)
+    }
+
+    /// What was revoked and rotated before the restart holds again.
+    pub(crate) fn recall_trust(&mut self, trust: &mut TrustStore) -> Result<(), StateError> {
+        let log = TrustLog::new(trust);
+        self.state.keep_trust(log);
+        self.trust_log = Some(log);
+        log.recall(&mut self.state, trust)
+    }
+
+    /// Keeps what was revoked and rotated.
+    pub(crate) fn store_trust(&mut self, trust: &TrustStore) -> Result<(), StateError> {
+        self.trust_log.map_or(Ok(()), |log| log.store(&mut self.state, trust))
     }
 
     fn target(&self, component: usize, config: &AgentConfig<'_>) -> Target {

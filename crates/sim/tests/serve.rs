@@ -263,13 +263,28 @@ fn a_radio_on_another_preset_hears_nobody() {
 fn a_restart_is_told_and_what_it_knew_stays() {
     let mut bench = Bench::line();
     bench.admin(0, AdminPayload::RebootSeconds(2));
-    bench.served.run_for_us(8 * SECOND_US);
-    assert!(bench.served.poll_rebooted(0));
-    assert!(!bench.served.poll_rebooted(0));
+    bench.served.run_for_us(3 * SECOND_US);
+    assert!(bench.served.poll_down(0));
+    assert!(!bench.served.poll_down(0));
+    assert!(!bench.served.connect(0), "it restarts just now");
+    bench.served.run_for_us(5 * SECOND_US);
     let told = bench.drain(0);
     let last = FromRadio::decode(told.last().unwrap()).unwrap().payload;
     assert_eq!(last, Some(FromRadioPayload::Rebooted(true)));
     assert_eq!(bench.connect(0).len(), 3);
+}
+
+#[test]
+fn whoever_connects_switches_a_node_on() {
+    let scenario = Scenario::parse(LINE).unwrap();
+    let served = Served::build(&scenario, ServeSettings { seed: 1, unix_s: UNIX_S }).unwrap();
+    let mut bench = Bench { served, next_id: 100 };
+    assert_eq!(bench.connect(0), [(FIRST, "first".to_string())], "at the very beginning");
+    bench.admin(0, AdminPayload::ShutdownSeconds(1));
+    bench.served.run_for_us(100 * SECOND_US);
+    assert!(bench.served.poll_down(0));
+    assert!(bench.drain(0).is_empty());
+    assert!(!bench.connect(0).is_empty());
 }
 
 #[test]

@@ -19,6 +19,15 @@ pub fn tidy(said: &str) -> String {
     words.collect::<Vec<&str>>().join(" ")
 }
 
+/// The longest beginning of a text of at most so many bytes.
+pub fn beginning(text: &str, max_bytes: usize) -> &str {
+    let mut end = max_bytes.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 /// Ends a text within `max_chars` characters and `max_bytes` bytes: at the end of a sentence if more than half of it stays, else at
 /// the end of a word, with an ellipsis. A single word that is longer is cut between characters: there is nothing else to do.
 pub fn cut(text: &str, max_chars: usize, max_bytes: usize) -> String {
@@ -42,8 +51,7 @@ pub fn cut(text: &str, max_chars: usize, max_bytes: usize) -> String {
         .char_indices()
         .filter(|(_, char)| matches!(char, '.' | '!' | '?' | '。' | '！' | '？'))
         .map(|(at, char)| at + char.len_utf8())
-        .filter(|at| is_break(*at) || head[..*at].ends_with(['。', '！', '？']))
-        .next_back();
+        .rfind(|at| is_break(*at) || head[..*at].ends_with(['。', '！', '？']));
     if let Some(at) = sentence.filter(|at| *at * 2 > end) {
         return head[..at].to_owned();
     }

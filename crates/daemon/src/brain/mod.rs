@@ -9,7 +9,7 @@ use anyhow::anyhow;
 
 use crate::seam::{Brain, ChatMessage, Classified, JobKind};
 
-pub use fit::{cut, tidy};
+pub use fit::{beginning, cut, tidy};
 pub use openai::{ModelArgs, OpenAiBrain, OpenAiConfig};
 
 /// Several brains as one: each kind of job goes to the first that has a model for it.

@@ -96,12 +96,15 @@ impl Default for OpenAiConfig {
     }
 }
 
+/// Names of a server's models, or why there are none.
+type Listed = Result<Vec<String>, String>;
+
 /// The models of such a server. It may start and stop as it likes: each use finds out anew.
 pub struct OpenAiBrain {
     config: OpenAiConfig,
     base: String,
     agent: ureq::Agent,
-    listed: Mutex<Option<(Instant, Result<Vec<String>, String>)>>,
+    listed: Mutex<Option<(Instant, Listed)>>,
 }
 
 impl OpenAiBrain {
@@ -197,7 +200,7 @@ impl OpenAiBrain {
     }
 
     /// Names of the server's models.
-    fn models(&self) -> Result<Vec<String>, String> {
+    fn models(&self) -> Listed {
         let mut listed = self.listed.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some((at, known)) = &*listed
             && at.elapsed() < BELIEVED
@@ -208,7 +211,7 @@ impl OpenAiBrain {
             let models = reply["data"].as_array().ok_or_else(|| self.no_openai("it lists no models"))?;
             Ok(models.iter().filter_map(|model| model["id"].as_str()).map(str::to_owned).collect())
         });
-        let found: Result<Vec<String>, String> = found.map_err(|error| error.to_string());
+        let found: Listed = found.map_err(|error| error.to_string());
         *listed = Some((Instant::now(), found.clone()));
         found
     }

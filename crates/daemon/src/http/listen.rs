@@ -174,3 +174,73 @@ pub async fn mark_running(
     let _running = Running(watch);
     next.run(request).await
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        time::Instant as Wall,
+    };
+
+    use axum::{Router, middleware, routing::get};
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(300);
+
+    /// Serves with two places; the slow answer takes three times as long as a connection may be idle.
+    async fn serve() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let slow = get(|| async {
+            tokio::time::sleep(3 * SHORT).await;
+            "slow"
+        });
+        let router = Router::new()
+            .route("/", get(|| async { "quick" }))
+            .route("/slow", slow)
+            .layer(middleware::from_fn(mark_running));
+        let service = router.into_make_service_with_connect_info::<Connection>();
+        tokio::spawn(async move { axum::serve(Limited::new(listener, 2, SHORT), service).await });
+        address
+    }
+
+    fn ask(address: SocketAddr, path: &str) -> String {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn idle_connections_make_room_and_slow_answers_come() {
+        let address = serve().await;
+        let tests = tokio::task::spawn_blocking(move || {
+            // Two that hold both places: one says nothing, one drips a head without end.
+            let silent = std::net::TcpStream::connect(address).unwrap();
+            let mut dripping = std::net::TcpStream::connect(address).unwrap();
+            let drip = std::thread::spawn(move || {
+                let mut count = 0;
+                let head = b"GET / HTTP/1.1\r\nX: ".iter().chain(std::iter::repeat(&b'x'));
+                for byte in head.take(400) {
+                    if dripping.write_all(&[*byte]).is_err() {
+                        break;
+                    }
+                    count += 1;
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                count
+            });
+            std::thread::sleep(Duration::from_millis(50));
+            let start = Wall::now();
+            assert!(ask(address, "/").ends_with("quick"));
+            assert!(start.elapsed() > SHORT / 2, "there was no place before");
+            assert!(ask(address, "/slow").ends_with("slow"), "a handler that works is no idle connection");
+            assert!(drip.join().unwrap() < 400, "the dripping one was closed");
+            drop(silent);
+        });
+        tests.await.unwrap();
+    }
+}

@@ -20,7 +20,10 @@ use super::{
     config::PeopleConfig,
     words::{self, PACKET_MAX, Wish},
 };
-use crate::seam::{JobKind, JobPriority, JobSpec, JobState, OutText, Snapshot, TextMessage};
+use crate::{
+    brain::beginning,
+    seam::{JobKind, JobPriority, JobSpec, JobState, OutText, Snapshot, TextMessage},
+};
 
 /// Destination of what is for everybody.
 const EVERYBODY: u32 = u32::MAX;
@@ -42,8 +45,8 @@ const TYPED: Duration = Duration::from_secs(8);
 const STREAK: u8 = 4;
 /// How long a program is not answered.
 const MUTED: Duration = Duration::from_secs(3600);
-/// Longest question that becomes a job, bytes.
-const QUESTION_MAX: usize = 200;
+/// Longest question that becomes a job, bytes: what a stock node can send.
+const QUESTION_MAX: usize = 233;
 /// What is said where nothing else can be.
 const BUSY: &str = "Busy, please ask again later.";
 
@@ -323,7 +326,7 @@ impl Desk {
             self.tell_busy(now, &asked);
             return;
         }
-        let question = &question[..question.floor_char_boundary(QUESTION_MAX)];
+        let question = beginning(question, QUESTION_MAX);
         let spec = self.spec(question.to_owned(), self.room_chars(question));
         self.act(Action::Submit { key: asked.key, spec });
         self.open.push(asked);

@@ -66,6 +66,7 @@ pub async fn run(node: NodeHandle, config: PeopleConfig) -> Result<()> {
 }
 
 async fn act(node: &NodeHandle, desk: &mut Desk, start: Instant) -> Result<(), NodeGone> {
+    let mut texts = Vec::new();
     while let Some(action) = desk.poll_action() {
         match action {
             Action::Submit { key, spec } => {
@@ -79,16 +80,20 @@ async fn act(node: &NodeHandle, desk: &mut Desk, start: Instant) -> Result<(), N
             Action::Cancel { job } => {
                 node.cancel(job).await?;
             }
-            Action::Send(text) => {
-                // The governor decides, and waiting for it must not keep other people's messages waiting.
-                let node = node.clone();
-                tokio::spawn(async move {
-                    if let Ok(Err(reason)) = node.send_text(text).await {
-                        tracing::info!(reason, "an answer to a person does not go");
-                    }
-                });
-            }
+            Action::Send(text) => texts.push(text),
         }
+    }
+    if !texts.is_empty() {
+        // The governor decides, and waiting for it must not keep other people's messages waiting. The packets of one answer go one
+        // after the other.
+        let node = node.clone();
+        tokio::spawn(async move {
+            for text in texts {
+                if let Ok(Err(reason)) = node.send_text(text).await {
+                    tracing::info!(reason, "an answer to a person does not go");
+                }
+            }
+        });
     }
     Ok(())
 }

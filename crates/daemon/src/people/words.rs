@@ -1,6 +1,9 @@
 //! What this node says by itself, and how an answer is cut into packets.
 
-use crate::{brain::cut, seam::Snapshot};
+use crate::{
+    brain::{beginning, cut},
+    seam::Snapshot,
+};
 
 /// Bytes of a text packet.
 pub const PACKET_MAX: usize = 200;
@@ -89,8 +92,8 @@ pub fn packets(answer: &str, packets: usize) -> Vec<String> {
 
 /// Where a text that is longer than a packet is broken: behind its last whole word that fits, a sentence's end if one is late enough.
 fn break_at(text: &str) -> usize {
-    let end = text.floor_char_boundary(PACKET_MAX);
-    let head = &text[..end];
+    let head = beginning(text, PACKET_MAX);
+    let end = head.len();
     let sentence = [". ", "! ", "? "].iter().filter_map(|stop| head.rfind(stop)).max().map(|at| at + 1);
     let word = if text[end..].starts_with(char::is_whitespace) {
         Some(end)

@@ -24,9 +24,9 @@ const TO_CLIENT: usize = 4;
 
 static SESSIONS: AtomicU64 = AtomicU64::new(1);
 
-/// Serves a client until it goes, another takes its place, it is idle for too long, or the node restarts (`ends_with_reboot`: over TCP
-/// a restart ends the connection, on a serial line it does not).
-pub(super) async fn serve<S>(stream: S, node: usize, commands: mpsc::Sender<Command>, ends_with_reboot: bool)
+/// Serves a client until it goes, another takes its place, it is idle for too long, or the node goes down (`ends_with_node`: over TCP
+/// that ends the connection, on a serial line it does not).
+pub(super) async fn serve<S>(stream: S, node: usize, commands: mpsc::Sender<Command>, ends_with_node: bool)
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
@@ -64,8 +64,8 @@ where
                         return;
                     }
                 }
-                ToClient::Rebooted if ends_with_reboot => return,
-                ToClient::Rebooted => {}
+                ToClient::Down if ends_with_node => return,
+                ToClient::Down => {}
             }
         }
     };

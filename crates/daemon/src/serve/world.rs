@@ -49,8 +49,8 @@ pub(super) enum Command {
 pub(super) enum ToClient {
     /// A `FromRadio` message.
     FromRadio(Vec<u8>),
-    /// The node restarts now.
-    Rebooted,
+    /// The node has gone down, to restart or for good.
+    Down,
 }
 
 /// Builds the world in a thread of its own; answers once it has warmed up.
@@ -183,8 +183,8 @@ impl Host {
                 };
                 if let Some(length) = self.served.poll_from_radio(node, &mut buffer) {
                     permit.send(ToClient::FromRadio(buffer[..length].to_vec()));
-                } else if self.served.poll_rebooted(node) {
-                    permit.send(ToClient::Rebooted);
+                } else if self.served.poll_down(node) {
+                    permit.send(ToClient::Down);
                 } else {
                     break false;
                 }
@@ -209,8 +209,9 @@ impl Host {
     fn handle(&mut self, command: Command) {
         match command {
             Command::Connect { node, session, to_client } => {
-                self.served.connect(node);
-                self.sessions[node] = Some(Session { id: session, to_client });
+                // One that restarts takes nobody: the stream ends.
+                let taken = self.served.connect(node);
+                self.sessions[node] = taken.then_some(Session { id: session, to_client });
             }
             Command::ToRadio { node, session, bytes } if self.is(node, session) => {
                 self.served.handle_to_radio(node, &bytes);

@@ -38,10 +38,11 @@ def text(packet):
     return packet.get("decoded", {}).get("text")
 
 
-def routing_of(packet_id):
+def routing_of(packet_id, sender):
     def wanted(packet):
         decoded = packet.get("decoded", {})
-        return decoded.get("portnum") == "ROUTING_APP" and decoded.get("requestId") == packet_id
+        about = decoded.get("portnum") == "ROUTING_APP" and decoded.get("requestId") == packet_id
+        return about and packet["fromId"] == sender
 
     return wanted
 
@@ -62,18 +63,20 @@ result = {"ann": ann.getMyNodeInfo()["user"]["id"], "bob": bob.getMyNodeInfo()["
 greeting = ann.sendText("hello everybody, this is Ann", wantAck=True)
 got = wait_for(bob, "greeting at Bob's", lambda packet: text(packet) == "hello everybody, this is Ann")
 result["broadcast"] = told(got)
-ack = wait_for(ann, "implicit acknowledgement at Ann's", routing_of(greeting.id))
+ack = wait_for(ann, "implicit acknowledgement at Ann's", routing_of(greeting.id, result["ann"]))
 result["broadcast_ack"] = {"error": ack["decoded"]["routing"]["errorReason"], "from": ack["fromId"]}
 
 direct = bob.sendText("hello Ann, only for you", destinationId=result["ann"], wantAck=True, replyId=greeting.id)
 got = wait_for(ann, "Bob's answer at Ann's", lambda packet: text(packet) == "hello Ann, only for you")
 result["direct"] = told(got)
-ack = wait_for(bob, "acknowledgement at Bob's", routing_of(direct.id))
+ack = wait_for(bob, "acknowledgement at Bob's", routing_of(direct.id, result["ann"]))
 result["direct_ack"] = {"error": ack["decoded"]["routing"]["errorReason"], "from": ack["fromId"]}
 result["greeting_id"] = greeting.id
 
+# A radio takes one text in two seconds; the served ones live 20 times as fast.
+time.sleep(0.5)
 lost = ann.sendText("is nobody there?", destinationId="!0badcafe", wantAck=True)
-nak = wait_for(ann, "refusal at Ann's", routing_of(lost.id))
+nak = wait_for(ann, "refusal at Ann's", routing_of(lost.id, result["ann"]))
 result["unknown_node"] = nak["decoded"]["routing"]["errorReason"]
 
 ann.close()

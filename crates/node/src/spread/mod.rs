@@ -166,6 +166,8 @@ pub(crate) struct Objects {
     refused: Vec<(u32, Instant), REFUSED>,
     /// When the manifest that waits in `incoming` is tried again: flash had refused it.
     pub(crate) storage_again: Option<Instant>,
+    /// When what was revoked is written again: flash had refused it.
+    pub(crate) trust_again: Option<Instant>,
     /// Who offered what is in `incoming`.
     pub(crate) offered_by: Option<NodeNum>,
     pub(crate) symbols_sent: u32,
@@ -186,6 +188,7 @@ impl Objects {
             wanted_record: None,
             refused: Vec::new(),
             storage_again: None,
+            trust_again: None,
             offered_by: None,
             symbols_sent: 0,
             loss: Loss::default(),
@@ -307,7 +310,7 @@ impl<F: NorFlash> Agent<'_, F> {
         manifest: &[u8],
         content: &[u8],
     ) -> Result<u16, BundleRefusal> {
-        let verified = self.verify_published(delegation, manifest)?;
+        let verified = self.verify_published(now, delegation, manifest)?;
         let mut stream = [0; STREAM_MAX];
         let layout = verified.object().layout;
         let length = layout.stream_len() as usize;
@@ -324,17 +327,18 @@ impl<F: NorFlash> Agent<'_, F> {
         manifest: &[u8],
         stream: &[u8],
     ) -> Result<u32, BundleRefusal> {
-        let verified = self.verify_published(delegation, manifest)?;
+        let verified = self.verify_published(now, delegation, manifest)?;
         self.publish_verified(now, &verified, delegation, manifest, stream)
     }
 
     fn verify_published(
         &mut self,
+        now: Instant,
         delegation: &[u8],
         manifest: &[u8],
     ) -> Result<VerifiedManifest, BundleRefusal> {
         if !delegation.is_empty() {
-            self.config.trust.add_record(delegation).map_err(|_| BundleRefusal::Delegation)?;
+            self.add_trust_record(now, delegation).map_err(|_| BundleRefusal::Delegation)?;
         }
         verify(manifest, &self.config.trust).map_err(BundleRefusal::Manifest)
     }
@@ -433,6 +437,9 @@ impl<F: NorFlash> Agent<'_, F> {
 
     /// Bulk timers that do not send.
     pub(crate) fn handle_object_timeout(&mut self, now: Instant) {
+        if self.objects.trust_again.is_some_and(|at| now >= at) {
+            self.store_trust(now);
+        }
         if self.objects.storage_again.is_some_and(|at| now >= at) {
             self.objects.storage_again = None;
             if self.objects.incoming.complete {
@@ -448,7 +455,11 @@ impl<F: NorFlash> Agent<'_, F> {
             .all
             .iter()
             .flat_map(|object| [object.client.as_ref().map(|client| client.at), object.server.offer_at()])
-            .chain([objects.wanted_record.map(|wanted| wanted.at), objects.storage_again])
+            .chain([
+                objects.wanted_record.map(|wanted| wanted.at),
+                objects.storage_again,
+                objects.trust_again,
+            ])
             .flatten()
             .min();
         let bulk = objects

@@ -1,6 +1,6 @@
 //! Manifests, delegations and revocations: who asks for them, who passes them on, and what a verified manifest sets in motion.
 
-use compotastic_bundle::{ClaimedManifest, RecordChange, Refusal, verify};
+use compotastic_bundle::{ClaimedManifest, RecordChange, RecordError, Refusal, verify};
 use compotastic_mesh::{
     packet::NodeNum,
     router::{Gate, Priority as QueuePriority},
@@ -98,8 +98,10 @@ impl<F: NorFlash> Agent<'_, F> {
         match record.record_type {
             RecordType::Delegation => {
                 if self.objects.incoming_delegation.take(record) {
+                    let whole = core::mem::take(&mut self.objects.incoming_delegation.bytes);
+                    let change = self.add_trust_record(now, &whole);
                     let objects = &mut self.objects;
-                    let change = self.config.trust.add_record(&objects.incoming_delegation.bytes);
+                    objects.incoming_delegation.bytes = whole;
                     // One that is asked for by a name must be of that name: whoever misses it next will ask here.
                     let kept = matches!(
                         change,
@@ -117,8 +119,8 @@ impl<F: NorFlash> Agent<'_, F> {
             RecordType::Revocation => {
                 if self.objects.revocation.take(record) {
                     // A refused revocation changes nothing; one that is in force binds the next verification.
-                    let _ = self.config.trust.add_record(&self.objects.revocation.bytes);
-                    self.objects.revocation.clear();
+                    let whole = core::mem::take(&mut self.objects.revocation).bytes;
+                    let _ = self.add_trust_record(now, &whole);
                 }
             }
             RecordType::Manifest => {
@@ -139,6 +141,25 @@ impl<F: NorFlash> Agent<'_, F> {
             | RecordType::KeyReceipt
             | RecordType::KeySwitch => {}
         }
+    }
+
+    /// Takes a signed delegation, revocation or rotation. What was revoked or rotated is kept in flash; while that refuses, it holds until a
+    /// restart, and is tried again.
+    ///
+    /// # Errors
+    ///
+    /// The record is not in order, or says nothing that could be taken: see [`RecordError`].
+    pub fn add_trust_record(&mut self, now: Instant, record: &[u8]) -> Result<RecordChange, RecordError> {
+        let change = self.config.trust.add_record(record)?;
+        if matches!(change, RecordChange::Revoked(_) | RecordChange::Rotated(_)) {
+            self.store_trust(now);
+        }
+        Ok(change)
+    }
+
+    pub(crate) fn store_trust(&mut self, now: Instant) {
+        let stored = self.update.store_trust(&self.config.trust);
+        self.objects.trust_again = stored.err().map(|_| now + STORAGE_AGAIN);
     }
 
     /// A whole manifest is here: verify it and decide.

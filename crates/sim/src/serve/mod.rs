@@ -235,9 +235,9 @@ impl Served {
         self.of.world.with_host(node, |body, now| body.served().map(|served| act(served, now)))
     }
 
-    /// A client is there, in place of the one before it.
-    pub fn connect(&mut self, node: usize) {
-        self.with(node, ServedNode::connect);
+    /// A client is there, in place of the one before it; false where there is none to take it, or it restarts just now.
+    pub fn connect(&mut self, node: usize) -> bool {
+        self.with(node, ServedNode::connect).unwrap_or(false)
     }
 
     /// The client is gone.
@@ -255,9 +255,9 @@ impl Served {
         self.with(node, |served, now| served.poll_from_radio(now, out))?
     }
 
-    /// The node has restarted since its client came; told once.
-    pub fn poll_rebooted(&mut self, node: usize) -> bool {
-        self.with(node, |served, _| served.poll_rebooted()).unwrap_or(false)
+    /// The node has gone down since its client came, to restart or for good; told once.
+    pub fn poll_down(&mut self, node: usize) -> bool {
+        self.with(node, |served, _| served.poll_down()).unwrap_or(false)
     }
 
     /// A node, to look at; `None` for those without the API for a client.

@@ -90,7 +90,7 @@ pub struct ServedNode {
     down_at: Option<(Instant, bool)>,
     /// It is down until then.
     up_at: Option<Instant>,
-    rebooted: bool,
+    went_down: bool,
 }
 
 fn millis(now: Instant) -> u64 {
@@ -129,7 +129,7 @@ impl ServedNode {
             rssi_dbm: 0,
             down_at: None,
             up_at: Some(start),
-            rebooted: false,
+            went_down: false,
         };
         node.tell_citizen(start);
         node
@@ -169,12 +169,21 @@ impl ServedNode {
         self.handle_up(now);
     }
 
-    /// A client is there, in place of the one before it.
-    pub fn connect(&mut self, now: Instant) {
+    /// A client is there, in place of the one before it. Whoever connects to a node that is switched off has switched it on; one that
+    /// restarts takes no client (false).
+    pub fn connect(&mut self, now: Instant) -> bool {
+        if let Some(at) = self.up_at {
+            if at <= now + REBOOT && at != self.start {
+                return false;
+            }
+            self.start = self.start.min(now);
+            self.handle_up(now);
+        }
         self.connected = true;
-        self.rebooted = false;
+        self.went_down = false;
         self.tells_at = now + TELEMETRY;
         self.device.handle_connect();
+        true
     }
 
     /// The client is gone.
@@ -208,9 +217,9 @@ impl ServedNode {
         self.device.poll_from_radio(millis(now), &self.settings, &known, out)
     }
 
-    /// It has restarted since the client came; told once.
-    pub fn poll_rebooted(&mut self) -> bool {
-        core::mem::take(&mut self.rebooted)
+    /// It has gone down since the client came, to restart or for good; told once.
+    pub fn poll_down(&mut self) -> bool {
+        core::mem::take(&mut self.went_down)
     }
 
     /// Everything that the settings decide, anew. Whom it knows stays, as does what it has sent in the last hour.
@@ -247,7 +256,6 @@ impl ServedNode {
         if now > self.start {
             self.restart_radio(now);
             self.device.handle_rebooted();
-            self.rebooted = self.connected;
         }
     }
 
@@ -277,6 +285,7 @@ impl ServedNode {
         if let Some((_, for_good)) = self.down_at.filter(|(at, _)| now >= *at) {
             self.down_at = None;
             self.up_at = Some(if for_good { Instant::from_micros(u64::MAX) } else { now + REBOOT });
+            self.went_down = self.connected;
         }
     }
 

@@ -1,0 +1,167 @@
+//! Opens a link as the daemon would, and listens.
+
+use std::time::Duration;
+
+use compotastic_links::{
+    Fault, FaultKind, LinkUrl, PacketConfig, PacketEvent, PacketLink, RadioEvent, RadioInfo, RadioLink,
+    SessionConfig,
+};
+use compotastic_sim::scenario::Scenario;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Finding, Seen, check_radio};
+
+/// A radio that does not tell its state within this time has something wrong with it; the link itself says so sooner.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Nobody's node number: our ear on the network is no node.
+const NOBODY: u32 = 0;
+
+/// Looks at a link. Where it works, it is listened to for the time given.
+pub async fn probe(url: &LinkUrl, listen: Duration) -> Vec<Finding> {
+    match url {
+        LinkUrl::Sim { scenario, node } => vec![simulated(scenario, *node)],
+        LinkUrl::Udp { .. } | LinkUrl::Mqtt { .. } => packets(url, listen).await,
+        _ => radio(url, listen).await,
+    }
+}
+
+fn fault(fault: &Fault) -> Finding {
+    let check = match fault.kind {
+        FaultKind::Permission => "permission",
+        FaultKind::Busy => "busy",
+        FaultKind::WrongBaud => "baud",
+        FaultKind::Refusal => "login",
+        FaultKind::Unsupported => "firmware",
+        _ => "link",
+    };
+    Finding::broken(check, fault.what.clone(), fault.mend.clone())
+}
+
+fn simulated(scenario: &std::path::Path, node: Option<u32>) -> Finding {
+    if scenario.as_os_str().is_empty() {
+        return Finding::ok("scenario", "the one that is built in");
+    }
+    let nodes = match Scenario::load(scenario) {
+        Ok(scenario) => scenario.node_count(),
+        Err(error) => {
+            return Finding::broken("scenario", error.to_string(), "mend the file, or see scenarios/");
+        }
+    };
+    match node {
+        Some(node) if node as usize >= nodes => Finding::broken(
+            "scenario",
+            format!("it has no node {node}"),
+            format!("its {nodes} nodes are counted from 0"),
+        ),
+        _ => Finding::ok("scenario", format!("{nodes} nodes")),
+    }
+}
+
+async fn radio(url: &LinkUrl, listen: Duration) -> Vec<Finding> {
+    let mut radio = match RadioLink::spawn(url, SessionConfig::default()) {
+        Ok(radio) => radio,
+        Err(error) => return vec![fault(&error)],
+    };
+    let opened = timeout_at(Instant::now() + PATIENCE, async {
+        loop {
+            match radio.events.recv().await {
+                Some(RadioEvent::Up(info)) => return Ok(*info),
+                Some(RadioEvent::Down { reason }) => return Err(reason),
+                Some(_) => {}
+                None => return Err(Fault::new(FaultKind::Other, "the link ended by itself", "try again")),
+            }
+        }
+    });
+    let info = match opened.await {
+        Ok(Ok(info)) => info,
+        Ok(Err(reason)) => return vec![fault(&reason)],
+        Err(_) => {
+            return vec![Finding::broken(
+                "link",
+                "the radio tells nothing of itself within a minute",
+                "restart it, and see whether it is a Meshtastic radio",
+            )];
+        }
+    };
+    let mut findings = vec![Finding::ok("link", format!("radio !{:08x}{}", info.num, name(&info)))];
+    let mut seen = Seen::default();
+    let until = Instant::now() + listen;
+    // What the radio says to a person is as good as any check of ours.
+    while let Ok(Some(event)) = timeout_at(until, radio.events.recv()).await {
+        match event {
+            RadioEvent::Telemetry(telemetry) => seen.telemetry = Some(telemetry),
+            RadioEvent::Packet(packet) => {
+                seen.packets += 1;
+                seen.rx_time = packet.rx_time.or(seen.rx_time);
+            }
+            RadioEvent::QueueStatus { free, .. } => seen.queue_free = Some(free),
+            RadioEvent::Notice(notice) => {
+                findings.push(Finding::warning("notice", notice, "the radio itself says so"));
+            }
+            RadioEvent::Down { reason } => {
+                findings.push(fault(&reason));
+                break;
+            }
+            _ => {}
+        }
+    }
+    findings.extend(check_radio(&info, &seen));
+    let known = info.nodes.len().saturating_sub(1);
+    findings.push(Finding::ok(
+        "mesh",
+        format!("{known} other nodes known, {} packets in {} s", seen.packets, listen.as_secs()),
+    ));
+    let _ = radio.sender.shutdown().await;
+    findings
+}
+
+fn name(info: &RadioInfo) -> String {
+    let own = info.nodes.iter().find(|node| node.num == info.num);
+    own.map(|node| format!(" \"{}\"", node.long_name)).unwrap_or_default()
+}
+
+async fn packets(url: &LinkUrl, listen: Duration) -> Vec<Finding> {
+    let config = PacketConfig { node: NOBODY, channels: vec!["LongFast".into()], downlink: true };
+    let mut link = match PacketLink::spawn(url, config) {
+        Ok(link) => link,
+        Err(error) => return vec![fault(&error)],
+    };
+    let opened = timeout_at(Instant::now() + PATIENCE, async {
+        loop {
+            match link.events.recv().await {
+                Some(PacketEvent::Up) => return None,
+                Some(PacketEvent::Down { reason }) => return Some(reason),
+                Some(_) => {}
+                None => return Some(Fault::new(FaultKind::Other, "the link ended by itself", "try again")),
+            }
+        }
+    });
+    match opened.await {
+        Ok(None) => {}
+        Ok(Some(reason)) => return vec![fault(&reason)],
+        Err(_) => {
+            return vec![Finding::broken(
+                "link",
+                "nothing answers within a minute",
+                "see whether the network is there",
+            )];
+        }
+    }
+    let detail = link.state.borrow().detail.clone();
+    let mut findings = vec![Finding::ok("link", detail)];
+    let mut heard = 0;
+    let until = Instant::now() + listen;
+    while let Ok(Some(event)) = timeout_at(until, link.events.recv()).await {
+        match event {
+            PacketEvent::Packet { .. } => heard += 1,
+            PacketEvent::Down { reason } => {
+                findings.push(fault(&reason));
+                break;
+            }
+            _ => {}
+        }
+    }
+    findings.push(Finding::ok("mesh", format!("{heard} packets in {} s", listen.as_secs())));
+    let _ = link.sender.shutdown().await;
+    findings
+}
