@@ -19,7 +19,7 @@ use compotastic_node::{
 };
 use embedded_storage::nor_flash::NorFlash;
 
-use crate::Host;
+use crate::{Host, serve::ServedOurs};
 
 /// No port counts as our own in a stock router: it acknowledges and repeats as the firmware does.
 const NO_PORT: u16 = 0;
@@ -366,6 +366,8 @@ pub enum SwarmNode<'a, F: NorFlash> {
     Native(Box<Station<'a, F>>),
     /// Behind a stock radio.
     Hosted(Box<HostedNode<'a, F>>),
+    /// Behind a stock radio that has another client too.
+    Served(Box<ServedOurs<'a, F>>),
 }
 
 impl<'a, F: NorFlash> SwarmNode<'a, F> {
@@ -374,6 +376,7 @@ impl<'a, F: NorFlash> SwarmNode<'a, F> {
         match self {
             Self::Native(station) => station.agent(),
             Self::Hosted(node) => node.agent(),
+            Self::Served(node) => node.agent(),
         }
     }
 
@@ -382,6 +385,7 @@ impl<'a, F: NorFlash> SwarmNode<'a, F> {
         match self {
             Self::Native(station) => station.agent_ref(),
             Self::Hosted(node) => node.agent_ref(),
+            Self::Served(node) => node.agent_ref(),
         }
     }
 
@@ -390,6 +394,7 @@ impl<'a, F: NorFlash> SwarmNode<'a, F> {
         match self {
             Self::Native(station) => station.settle(now),
             Self::Hosted(node) => node.settle(now),
+            Self::Served(node) => node.settle(now),
         }
     }
 
@@ -397,6 +402,7 @@ impl<'a, F: NorFlash> SwarmNode<'a, F> {
         match self {
             Self::Native(station) => &mut **station,
             Self::Hosted(node) => &mut **node,
+            Self::Served(node) => &mut **node,
         }
     }
 }
@@ -421,6 +427,7 @@ impl<F: NorFlash> Host for SwarmNode<'_, F> {
         match self {
             Self::Native(station) => Host::poll_timeout(&**station),
             Self::Hosted(node) => node.poll_timeout(),
+            Self::Served(node) => Host::poll_timeout(&**node),
         }
     }
 }

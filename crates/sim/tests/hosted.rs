@@ -48,7 +48,7 @@ fn hosted(index: usize, seed: u64, student: bool, habits: RadioHabits) -> Node {
 fn radio(world: &World<Node>, id: usize) -> &StockRadio {
     match world.host(id) {
         SwarmNode::Hosted(node) => &node.radio,
-        SwarmNode::Native(_) => panic!("node {id} is native"),
+        SwarmNode::Native(_) | SwarmNode::Served(_) => panic!("node {id} is no hosted one"),
     }
 }
 
@@ -59,7 +59,7 @@ fn given(world: &World<Node>, id: usize) -> Given {
 fn set_telemetry(world: &mut World<Node>, id: usize, tells: bool) {
     world.with_host(id, |node, _| match node {
         SwarmNode::Hosted(node) => node.radio.tells_telemetry = tells,
-        SwarmNode::Native(_) => panic!("node {id} is native"),
+        SwarmNode::Native(_) | SwarmNode::Served(_) => panic!("node {id} is no hosted one"),
     });
 }
 

@@ -65,7 +65,7 @@ impl Bench {
     /// A client comes and has the state; the nodes that it is told.
     fn connect(&mut self, node: usize) -> Vec<(u32, String)> {
         self.served.connect(node);
-        self.to_radio(node, ToRadioPayload::WantConfigId(7));
+        self.tell(node, ToRadioPayload::WantConfigId(7));
         let mut nodes = Vec::new();
         for message in self.drain(node) {
             if let Some(FromRadioPayload::NodeInfo(NodeInfo { num, user, .. })) =
@@ -77,7 +77,7 @@ impl Bench {
         nodes
     }
 
-    fn to_radio(&mut self, node: usize, payload: ToRadioPayload<'_>) {
+    fn tell(&mut self, node: usize, payload: ToRadioPayload<'_>) {
         self.served.handle_to_radio(node, &ToRadio::from(payload).to_vec::<512>().unwrap());
     }
 
@@ -92,7 +92,7 @@ impl Bench {
             payload: Some(MeshPacketPayload::Decoded(data)),
             ..MeshPacket::default()
         };
-        self.to_radio(node, ToRadioPayload::Packet(packet));
+        self.tell(node, ToRadioPayload::Packet(packet));
         self.next_id
     }
 
@@ -290,11 +290,70 @@ fn whoever_connects_switches_a_node_on() {
 #[test]
 fn a_client_hears_its_radios_own_metrics_every_minute() {
     let mut bench = Bench::line();
-    bench.to_radio(0, ToRadioPayload::Heartbeat(Heartbeat { nonce: 0 }));
+    bench.tell(0, ToRadioPayload::Heartbeat(Heartbeat { nonce: 0 }));
     let told = bench.hear(0, 125, |packet, data| {
         (packet.from == FIRST && data.portnum == PortNum::TELEMETRY_APP).then_some(packet.to)
     });
     assert_eq!(told.len(), 2);
+}
+
+#[test]
+fn nodes_of_ours_are_devices_with_their_agent_behind() {
+    let scenario = r#"
+name = "ours"
+preset = "SHORT_FAST"
+region = "EU_868"
+hours = 2.0
+[[node]]
+name = "command post"
+x_m = 0.0
+y_m = 0.0
+kind = "edge"
+[[node]]
+name = "search party"
+x_m = 500.0
+y_m = 0.0
+kind = "field"
+[[node]]
+name = "second party"
+x_m = 0.0
+y_m = 500.0
+kind = "hosted"
+[[node]]
+name = "guest"
+x_m = 500.0
+y_m = 500.0
+[[reports]]
+from = "any"
+every_s = 120
+"#;
+    let scenario = Scenario::parse(scenario).unwrap();
+    let served = Served::build(&scenario, ServeSettings { seed: 3, unix_s: UNIX_S }).unwrap();
+    let mut bench = Bench { served, next_id: 100 };
+    bench.served.run_for_us(3600 * SECOND_US);
+    let swarm = bench.served.swarm().unwrap();
+    assert_eq!(swarm.nodes, 3);
+    assert!(swarm.jobs >= 15 && swarm.answered_by_others * 10 >= swarm.jobs * 8, "{swarm:?}");
+    for node in 0..4 {
+        assert_eq!(bench.connect(node).len(), 4, "node {node} knows all");
+    }
+    // The guest has not the swarm's channel: what the agents say is ciphertext to it.
+    let (num, guest) = (bench.served.node(1).unwrap().num().0, bench.served.node(3).unwrap().num().0);
+    let id = bench.send(1, guest, text(b"hello from the search party"));
+    let heard =
+        bench.hear(3, 10, |packet, data| (packet.id == id).then(|| (packet.from, data.payload.to_vec())));
+    assert_eq!(heard, [(num, b"hello from the search party".to_vec())]);
+    let private = bench.hear(1, 600, |_, data| (data.portnum.0 >= 256).then_some(()));
+    assert!(private.is_empty(), "the app is not told what the agents say");
+}
+
+#[test]
+fn a_client_gets_private_ports_too() {
+    let mut bench = Bench::line();
+    let port = PortNum(u32::from(compotastic_wire::PORT));
+    let id = bench.send(0, EVERYBODY, Data { portnum: port, payload: b"frame", ..Data::default() });
+    let heard = bench.hear(2, 8, |packet, data| (packet.id == id).then(|| data.payload.to_vec()));
+    assert_eq!(heard, [b"frame".to_vec()]);
 }
 
 #[test]

@@ -20,9 +20,14 @@ const IDLE: Duration = Duration::from_secs(15 * 60);
 /// A client that takes nothing for this long is gone.
 const STALL: Duration = Duration::from_secs(60);
 /// Frames that wait between the world and a stream; what more there is waits in the device's own queue.
-const TO_CLIENT: usize = 4;
+pub(super) const TO_CLIENT: usize = 4;
 
 static SESSIONS: AtomicU64 = AtomicU64::new(1);
+
+/// A number that no other client has had.
+pub(super) fn next_session() -> u64 {
+    SESSIONS.fetch_add(1, Ordering::Relaxed)
+}
 
 /// Serves a client until it goes, another takes its place, it is idle for too long, or the node goes down (`ends_with_node`: over TCP
 /// that ends the connection, on a serial line it does not).
@@ -30,7 +35,7 @@ pub(super) async fn serve<S>(stream: S, node: usize, commands: mpsc::Sender<Comm
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
-    let session = SESSIONS.fetch_add(1, Ordering::Relaxed);
+    let session = next_session();
     let (to_client, mut from_world) = mpsc::channel(TO_CLIENT);
     if commands.send(Command::Connect { node, session, to_client }).await.is_err() {
         return;

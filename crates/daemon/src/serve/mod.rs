@@ -4,6 +4,7 @@
 //! frames; what it reads it hands to the thread, what the thread has for it waits in the device's own queue, as in a real radio.
 
 mod connection;
+mod http;
 mod world;
 
 use std::{
@@ -42,6 +43,9 @@ pub struct ServeArgs {
     /// Port of the first node; node k has this port + k
     #[arg(long, default_value_t = PORT)]
     port: u16,
+    /// Port of the first node's HTTP API, for web apps; node k has this port + k
+    #[arg(long, value_name = "PORT")]
+    http_port: Option<u16>,
     /// Address to listen on
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     bind: IpAddr,
@@ -72,7 +76,7 @@ pub struct NodeRow {
     pub role: String,
     /// Latitude and longitude, degrees.
     pub place: (f64, f64),
-    /// It has the API for a client; nodes of ours have none.
+    /// It has power, and takes a client.
     pub served: bool,
 }
 
@@ -95,14 +99,40 @@ impl Server {
         &self.nodes
     }
 
-    /// Opens TCP ports for the first `count` nodes, node k at `port` + k, or each at one that the system chooses where it is 0. Nodes
-    /// of ours have none. Tells node and address of each.
+    /// Opens TCP ports for the first `count` nodes, node k at `port` + k, or each at one that the system chooses where it is 0.
+    /// Tells node and address of each.
     pub async fn listen(
         &mut self,
         bind: IpAddr,
         port: u16,
         count: usize,
     ) -> Result<Vec<(usize, SocketAddr)>> {
+        let listeners = self.bind(bind, port, count).await?;
+        let mut addresses = Vec::with_capacity(listeners.len());
+        for (node, listener) in listeners {
+            addresses.push((node, listener.local_addr()?));
+            self.tasks.spawn(accept(listener, node, self.commands.clone()));
+        }
+        Ok(addresses)
+    }
+
+    /// The same for the HTTP API.
+    pub async fn listen_http(
+        &mut self,
+        bind: IpAddr,
+        port: u16,
+        count: usize,
+    ) -> Result<Vec<(usize, SocketAddr)>> {
+        let listeners = self.bind(bind, port, count).await?;
+        let mut addresses = Vec::with_capacity(listeners.len());
+        for (node, listener) in listeners {
+            addresses.push((node, listener.local_addr()?));
+            self.tasks.spawn(http::serve(listener, node, self.commands.clone()));
+        }
+        Ok(addresses)
+    }
+
+    async fn bind(&self, bind: IpAddr, port: u16, count: usize) -> Result<Vec<(usize, TcpListener)>> {
         let count = count.min(self.nodes.len());
         ensure!(
             usize::from(port) + count.saturating_sub(1) <= usize::from(u16::MAX),
@@ -113,12 +143,7 @@ impl Server {
             let port = if port == 0 { 0 } else { port + row.index as u16 };
             listeners.push((row.index, bind_port(bind, port, row).await?));
         }
-        let mut addresses = Vec::with_capacity(count);
-        for (node, listener) in listeners {
-            addresses.push((node, listener.local_addr()?));
-            self.tasks.spawn(accept(listener, node, self.commands.clone()));
-        }
-        Ok(addresses)
+        Ok(listeners)
     }
 
     /// Opens a node in this process: the bytes are those of its serial port. A client that was connected to it is closed.
@@ -223,8 +248,7 @@ fn table(nodes: &[NodeRow], addresses: &[(usize, SocketAddr)]) -> String {
     }
     let others = nodes.len() - addresses.len();
     if others > 0 {
-        lines +=
-            &format!("{others} more on the air without a port: nodes of ours, and those beyond --nodes\n");
+        lines += &format!("{others} more on the air without a port (--nodes)\n");
     }
     lines
 }
@@ -242,12 +266,15 @@ pub fn run(args: ServeArgs) -> Result<()> {
             speed: args.speed,
             warm_up_s: args.warm_up.map(|minutes| u64::from(minutes) * 60),
         };
+        eprintln!("The mesh warms up: {} nodes tell who they are ...", scenario.node_count());
         let mut server = Server::start(scenario, options).await?;
         let addresses = server.listen(args.bind, args.port, usize::from(args.nodes)).await?;
+        if let Some(port) = args.http_port {
+            server.listen_http(args.bind, port, usize::from(args.nodes)).await?;
+        }
         let mut out = std::io::stdout().lock();
         write!(out, "{}", table(server.nodes(), &addresses))?;
-        let (_, first) =
-            addresses.first().context("the scenario has no stock node among the first --nodes")?;
+        let (_, first) = addresses.first().context("no node has a port: take a larger --nodes")?;
         writeln!(
             out,
             "\nTry: meshtastic --host {}:{} --nodes        (Ctrl-C ends it)",

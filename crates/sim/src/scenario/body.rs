@@ -39,11 +39,27 @@ impl Body {
         }
     }
 
-    /// A stock node with the API for its client.
+    /// What has the API for a client: a stock node, or the radio of one of ours.
     pub fn served(&mut self) -> Option<&mut ServedNode> {
         match self {
             Self::Served(served) => Some(served),
-            Self::Stock(_) | Self::Ours(_) | Self::Off => None,
+            Self::Ours(ours) => match ours.as_mut() {
+                SwarmNode::Served(node) => Some(node.radio_mut()),
+                SwarmNode::Native(_) | SwarmNode::Hosted(_) => None,
+            },
+            Self::Stock(_) | Self::Off => None,
+        }
+    }
+
+    /// The same, to look at.
+    pub fn served_ref(&self) -> Option<&ServedNode> {
+        match self {
+            Self::Served(served) => Some(served),
+            Self::Ours(ours) => match ours.as_ref() {
+                SwarmNode::Served(node) => Some(node.radio()),
+                SwarmNode::Native(_) | SwarmNode::Hosted(_) => None,
+            },
+            Self::Stock(_) | Self::Off => None,
         }
     }
 

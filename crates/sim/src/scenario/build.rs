@@ -22,6 +22,7 @@ use crate::{
     motion::Track,
     path_loss::{HataArea, PathLoss},
     radio::{End, Position, Radio, log_distance},
+    serve::ServedNode,
     swarm::{Kit, NodeFlash, Post, Store},
 };
 use compotastic_model::BaseEncoder;
@@ -229,7 +230,8 @@ pub(super) fn build_with(
 ) -> Result<ScenarioWorld, String> {
     let messenger =
         |stock: StockPost| Body::Stock(Box::new(Messenger::new(stock.config, stock.plan, stock.seed)));
-    build_bodies(scenario, seed, base, store, prepare, messenger)
+    let make = Bodies { stock: Box::new(messenger), radios: None };
+    build_bodies(scenario, seed, base, store, prepare, make)
 }
 
 /// What is known of a stock node before its body is made.
@@ -244,14 +246,25 @@ pub(crate) struct StockPost {
     pub seed: u64,
 }
 
-/// The same with stock nodes of another make.
+/// Makes the radio of one of our nodes (its index, its router's settings) that starts at a time.
+pub(crate) type RadioMaker = Box<dyn Fn(usize, RouterConfig, Instant) -> ServedNode>;
+
+/// How bodies are made.
+pub(crate) struct Bodies {
+    /// Stock nodes.
+    pub stock: Box<dyn FnMut(StockPost) -> Body>,
+    /// Radios of our nodes, where they have a client beside their agent.
+    pub radios: Option<RadioMaker>,
+}
+
+/// The same with bodies of another make.
 pub(crate) fn build_bodies(
     scenario: &Scenario,
     seed: u64,
     base: Option<BaseEncoder<'static>>,
     store: Option<Store>,
     prepare: impl FnOnce(&mut Kit) -> Result<(), String>,
-    mut stock_body: impl FnMut(StockPost) -> Body,
+    mut make: Bodies,
 ) -> Result<ScenarioWorld, String> {
     let preset: Preset = scenario.preset.get_ref().parse().map_err(|_| "preset".to_string())?;
     let region: Region = scenario.region.get_ref().parse().map_err(|_| "region".to_string())?;
@@ -309,6 +322,7 @@ pub(crate) fn build_bodies(
     let positions: Vec<Position> = places.iter().map(|place| place.position).collect();
     let mut stage =
         stage(scenario, &kinds, &names, &positions, &numbers, &kit, end, &draws.child(0x7374_6167));
+    stage.radios = make.radios.take();
     if store.is_some() {
         stage.ours.values_mut().for_each(|ours| ours.flash = NodeFlash::with_store());
     }
@@ -330,7 +344,7 @@ pub(crate) fn build_bodies(
                 relaying: place.relaying,
             };
             let seed = seeds.child(id as u64).next_u64();
-            stock_body(StockPost { name: place.name, config, plan, seed })
+            (make.stock)(StockPost { name: place.name, config, plan, seed })
         };
         world.add_with(body, place.position, place.end);
     }

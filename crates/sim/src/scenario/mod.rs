@@ -48,8 +48,8 @@ use toml::Spanned;
 use crate::{bluetooth::BluetoothSettings, energy::BatterySettings, motion::Track, terrain::Terrain};
 
 pub use body::Body;
+pub(crate) use build::{Bodies, RadioMaker, StockPost, build_bodies};
 pub use build::{ScenarioWorld, build};
-pub(crate) use build::{StockPost, build_bodies};
 pub use check::ScenarioError;
 pub use push::{Canary, Package, PushEvent, PushOrder, PushReport, PushRow, Sent, Target, push};
 pub(crate) use push::{energy_mwh, publisher};

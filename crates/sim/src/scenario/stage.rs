@@ -16,7 +16,7 @@ use compotastic_node::{
 };
 use serde::Serialize;
 
-use super::body::Body;
+use super::{body::Body, build::RadioMaker};
 use crate::{
     NodeId, World,
     bluetooth::Bluetooth,
@@ -25,6 +25,7 @@ use crate::{
     motion::Track,
     radio::Position,
     recording::{self, Record},
+    serve::ServedOurs,
     swarm::{Bundles, Kit, NodeFlash, Post, bundles::SENTENCES},
 };
 
@@ -115,6 +116,8 @@ pub(crate) struct Stage {
     pub bundles: Option<Bundles>,
     pub(super) ours: BTreeMap<NodeId, Ours>,
     pub start_hour: f64,
+    /// Makes radios of our nodes that take a client.
+    pub radios: Option<RadioMaker>,
     agenda: BTreeMap<(Instant, u64), Action>,
     serial: u64,
     tick: Option<Duration>,
@@ -139,6 +142,7 @@ impl Stage {
             bundles: None,
             ours: BTreeMap::new(),
             start_hour: 8.0,
+            radios: None,
             agenda: BTreeMap::new(),
             serial: 0,
             tick: None,
@@ -177,7 +181,11 @@ impl Stage {
         ours.flash.power_on();
         let (post, boots) = (ours.post.clone(), ours.boots);
         ours.boots += 1;
-        let node = if ours.hosted {
+        let node = if let Some(radios) = &self.radios {
+            let host = kit.boot_host(&post, &ours.flash, now, boots, RadioHabits::default())?;
+            let radio = radios(id, kit.router(&post), now);
+            SwarmNode::Served(Box::new(ServedOurs::new(radio, host)))
+        } else if ours.hosted {
             let habits = RadioHabits::default();
             let host = kit.boot_host(&post, &ours.flash, now, boots, habits)?;
             SwarmNode::Hosted(Box::new(HostedNode::new(kit.radio(&post, habits, now), host)))
@@ -372,7 +380,8 @@ impl Stage {
             world.with_host(id, |body, _| {
                 if let Some(node) = body.ours() {
                     node.agent().set_battery(after);
-                } else if let Some(served) = body.served() {
+                }
+                if let Some(served) = body.served() {
                     served.set_battery(percent);
                 }
             });
@@ -387,7 +396,7 @@ impl Stage {
                 world.with_host(id, |place, _| *place = body);
             }
             world.with_host(id, |body, now| {
-                if let Some(served) = body.served() {
+                if let Body::Served(served) = body {
                     served.restart(now);
                 }
             });
@@ -463,7 +472,7 @@ impl Stage {
     }
 
     /// What our own nodes came to; nothing without any.
-    pub(super) fn swarm_report(&mut self) -> Option<SwarmReport> {
+    pub(crate) fn swarm_report(&mut self) -> Option<SwarmReport> {
         if self.ours.is_empty() {
             return None;
         }

@@ -1,4 +1,4 @@
-//! A scenario whose stock nodes have their client API: what `sim serve` shows to apps and bots.
+//! A scenario whose nodes have their client API: what `sim serve` shows to apps and bots.
 //!
 //! Sans-IO like all of the simulator: the host says how far the world shall go on, hands over what clients say, and takes what their
 //! devices answer. What happens on the air is the mesh crate's own doing ([`ServedNode`]); clients see real texts, names, places,
@@ -6,24 +6,34 @@
 
 mod convert;
 mod node;
+mod ours;
 mod talk;
 
-use compotastic_client::device::{About, FROM_RADIO_MAX, Fresh, Settings};
+use compotastic_client::device::{About, FROM_RADIO_MAX, Fresh, Part, Settings};
 use compotastic_mesh::{
     nodedb::Position as NodePosition,
+    packet::NodeNum,
     pkc::KeyPair,
     rng::Rng,
     router::RouterConfig,
     time::{Duration, Instant},
 };
-use compotastic_messages::{HardwareModel, LoRaConfig, ModemPreset, RegionCode, Role};
+use compotastic_messages::{
+    Channel, ChannelRole, ChannelSettings, HardwareModel, LoRaConfig, Message as _, ModemPreset, RegionCode,
+    Role,
+};
+use compotastic_node::station::SWARM_CHANNEL;
 
 pub use node::{Post, ServedNode};
+pub use ours::ServedOurs;
 
 use crate::{
     motion::EARTH_M,
     radio::Position,
-    scenario::{Body, Scenario, ScenarioWorld, StockPost, build_bodies, roles},
+    scenario::{
+        Bodies, Body, RadioMaker, Scenario, ScenarioWorld, StockPost, SwarmReport, build_bodies, roles,
+    },
+    swarm::{SWARM_NAME, SWARM_PSK},
 };
 
 /// The place at 0, 0 of scenarios that name none: a lake in the Alps.
@@ -59,7 +69,7 @@ pub struct Place {
     pub latitude: f64,
     /// Degrees, east positive.
     pub longitude: f64,
-    /// It has the API for a client.
+    /// It has power, and takes a client.
     pub served: bool,
 }
 
@@ -93,8 +103,11 @@ fn told(origin: (f64, f64), position: &Position) -> NodePosition {
     }
 }
 
-/// What a stock node comes with out of its box, once its owner has named it and set its region.
-fn fresh(stock: &StockPost, draws: &mut Rng) -> Settings {
+/// No port is a stock router's own: it acknowledges and repeats as the firmware does, and clients get what comes on any.
+const NO_PORT: u16 = 0;
+
+/// What a stock node comes with out of its box, once its owner has named it and set its region; one of ours has the swarm's channel too.
+fn fresh(stock: &StockPost, ours: bool, draws: &mut Rng) -> Settings {
     let StockPost { name, config, .. } = stock;
     let lora = LoRaConfig {
         use_preset: true,
@@ -110,12 +123,43 @@ fn fresh(stock: &StockPost, draws: &mut Rng) -> Settings {
     }
     let public = *KeyPair::from_private(private).public();
     let short_name = convert::short_name(name);
-    Settings::fresh(&Fresh {
+    let mut settings = Settings::fresh(&Fresh {
         long_name: name,
         short_name: &short_name,
         role: Role(config.role as u32),
         lora,
         keys: Some((private, public)),
+    });
+    if ours {
+        let channel = Channel {
+            index: i32::from(SWARM_CHANNEL),
+            settings: Some(ChannelSettings {
+                psk: &SWARM_PSK,
+                name: SWARM_NAME.into(),
+                ..ChannelSettings::default()
+            }),
+            role: ChannelRole::SECONDARY,
+        };
+        if let Ok(channel) = channel.to_vec::<96>() {
+            // Fresh settings are small: there is room.
+            let _ = settings.set(Part::Channel(SWARM_CHANNEL), &channel);
+        }
+    }
+    settings
+}
+
+/// The body of a node that is switched on at `start`.
+fn served(stock: StockPost, start: Instant, unix_s: u32, ours: bool) -> ServedNode {
+    let mut draws = Rng::from_seed(stock.seed).child(0x6669_7273);
+    ServedNode::new(Post {
+        settings: fresh(&stock, ours, &mut draws),
+        about: about(&stock.config, &mut draws),
+        router: RouterConfig { own_port: NO_PORT, ..stock.config },
+        plan: stock.plan,
+        start,
+        unix_s,
+        agent: ours.then_some((compotastic_wire::PORT, SWARM_CHANNEL)),
+        seed: stock.seed,
     })
 }
 
@@ -143,30 +187,28 @@ impl Served {
     /// What is wrong with the scenario.
     pub fn build(scenario: &Scenario, settings: ServeSettings) -> Result<Self, String> {
         let ServeSettings { seed, unix_s } = settings;
-        let mut starts = Rng::from_seed(seed).child(0x7374_6172);
-        let nodes = scenario.node_count() as u64;
-        let spread_ms = START_EACH.as_millis() * nodes;
-        let of = build_bodies(
-            scenario,
-            seed,
-            None,
-            None,
-            |_| Ok(()),
-            |stock| {
-                let mut draws = Rng::from_seed(stock.seed).child(0x6669_7273);
-                let start = Duration::from_millis(starts.next_u64() % spread_ms.max(1));
-                let post = Post {
-                    settings: fresh(&stock, &mut draws),
-                    about: about(&stock.config, &mut draws),
-                    router: stock.config,
-                    plan: stock.plan,
-                    start: Instant::ZERO + start,
-                    unix_s,
-                    seed: stock.seed,
-                };
-                Body::Served(Box::new(ServedNode::new(post)))
-            },
-        )?;
+        let starts = Rng::from_seed(seed).child(0x7374_6172);
+        let spread_ms = START_EACH.as_millis() * scenario.node_count() as u64;
+        let start_of = move |num: NodeNum| {
+            let after_ms = starts.child(u64::from(num.0)).next_u64() % spread_ms.max(1);
+            Instant::ZERO + Duration::from_millis(after_ms)
+        };
+        let named: Vec<String> = scenario.node.iter().map(|node| node.name.get_ref().clone()).collect();
+        let start_of_ours = start_of.clone();
+        let radios: RadioMaker = Box::new(move |id, config, now| {
+            let name = named.get(id).cloned().unwrap_or_else(|| format!("node {}", id + 1));
+            let start = if now == Instant::ZERO { start_of_ours(config.num) } else { now };
+            let seed = Rng::from_seed(seed).child(0x6f75_7273).child(u64::from(config.num.0)).next_u64();
+            served(StockPost { name, config, plan: Vec::new(), seed }, start, unix_s, true)
+        });
+        let make = Bodies {
+            stock: Box::new(move |stock| {
+                let start = start_of(stock.config.num);
+                Body::Served(Box::new(served(stock, start, unix_s, false)))
+            }),
+            radios: Some(radios),
+        };
+        let of = build_bodies(scenario, seed, None, None, |_| Ok(()), make)?;
         let origin = scenario.origin.as_ref().map(|one| (*one.latitude.get_ref(), *one.longitude.get_ref()));
         let mut served = Self { of, roles: roles(scenario), origin: origin.unwrap_or(ORIGIN) };
         served.tell_places(0..served.of.names.len());
@@ -194,7 +236,7 @@ impl Served {
                 role: self.roles[id].clone(),
                 latitude,
                 longitude,
-                served: matches!(self.of.world.host(id), Body::Served(_)),
+                served: self.node(id).is_some(),
             }
         };
         self.of.names.iter().enumerate().map(place).collect()
@@ -260,11 +302,13 @@ impl Served {
         self.with(node, |served, _| served.poll_down()).unwrap_or(false)
     }
 
-    /// A node, to look at; `None` for those without the API for a client.
+    /// What became of jobs, reports and bundles of our own nodes; nothing without any.
+    pub fn swarm(&mut self) -> Option<SwarmReport> {
+        self.of.stage.swarm_report()
+    }
+
+    /// A node, to look at; `None` for those without power.
     pub fn node(&self, node: usize) -> Option<&ServedNode> {
-        match self.of.world.host(node) {
-            Body::Served(served) => Some(served),
-            _ => None,
-        }
+        self.of.world.host(node).served_ref()
     }
 }

@@ -9,7 +9,7 @@ use compotastic_mesh::{
     citizen::{Citizen, CitizenEvent, Message},
     lora::{Preset, Region},
     modules::NODEINFO_PORT,
-    nodedb::Position,
+    nodedb::{Metrics, Position},
     packet::{HEADER, Header, NodeNum, PacketId},
     rng::Rng,
     router::{Gate, Router, RouterConfig, SendError},
@@ -21,6 +21,7 @@ use compotastic_messages::{
 
 use super::{
     convert::{self, Known},
+    ours::Inner,
     talk,
 };
 use crate::{Host, messenger::Planned};
@@ -52,6 +53,8 @@ pub struct Post {
     pub start: Instant,
     /// Seconds since 1970 when the simulation begins.
     pub unix_s: u32,
+    /// Port and channel index of the agent's frames, in a node of ours.
+    pub agent: Option<(u16, u8)>,
     /// Seed of all that it draws.
     pub seed: u64,
 }
@@ -91,6 +94,7 @@ pub struct ServedNode {
     /// It is down until then.
     up_at: Option<Instant>,
     went_down: bool,
+    inner: Option<Inner>,
 }
 
 fn millis(now: Instant) -> u64 {
@@ -100,7 +104,7 @@ fn millis(now: Instant) -> u64 {
 impl ServedNode {
     /// A node that is off until its start.
     pub fn new(post: Post) -> Self {
-        let Post { router: config, settings, about, mut plan, start, unix_s, seed } = post;
+        let Post { router: config, settings, about, mut plan, start, unix_s, agent, seed } = post;
         plan.sort_by_key(|planned| core::cmp::Reverse(planned.at));
         let mut draws = Rng::from_seed(seed).child(0x7365_7276);
         let mut device = Device::new(about, draws.next_u64());
@@ -130,6 +134,7 @@ impl ServedNode {
             down_at: None,
             up_at: Some(start),
             went_down: false,
+            inner: agent.map(|(port, channel)| Inner::new(port, channel)),
         };
         node.tell_citizen(start);
         node
@@ -148,6 +153,28 @@ impl ServedNode {
     /// Whom it knows.
     pub fn citizen(&self) -> &Citizen {
         &self.citizen
+    }
+
+    /// What it keeps for the agent behind it.
+    pub(super) fn inner(&self) -> Option<&Inner> {
+        self.inner.as_ref()
+    }
+
+    pub(super) fn inner_mut(&mut self) -> Option<&mut Inner> {
+        self.inner.as_mut()
+    }
+
+    /// Its battery and air.
+    pub(super) fn metrics(&mut self, now: Instant) -> Metrics {
+        self.citizen.metrics(now, &mut self.router)
+    }
+
+    /// The agent behind it hands a packet over.
+    pub(super) fn submit(&mut self, now: Instant, id: PacketId, message: &Message<'_>) {
+        let sent = self.is_on_air() && self.citizen.send(now, &mut self.router, id, message).is_ok();
+        if !sent && let Some(inner) = &mut self.inner {
+            inner.fail(id);
+        }
     }
 
     /// Where it is now.
@@ -444,12 +471,18 @@ impl ServedNode {
     fn handle_citizen(&mut self, now: Instant, event: CitizenEvent) {
         match event {
             CitizenEvent::Packet { packet, trusted } => {
+                if self.inner.as_mut().is_some_and(|inner| inner.take(&packet)) {
+                    return;
+                }
                 let key = self.citizen.node(packet.from).and_then(|node| node.public_key().copied());
                 let rx_time = self.device.unix_s(millis(now));
                 let message = convert::received(&packet, trusted, key.as_ref(), self.rssi_dbm, rx_time);
                 self.device.handle_packet(message);
             }
             CitizenEvent::Failed { id } => {
+                if let Some(inner) = &mut self.inner {
+                    inner.fail(id);
+                }
                 self.awaited.retain(|awaited| awaited.id != id.0);
                 self.device.handle_outcome(millis(now), id.0, RoutingError::MAX_RETRANSMIT);
             }

@@ -98,6 +98,10 @@ impl Default for Store {
     }
 }
 
+/// Name and key of the swarm's channel.
+pub(crate) const SWARM_NAME: &str = "swarm";
+pub(crate) const SWARM_PSK: [u8; 32] = [7; 32];
+
 impl Kit {
     /// A swarm; `base` is the base encoder that its nodes hold.
     pub fn new(preset: Preset, region: Region, base: Option<BaseEncoder<'static>>, seed: u64) -> Self {
@@ -160,7 +164,7 @@ impl Kit {
     /// Primary and swarm channel.
     pub fn channels(&self) -> Vec<Channel> {
         let primary = Channel::new(self.preset.display_name(), &[1]);
-        let swarm = Channel::new("swarm", &[7; 32]);
+        let swarm = Channel::new(SWARM_NAME, &SWARM_PSK);
         [primary, swarm].into_iter().flatten().collect()
     }
 

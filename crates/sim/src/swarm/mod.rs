@@ -7,3 +7,4 @@ pub mod kit;
 pub use bundles::{Bundle, Bundles, Large};
 pub use flash::{Flash, FlashControl, NodeFlash};
 pub use kit::{Kit, Node, Post, Store, Trusted};
+pub(crate) use kit::{SWARM_NAME, SWARM_PSK};
