@@ -299,8 +299,7 @@ impl Hub {
         if let Some(bytes) = self.control.pop_front() {
             return Some(ForRadio { bytes, id: None, priority: Priority::DEFAULT.0, airtime_us: 0 });
         }
-        let quantum_us = self.cache.airtime_us(MAX_FRAME);
-        let (id, packet) = self.turns.next(now_ms, &mut self.clients, quantum_us)?;
+        let (id, packet) = self.turns.next(now_ms, &mut self.clients)?;
         if let Some(shown) = &packet.shown {
             for (other, client) in &self.clients {
                 if *other != id && client.ready {
