@@ -3,10 +3,8 @@
 
 pub mod brain;
 pub mod cli;
-pub mod http;
-pub mod runtime;
 pub mod doctor;
-pub mod brain;
+pub mod http;
 pub mod people;
 pub mod runtime;
 pub mod seam;
