@@ -233,7 +233,9 @@ impl Core {
                 // The key that it has been given just now.
                 if let Some(swarm) = &self.options.swarm {
                     let name = swarm.channel_name.as_str();
-                    for channel in info.channels.iter_mut().filter(|channel| channel.name == name && channel.index > 0) {
+                    for channel in
+                        info.channels.iter_mut().filter(|channel| channel.name == name && channel.index > 0)
+                    {
                         channel.psk = swarm.channel_key.to_vec();
                     }
                 }

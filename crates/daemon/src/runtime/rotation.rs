@@ -161,10 +161,11 @@ impl Core {
             switch_at: instant(now, now_ms, pending.switch_ms),
         });
         let pending = pending.filter(|pending| pending.epoch == swarm.epoch.wrapping_add(1));
-        self.rotation = plan(&self.store)?.filter(|plan| plan.epoch == swarm.epoch.wrapping_add(1)).map(|plan| {
-            tracing::info!(number = plan.number, "goes on with a rotation of the swarm's keys");
-            Running { plan, started: now, asked: None, rollout: None }
-        });
+        self.rotation =
+            plan(&self.store)?.filter(|plan| plan.epoch == swarm.epoch.wrapping_add(1)).map(|plan| {
+                tracing::info!(number = plan.number, "goes on with a rotation of the swarm's keys");
+                Running { plan, started: now, asked: None, rollout: None }
+            });
         if let Some(agent) = self.mode.agent() {
             agent.set_identity(identity, pending);
         }
@@ -241,7 +242,8 @@ impl Core {
         let new = EnrolmentRecord {
             epoch,
             swarm_key: key,
-            channel_key: heapless::Vec::from_slice(&channel_key).map_err(|_| anyhow!("the channel key is too long"))?,
+            channel_key: heapless::Vec::from_slice(&channel_key)
+                .map_err(|_| anyhow!("the channel key is too long"))?,
             ..old.clone()
         };
         // In this order: whatever happens in between, the next start finds keys that fit each other or brings the radio after.
@@ -255,13 +257,17 @@ impl Core {
             if missing.is_empty() {
                 tracing::info!("all members have changed with us");
             } else {
-                tracing::warn!("without a receipt of {}: invite them anew if they stay silent", missing.join(", "));
+                tracing::warn!(
+                    "without a receipt of {}: invite them anew if they stay silent",
+                    missing.join(", ")
+                );
             }
             set_plan(&self.store, None)?;
         }
         if let Mode::Native(station) = &mut self.mode {
             let mut channels = station.station_ref().router().config().channels.clone();
-            let channel = Channel::new(&new.channel_name, &channel_key).context("the swarm's channel is none")?;
+            let channel =
+                Channel::new(&new.channel_name, &channel_key).context("the swarm's channel is none")?;
             if let Some(place) = channels.get_mut(usize::from(compotastic_node::station::SWARM_CHANNEL)) {
                 *place = channel;
             }
@@ -278,13 +284,19 @@ impl Core {
         let Some(swarm) = &self.options.swarm else { return Ok(false) };
         let Some(old) = self.store.get::<Vec<u8>>(KEY_OLD_CHANNEL)? else { return Ok(false) };
         let name = swarm.channel_name.as_str();
-        let held = info.channels.iter().find(|channel| channel.index > 0 && channel.name == name && channel.psk == old);
+        let held = info
+            .channels
+            .iter()
+            .find(|channel| channel.index > 0 && channel.name == name && channel.psk == old);
         let Some(held) = held else { return Ok(false) };
         let slot = Slot { psk: swarm.channel_key.to_vec(), ..held.into() };
         let message = set_channel(&slot)?;
         // What the radio will tell at its next handshake.
-        if let Some(channel) =
-            self.radio.iter_mut().flat_map(|radio| &mut radio.channels).find(|channel| channel.index == slot.index)
+        if let Some(channel) = self
+            .radio
+            .iter_mut()
+            .flat_map(|radio| &mut radio.channels)
+            .find(|channel| channel.index == slot.index)
         {
             channel.psk.clone_from(&slot.psk);
         }
@@ -306,7 +318,8 @@ impl Core {
             return Ok(());
         }
         let now_ms = (self.wall)();
-        let members: Vec<u32> = self.book.views().into_iter().filter(|view| view.member).map(|view| view.num).collect();
+        let members: Vec<u32> =
+            self.book.views().into_iter().filter(|view| view.member).map(|view| view.num).collect();
         let own = self.own;
         let Some(running) = &mut self.rotation else { return Ok(()) };
         let Some(agent) = self.mode.agent() else { return Ok(()) };
@@ -329,7 +342,14 @@ impl Core {
             let operator = swarm::operator(&self.store)?;
             let mut rollout = Rollout::new(running.plan.number, now, deadline);
             for (num, public) in keys.iter().filter(|(num, _)| wanted(num)) {
-                let record = record(swarm, &running.plan, *num, public, deadline.saturating_duration_since(now), &operator)?;
+                let record = record(
+                    swarm,
+                    &running.plan,
+                    *num,
+                    public,
+                    deadline.saturating_duration_since(now),
+                    &operator,
+                )?;
                 if !rollout.add(now, NodeNum(*num), &record) {
                     tracing::warn!(member = node_id(*num), "no room for so many members: invite it anew");
                 }
@@ -383,6 +403,8 @@ fn record(
     let rotation = Rotation::seal(head, public, ephemeral, &plan.keys())
         .with_context(|| format!("the key of {} is none", node_id(member)))?;
     let mut bytes = [0; MAX_ROTATION];
-    let length = rotation.encode(&mut bytes, |signed| operator.sign(signed).to_bytes()).map_err(|error| anyhow!("{error}"))?;
+    let length = rotation
+        .encode(&mut bytes, |signed| operator.sign(signed).to_bytes())
+        .map_err(|error| anyhow!("{error}"))?;
     Ok(bytes[..length].to_vec())
 }

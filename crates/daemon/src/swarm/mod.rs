@@ -155,7 +155,8 @@ pub fn set_joined(store: &Store, swarm: &EnrolmentRecord) -> Result<()> {
 /// The operator's key, where this machine made the swarm.
 pub fn operator(store: &Store) -> Result<SigningKey> {
     let secret: Option<[u8; 32]> = store.get(KEY_OPERATOR)?;
-    let secret = secret.context("the operator's key is not here: only the machine that made the swarm rotates its keys")?;
+    let secret = secret
+        .context("the operator's key is not here: only the machine that made the swarm rotates its keys")?;
     Ok(SigningKey::from_bytes(&secret))
 }
 
@@ -202,7 +203,9 @@ pub fn run(args: SwarmArgs) -> Result<()> {
         SwarmCommand::Members => members(&store),
         SwarmCommand::Rotate(rotate) if rotate.give_up => {
             rotation::set_plan(&store, None)?;
-            println!("No rotation is planned any more. Members that have new keys change to them at the deadline: rotate again.");
+            println!(
+                "No rotation is planned any more. Members that have new keys change to them at the deadline: rotate again."
+            );
             Ok(())
         }
         SwarmCommand::Rotate(rotate) => plan_rotation(&store, &rotate.without, rotate.hours),
@@ -427,9 +430,14 @@ pub fn plan_rotation(store: &Store, without: &[String], hours: u32) -> Result<()
     }
     let numbers: Option<Vec<u32>> = without
         .iter()
-        .map(|node| u32::from_str_radix(node.trim().trim_start_matches('!'), 16).ok().filter(|_| node.trim().len() >= 8))
+        .map(|node| {
+            u32::from_str_radix(node.trim().trim_start_matches('!'), 16)
+                .ok()
+                .filter(|_| node.trim().len() >= 8)
+        })
         .collect();
-    let numbers = numbers.with_context(|| format!("{} is no node: write it as !a1b2c3d4", without.join(", ")))?;
+    let numbers =
+        numbers.with_context(|| format!("{} is no node: write it as !a1b2c3d4", without.join(", ")))?;
     let plan = rotation::Plan::new(&swarm, numbers, crate::http::now_ms(), hours)?;
     rotation::set_plan(store, Some(&plan))?;
     println!(
