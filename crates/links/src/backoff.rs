@@ -16,7 +16,7 @@ impl Draws {
     }
 
     /// The next one (SplitMix64).
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -49,7 +49,7 @@ impl Backoff {
     /// The next wait: between half of the step and all of it.
     pub fn wait(&mut self) -> Duration {
         let half = self.step / 2;
-        let jitter = self.draws.next() % (half.as_micros() as u64 + 1);
+        let jitter = self.draws.draw() % (half.as_micros() as u64 + 1);
         self.step = (self.step * 2).min(self.max);
         half + Duration::from_micros(jitter)
     }

@@ -37,6 +37,9 @@ const HOUR_S: u64 = 3600;
 const DAY_S: u64 = 24 * HOUR_S;
 /// The last jobs have so long.
 const REST_S: u64 = 6 * HOUR_S;
+/// Jobs may take so long. An edge node that was away for ten minutes counts as silent, and is called again in steps of 5 to
+/// 40 minutes: with an hour, one job in about 5,000 ends with that reason instead of an answer.
+const JOB_LIFETIME: Duration = Duration::from_secs(2 * HOUR_S);
 /// Resident memory may grow so much after the first day and still count as flat, KiB: what the allocator keeps.
 const FLAT_KIB: u64 = 1024;
 
@@ -183,7 +186,8 @@ impl Host for Any {
 /// The edge node, one that relays, and one that asks.
 fn world(part: Part, seed: u64) -> Result<World<Any>> {
     let (preset, region) = (Preset::LongFast, Region::Eu868);
-    let kit = Kit::new(preset, region, None, seed);
+    let mut kit = Kit::new(preset, region, None, seed);
+    kit.job_lifetime = JOB_LIFETIME;
     let number = |index: u32| NodeNum(0x0a00_0001 + index);
     let mut radio = Radio::new(preset.modem(false), region);
     radio.shadowing_db = 0.0;

@@ -125,9 +125,9 @@ pub async fn run(
     shown: watch::Sender<LinkState>,
 ) {
     let mut draws = Draws::new(config.seed);
-    let mut backoff = Backoff::new(config.backoff_min, config.backoff_max, Some(draws.next()));
+    let mut backoff = Backoff::new(config.backoff_min, config.backoff_max, Some(draws.draw()));
     let mut task = Task {
-        session: Session::new(config.session.clone(), draws.next()),
+        session: Session::new(config.session.clone(), draws.draw()),
         config,
         inbox,
         outbox: Outbox::new(events, WAITING),
