@@ -15,7 +15,7 @@ use libfuzzer_sys::fuzz_target;
 type Flash = RamFlash<2048, 8, 128>;
 const SPARE: u32 = 1024;
 /// Steps of one execution.
-const STEPS: usize = 48;
+const STEPS: usize = 32;
 
 fn store<'a>(flash: &'a mut Flash, layout: &Layout) -> Option<FlashStore<&'a mut Flash>> {
     FlashStore::new(flash, 0..SPARE, SPARE..2 * SPARE, layout, 7)
