@@ -79,7 +79,11 @@ impl JobBook {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.open.values().map(|open| open.deadline).min()
+        let due = |open: &Open| match open.at {
+            Where::Mesh(_) => open.deadline + GRACE,
+            _ => open.deadline,
+        };
+        self.open.values().map(due).min()
     }
 }
 

@@ -282,7 +282,7 @@ impl World {
             if so(self) {
                 return true;
             }
-            let due = self.nodes.iter().map(|node| node.core.poll_timeout(self.now)).min();
+            let due = self.nodes.iter().map(|node| node.core.poll_timeout()).min();
             let arrival = self.air.front().map(|(at, ..)| *at);
             let telemetry = self.utilization.map(|_| self.telemetry_at);
             let next = [due, arrival, telemetry].into_iter().flatten().min().unwrap_or(end).max(self.now);
@@ -313,7 +313,7 @@ impl World {
                 }
             }
             for index in 0..self.nodes.len() {
-                if self.nodes[index].core.poll_timeout(self.now) <= self.now {
+                if self.nodes[index].core.poll_timeout() <= self.now {
                     self.nodes[index].core.handle_timeout(self.now);
                 }
                 self.drain(index);
