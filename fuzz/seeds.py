@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Writes the vectors of the repository as first inputs: corpus/<target>/seed-<n>."""
+"""Writes the vectors of the repository as first inputs: corpus/<target>/seed-<n>, and what earlier runs found: found-<n>."""
 
+import base64
 import json
 import pathlib
 import re
@@ -101,4 +102,8 @@ for target, inputs in seeds.items():
     folder.mkdir(parents=True, exist_ok=True)
     for number, data in enumerate(inputs):
         (folder / f"seed-{number}").write_bytes(data)
-    print(f"{target}: {len(inputs)} seeds")
+    kept = HERE / "found" / f"{target}.txt"
+    found = kept.read_text(encoding="ascii").split() if kept.exists() else []
+    for number, line in enumerate(found):
+        (folder / f"found-{number}").write_bytes(base64.b64decode(line))
+    print(f"{target}: {len(inputs)} seeds, {len(found)} found")

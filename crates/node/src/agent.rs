@@ -433,7 +433,11 @@ impl<'a, F: NorFlash> Agent<'a, F> {
     /// The sender repeats a packet that was delivered: our answer did not reach it.
     pub fn handle_duplicate(&mut self, from: NodeNum, id: u32) {
         let ticket = Ticket { requester: from, reference: id as u16 };
-        match self.promises.get(ticket).map(|promise| promise.state) {
+        let promise = self.promises.get(ticket);
+        let is_talk = promise.is_some_and(|promise| promise.kind.is_talk());
+        match promise.map(|promise| promise.state) {
+            // Its further parts are asked for where they are missing.
+            Some(State::Done(outcome)) if is_talk => self.reply_again(ticket, outcome),
             Some(State::Done(outcome)) => self.reply(ticket, outcome.status(), outcome),
             Some(State::Failed(trouble)) => self.reply_failed(ticket, trouble),
             _ => {}

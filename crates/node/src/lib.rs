@@ -33,8 +33,8 @@ pub mod station;
 pub mod sync;
 pub mod talk;
 pub mod trickle;
-pub mod udp;
 mod trust_log;
+pub mod udp;
 pub mod update;
 pub mod vector;
 
