@@ -226,6 +226,8 @@ fn a_job_is_followed_to_its_end() {
     let mut events = Sse::open(&server, "/api/jobs/1/events", None);
     assert_eq!(events.next().unwrap().2["state"], "done");
     assert!(events.next().is_none());
+    let back = agent().get(server.url("/api/jobs/1/events")).header("Last-Event-ID", "end").call().unwrap();
+    assert_eq!(back.status(), 204);
     assert_eq!(get(&server, "/api/jobs/5/events").0, 404);
 }
 

@@ -23,6 +23,9 @@ use crate::{
 /// A comment is sent after so much silence, so that both ends know that the other is there.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
+/// Id of a job's last event.
+pub const LAST_ID: &str = "end";
+
 type Numbered = Arc<(u64, Event)>;
 /// One event for the wire; a stream of them never fails.
 pub type SseItem = Result<sse::Event, std::convert::Infallible>;
@@ -191,7 +194,7 @@ pub fn follow_job(
         },
     )
     .map(|job| {
-        let id = if job.state.is_final() { "end" } else { "open" };
+        let id = if job.state.is_final() { LAST_ID } else { "open" };
         let data = serde_json::to_string(&job).unwrap_or_default();
         Ok(sse::Event::default().event("job").id(id).data(data))
     })

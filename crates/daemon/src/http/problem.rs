@@ -121,7 +121,9 @@ impl<T: Into<Problem>> From<T> for OpenAiProblem {
 
 impl IntoResponse for OpenAiProblem {
     fn into_response(self) -> Response {
-        let retry = (SHOULD_RETRY, HeaderValue::from_static("false"));
+        // A model that is busy costs nothing to ask again.
+        let again = if self.0.status == StatusCode::TOO_MANY_REQUESTS.as_u16() { "true" } else { "false" };
+        let retry = (SHOULD_RETRY, HeaderValue::from_static(again));
         (self.0.status(), [retry], axum::Json(self.0.openai_value())).into_response()
     }
 }

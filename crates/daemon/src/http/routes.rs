@@ -183,10 +183,19 @@ async fn cancel_job(State(api): State<Api>, Path(id): Path<String>) -> Answer<Jo
     Ok(Json(find(&api, &id).await?))
 }
 
-/// Follows one job by server-sent events (`event: job`, data: the job) until it ends.
+/// Follows one job by server-sent events (`event: job`, data: the job) until it ends. Whoever comes back with the last event's id gets 204.
 #[utoipa::path(get, path = "/api/jobs/{id}/events", tag = "jobs", params(("id" = u64, Path, description = "The job's number")),
-    responses((status = 200, body = String, content_type = "text/event-stream"), (status = 404, body = Problem)))]
-async fn job_events(State(api): State<Api>, Path(id): Path<String>) -> Result<Response, Problem> {
+    responses((status = 200, body = String, content_type = "text/event-stream"), (status = 204, description = "It has ended, and the client knows"),
+        (status = 404, body = Problem)))]
+async fn job_events(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    // A browser opens a stream that has ended anew, unless it is told that there is nothing more.
+    if headers.get("last-event-id").is_some_and(|last| last == events::LAST_ID) {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
     // The listener is there before the job is read: what happens in between is told twice rather than never.
     let follow = api.node.subscribe();
     let job = find(&api, &id).await?;
