@@ -117,10 +117,21 @@ async fn a_job_asked_at_one_daemon_is_answered_by_the_other() {
     }
     let snapshot = snapshot.expect("the API answers");
     assert_eq!((snapshot.mode.as_str(), snapshot.region.as_str()), ("hosted", "EU_868"), "{snapshot:?}");
+    // A beacon of the one that has the model comes within 90 s of its start, after telemetry that says that the air is free.
+    let mut known = false;
+    for _ in 0..240 {
+        let snapshot = get::<Snapshot>(format!("{asker}/api/status")).await;
+        known = snapshot
+            .is_some_and(|snapshot| snapshot.nodes.iter().any(|node| node.member && node.foundation_model));
+        if known {
+            break;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert!(known, "the beacon of the node with the model was not heard");
     let job = submit(format!("{asker}/api/jobs"), body).await;
-    // A beacon of the one that has the model comes within 90 s of its start, and the first minute is for listening.
     let mut state = job.state;
-    for _ in 0..300 {
+    for _ in 0..120 {
         tokio::time::sleep(Duration::from_secs(1)).await;
         if let Some(job) = get::<JobView>(format!("{asker}/api/jobs/{}", job.id)).await {
             state = job.state;

@@ -122,6 +122,8 @@ pub struct Core {
     pub(super) work: WorkQueue,
     /// The governor while no station has one.
     listening: Option<(Modem, Manners)>,
+    /// Looks then at what nobody tells: quiet hours, deadlines, who is online.
+    look_at: Instant,
     outputs: VecDeque<Output>,
 }
 
@@ -152,6 +154,7 @@ impl Core {
             links,
             work: WorkQueue::default(),
             listening: None,
+            look_at: now,
             outputs: VecDeque::new(),
             options,
         };
@@ -477,6 +480,7 @@ impl Core {
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.look_at = now + LOOK;
         let online = self.book.online();
         let quiet = self.is_quiet();
         if let Some((_, manners)) = &mut self.listening {
@@ -577,16 +581,16 @@ impl Core {
     }
 
     /// When to call [`Self::handle_timeout`] next.
-    pub fn poll_timeout(&self, now: Instant) -> Instant {
+    pub fn poll_timeout(&self) -> Instant {
         let station = match &self.mode {
             Mode::Hosted(station) => station.poll_timeout(),
             Mode::Native(station) => station.poll_timeout(),
             Mode::Listening(_) => None,
         };
-        [station, self.jobs.poll_timeout(), self.texts.poll_timeout(now)]
+        [station, self.jobs.poll_timeout(), self.texts.poll_timeout()]
             .into_iter()
             .flatten()
-            .fold(now + LOOK, Instant::min)
+            .fold(self.look_at, Instant::min)
     }
 }
 

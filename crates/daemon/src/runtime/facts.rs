@@ -187,7 +187,8 @@ mod tests {
 
     #[test]
     fn each_obstacle_is_named_with_what_to_do() {
-        let cases: [(fn(&mut RadioInfo), &str); 7] = [
+        type Case = (fn(&mut RadioInfo), &'static str);
+        let cases: [Case; 7] = [
             (|radio| radio.region = 0, "region is not set"),
             (|radio| radio.region = 250, "region 250 is not known"),
             (

@@ -79,7 +79,11 @@ impl JobBook {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.open.values().map(|open| open.deadline).min()
+        let due = |open: &Open| match open.at {
+            Where::Mesh(_) => open.deadline + GRACE,
+            _ => open.deadline,
+        };
+        self.open.values().map(due).min()
     }
 }
 
@@ -164,10 +168,10 @@ impl Core {
         if self.jobs.len() >= OPEN {
             return Err(format!("{OPEN} jobs are open: wait until one has ended, or cancel one"));
         }
-        if self.options.swarm.is_none() {
-            if let Err(why) = self.offers.model(spec.kind) {
-                return Err(format!("no swarm is joined, and no model here answers: {why}"));
-            }
+        if self.options.swarm.is_none()
+            && let Err(why) = self.offers.model(spec.kind)
+        {
+            return Err(format!("no swarm is joined, and no model here answers: {why}"));
         }
         let view = self.store.add_job(&spec, (self.wall)()).map_err(|error| format!("{error:#}"))?;
         let deadline = now + Duration::from_secs(self.lifetime_s(&spec).into());

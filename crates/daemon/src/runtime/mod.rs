@@ -168,7 +168,7 @@ async fn run(options: CoreOptions, store: &Store, wall: &Wall, ports: &mut Ports
             at_work = true;
             begin(brain.clone(), work, done_out.clone());
         }
-        let due = clock.at(core.poll_timeout(clock.now()));
+        let due = clock.at(core.poll_timeout());
         tokio::select! {
             event = ports.links.next() => match event {
                 Some(event) => handle_link(&mut core, clock.now(), ports, event).await,

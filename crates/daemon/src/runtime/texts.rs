@@ -50,8 +50,8 @@ impl Texts {
         Self { waiting: VecDeque::new(), next_at: now }
     }
 
-    pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        (!self.waiting.is_empty()).then(|| self.next_at.max(now + AGAIN))
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        (!self.waiting.is_empty()).then_some(self.next_at)
     }
 }
 
@@ -118,6 +118,11 @@ impl Core {
     }
 
     pub(super) fn send_waiting_texts(&mut self, now: Instant) {
+        if let Mode::Listening(why) = &self.mode {
+            for waiting in self.texts.waiting.drain(..) {
+                let _ = waiting.reply.send(Err(format!("this node only listens: {why}")));
+            }
+        }
         while now >= self.texts.next_at
             && let Some(next) = self.texts.waiting.front()
         {
@@ -127,7 +132,10 @@ impl Core {
             match verdict {
                 Ok(()) => {}
                 // These pass by themselves, soon.
-                Err(None | Some(Hold::Queue | Hold::Hard)) if now < self.texts.waiting[0].until => return,
+                Err(None | Some(Hold::Queue | Hold::Hard)) if now < self.texts.waiting[0].until => {
+                    self.texts.next_at = now + AGAIN;
+                    return;
+                }
                 Err(hold) => {
                     let why =
                         hold.map_or("the link to the radio is down: see `compotastic status`", Hold::reason);

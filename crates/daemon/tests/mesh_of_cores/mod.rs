@@ -133,6 +133,8 @@ pub struct Node {
     pub given: Vec<(Instant, OwnedPacket)>,
     /// Slots that its radio was told to set, as `AdminMessage`s.
     pub admin: Vec<Vec<u8>>,
+    /// It has no radio; links carry its packets.
+    pub native: bool,
     /// Its radio hears nothing and is not heard.
     pub deaf: bool,
 }
@@ -202,10 +204,24 @@ impl World {
             events: Vec::new(),
             given: Vec::new(),
             admin: Vec::new(),
+            native: false,
             deaf: false,
         };
         self.nodes.push(node);
         self.up(index);
+        index
+    }
+
+    /// Adds a node of its own, without a radio.
+    pub fn add_native(&mut self, brain: Option<Arc<dyn Brain>>) -> usize {
+        let seed = 7 + self.nodes.len() as u64;
+        let index = self.add_with(options(brain, true, seed), RadioInfo { region: 0, ..radio(0) });
+        let now = self.now;
+        let node = &mut self.nodes[index];
+        node.native = true;
+        node.core.settle_native(now).unwrap();
+        node.radio.num = node.core.num();
+        self.drain(index);
         index
     }
 
@@ -242,7 +258,11 @@ impl World {
                 match output {
                     Output::Event(event) => node.events.push(event),
                     Output::Admin(message) => node.admin.push(message),
-                    Output::Link(..) => panic!("these nodes are hosted"),
+                    Output::Link(packet, channel) => {
+                        assert!(channel == "hills" || channel == "PKI" || channel == "LongFast", "{channel}");
+                        node.given.push((self.now, (*packet).clone()));
+                        self.air.push_back((self.now + Duration::from_secs(1), index, *packet));
+                    }
                     Output::Radio(packet) => {
                         let mut packet = *packet;
                         packet.from = node.radio.num;
@@ -282,7 +302,7 @@ impl World {
             if so(self) {
                 return true;
             }
-            let due = self.nodes.iter().map(|node| node.core.poll_timeout(self.now)).min();
+            let due = self.nodes.iter().map(|node| node.core.poll_timeout()).min();
             let arrival = self.air.front().map(|(at, ..)| *at);
             let telemetry = self.utilization.map(|_| self.telemetry_at);
             let next = [due, arrival, telemetry].into_iter().flatten().min().unwrap_or(end).max(self.now);
@@ -300,20 +320,25 @@ impl World {
                     air_util_tx: Some(0.1),
                     ..Telemetry::default()
                 };
-                for node in &mut self.nodes {
+                for node in self.nodes.iter_mut().filter(|node| !node.native) {
                     node.core.handle_radio(self.now, RadioEvent::Telemetry(telemetry));
                 }
             }
             while self.air.front().is_some_and(|(at, ..)| *at <= self.now) {
                 let (_, from, packet) = self.air.pop_front().unwrap();
                 for (index, node) in self.nodes.iter_mut().enumerate() {
-                    if index != from && !node.deaf && [BROADCAST, node.radio.num].contains(&packet.to) {
+                    if index == from || node.deaf {
+                        continue;
+                    }
+                    if node.native {
+                        node.core.handle_link_packet(self.now, &packet);
+                    } else if [BROADCAST, node.radio.num].contains(&packet.to) {
                         node.core.handle_radio(self.now, RadioEvent::Packet(Box::new(packet.clone())));
                     }
                 }
             }
             for index in 0..self.nodes.len() {
-                if self.nodes[index].core.poll_timeout(self.now) <= self.now {
+                if self.nodes[index].core.poll_timeout() <= self.now {
                     self.nodes[index].core.handle_timeout(self.now);
                 }
                 self.drain(index);

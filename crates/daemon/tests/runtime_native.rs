@@ -1,0 +1,46 @@
+//! Nodes without radios: their packets go whole over links such as the LAN's multicast or a broker.
+
+mod mesh_of_cores;
+
+use std::sync::Arc;
+
+use compotastic_daemon::seam::{Command, Event, JobKind, JobState, OutText};
+use compotastic_links::{BROADCAST, Body};
+use mesh_of_cores::{Echo, World, spec};
+
+#[test]
+fn a_job_goes_from_one_node_without_a_radio_to_the_other() {
+    let mut world = World::new("native-jobs");
+    let edge = world.add_native(Some(Arc::new(Echo)));
+    let asker = world.add_native(None);
+    assert_ne!(world.nodes[edge].radio.num, world.nodes[asker].radio.num, "each has a key of its own");
+    world.run(600);
+    assert_eq!(world.snapshot(asker).mode, "native");
+    assert!(world.snapshot(asker).nodes.iter().any(|node| node.member && node.foundation_model));
+    let job = world.submit(asker, spec(JobKind::Chat, "where is the spring")).unwrap();
+    let JobState::Done(answer) = world.finish(asker, job.id, 900).state else {
+        panic!("{:?}", world.job(asker, job.id))
+    };
+    assert_eq!(answer.text.as_deref(), Some("you said: where is the spring"));
+    let readable = |body: &Body| matches!(body, Body::Data(_));
+    assert!(world.nodes[asker].given.iter().all(|(_, packet)| !readable(&packet.body)), "all are encrypted");
+}
+
+#[test]
+fn they_know_each_other_by_name_and_write_texts() {
+    let mut world = World::new("native-texts");
+    let one = world.add_native(None);
+    let two = world.add_native(None);
+    world.run(1800);
+    let num = world.nodes[one].radio.num;
+    let named = world.snapshot(two).nodes.into_iter().find(|node| node.num == num).expect("it was heard");
+    assert!(named.long_name.starts_with("Compotastic "), "{named:?}");
+    let text = OutText { to: BROADCAST, channel: 0, text: "hello".into(), reply_to: None };
+    world.command(one, |reply| Command::SendText(text, reply)).try_recv().unwrap().unwrap();
+    world.run(60);
+    let heard = world.nodes[two]
+        .events
+        .iter()
+        .any(|event| matches!(event, Event::Text(text) if text.text == "hello"));
+    assert!(heard);
+}
