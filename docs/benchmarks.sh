@@ -162,5 +162,16 @@ survives if each start names a whole published image, it comes to the same end, 
 
 P
   block 'compotastic bench power-cut' "$bin" bench power-cut
+  cat <<'P'
+## One radio, many programs
+
+50 clients over TCP on loopback share one radio, one of them sends 200 packets a second. The radio is emulated: it sends at the pace of SHORT_TURBO, 58 ms a packet,
+and acknowledges what it has sent; a modest client sends its next packet then. So a round of all lasts 2.9 s, and nobody can be served
+sooner than that while all have something to send. The peer is one queue of 16 places in order of arrival, as a radio has; who finds it full tries again
+after 200 ms. "fanned" are 600 packets from the mesh in 3 s to all clients: how many came, and how late. Held: no client without its
+share, greedy or not (`crates/daemon/tests/share_hub.rs`).
+
+P
+  block 'compotastic bench share' "$bin" bench share
 } >"$out.new"
 mv "$out.new" "$out"

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Writes the vectors of the repository as first inputs: corpus/<target>/seed-<n>."""
+"""Writes the vectors of the repository as first inputs: corpus/<target>/seed-<n>, and what earlier runs found: found-<n>."""
 
+import base64
 import json
 import pathlib
 import re
@@ -45,9 +46,10 @@ packets = [bytes.fromhex(v[k]) for v in recorded for k in ("hex", "udp_in") if n
 contents = [bytes.fromhex(v["plaintext"]) for v in recorded if "plaintext" in v]
 seeds = {
     "framing": [bytes([7]) + b"log\n" + stream + streams[0] for stream in streams] + [b"\0\x94\xc3\x02\x01\x94\xc3\0\0"],
-    # Whole, and as a session gets them: wait, length, message.
     "client_api": [stream[4:] for stream in streams]
-    + [b"".join(bytes([wait, len(stream) - 4]) + stream[4:] for wait, stream in enumerate(streams))]
+    + [bytes.fromhex(digits) for digits in ("1a020809", "380540", "180a", "3a020801")],
+    # As a session gets them: wait, length, message.
+    "app_session": [b"".join(bytes([wait, len(stream) - 4]) + stream[4:] for wait, stream in enumerate(streams))]
     + [bytes.fromhex(digits) for digits in ("c8023802" "ff0240010002180100023801", "05041a020809ff001e0fff00ff00ff00ff00")],
     "packet_messages": packets + contents + [bytes([content[1]]) + content[4:] for content in contents],
     "service_envelope": [b"\n" + (bytes([len(p)]) if len(p) < 128 else bytes([len(p) & 127 | 128, 1])) + p
@@ -100,4 +102,8 @@ for target, inputs in seeds.items():
     folder.mkdir(parents=True, exist_ok=True)
     for number, data in enumerate(inputs):
         (folder / f"seed-{number}").write_bytes(data)
-    print(f"{target}: {len(inputs)} seeds")
+    kept = HERE / "found" / f"{target}.txt"
+    found = kept.read_text(encoding="ascii").split() if kept.exists() else []
+    for number, line in enumerate(found):
+        (folder / f"found-{number}").write_bytes(base64.b64decode(line))
+    print(f"{target}: {len(inputs)} seeds, {len(found)} found")

@@ -153,7 +153,7 @@ def symbol_request(b, _broadcast):
 
 def record(b, _broadcast):
     record_type = b.number(1)
-    require(1 <= record_type <= 4, "unknown record type")
+    require(1 <= record_type <= 8, "unknown record type")
     yield "record_type", record_type
     part, parts = b.nibbles()
     require(part < parts, "part beyond the parts")

@@ -27,7 +27,9 @@ impl Brain for EdgeBrain {
     fn model(&self, kind: JobKind) -> Result<String, String> {
         match kind {
             JobKind::Classify | JobKind::Embed => Ok(self.teacher.encoder().name().to_owned()),
-            JobKind::Chat => Err("answers in words need a model server: name one with --model-url".to_owned()),
+            JobKind::Chat => {
+                Err("answers in words need a model server: name one with --model-url".to_owned())
+            }
         }
     }
 
@@ -37,7 +39,8 @@ impl Brain for EdgeBrain {
 
     fn classify(&self, text: &str) -> Result<Classified> {
         let probabilities = self.teacher.classify(&[text])?;
-        let (class, sure) = answer(probabilities.first().ok_or_else(|| anyhow!("the teacher gave no answer"))?);
+        let (class, sure) =
+            answer(probabilities.first().ok_or_else(|| anyhow!("the teacher gave no answer"))?);
         Ok(Classified { class: u8::try_from(class)?, confidence: sure as f32 })
     }
 
@@ -72,7 +75,9 @@ mod tests {
             a.iter().zip(&b).map(|(a, b)| a * b).sum::<f32>()
         };
         assert!((likeness("broken leg", "broken leg") - 1.0).abs() < 1e-4);
-        assert!(likeness("a broken leg", "a fractured leg") > likeness("a broken leg", "smoke over the forest"));
+        assert!(
+            likeness("a broken leg", "a fractured leg") > likeness("a broken leg", "smoke over the forest")
+        );
         assert!(brain.chat(&[], 9, Duration::from_secs(1)).unwrap_err().to_string().contains("--model-url"));
         assert!(brain.model(JobKind::Chat).is_err() && brain.model(JobKind::Embed).is_ok());
     }

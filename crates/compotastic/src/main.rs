@@ -1,5 +1,6 @@
 //! The `compotastic` command.
 
+mod brain;
 mod cmds;
 mod demo;
 mod plots;
@@ -8,7 +9,8 @@ mod svg;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use compotastic_daemon::{cli, doctor::DoctorArgs, swarm::SwarmArgs};
 
 /// A swarm of small Meshtastic radios that computes together.
 #[derive(Parser)]
@@ -16,7 +18,7 @@ use clap::{Parser, Subcommand};
     name = "compotastic",
     version,
     arg_required_else_help = true,
-    after_help = "Start here:\n  compotastic demo                 watch a simulated swarm learn to answer for itself\n  compotastic try \"two hikers lost near the col\"\n  compotastic model pull           get the larger teacher model"
+    after_help = "Start here:\n  compotastic demo                 watch a simulated swarm learn to answer for itself\n  compotastic up                   run a node on the radio that is attached\n  compotastic try \"two hikers lost near the col\"\n  compotastic model pull           get the larger teacher model"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -27,6 +29,22 @@ struct Cli {
 enum Command {
     /// Runs the whole loop on a simulated mesh: offload, distil, push, answer locally
     Demo(cmds::demo::DemoArgs),
+    /// Runs a node on a real mesh, until it is stopped
+    Up(cmds::up::UpCommand),
+    /// Makes swarms, invites to them, joins and leaves
+    Swarm(SwarmArgs),
+    /// Lists the nodes that the daemon knows
+    Nodes(cli::nodes::NodesArgs),
+    /// Asks the mesh: a class, an answer in words, or a vector
+    Ask(cli::ask::AskArgs),
+    /// Lists, shows and cancels jobs
+    Job(cli::job::JobArgs),
+    /// Says how the daemon, its links and its air are
+    Status(cli::status::StatusArgs),
+    /// Shows nodes, jobs, air, links and news of the daemon, live
+    Top(cli::top::TopArgs),
+    /// Says what is wrong with a link, and how to mend it
+    Doctor(DoctorArgs),
     /// Answers one sentence from teacher and student side by side
     Try(cmds::try_text::TryArgs),
     /// Gets, checks and distils models
@@ -40,14 +58,20 @@ enum Command {
     Bundle(cmds::bundle::BundleCommand),
     /// Predicts what a push will cost on each way, before anything is sent
     Plan(cmds::plan::PlanArgs),
-    /// Pushes a signed bundle to the nodes of a simulated mesh, and shows who has what
+    /// Pushes a signed bundle to the nodes of the mesh, live or simulated, and shows who has what
     Push(cmds::push::PushArgs),
+    /// Lists, pauses, resumes and withdraws what was pushed through the daemon
+    Update(cli::update::UpdateArgs),
     /// Makes keys, delegates to edge nodes, and says whom to trust
     #[command(subcommand)]
     Key(cmds::key::KeyCommand),
     /// Simulates meshes: scenarios, validation, speed
     #[command(subcommand)]
     Sim(cmds::sim::SimCommand),
+    /// Prints the completion for a shell
+    Completions(cli::shell::CompletionsArgs),
+    /// Prints the page of the manual, in roff
+    Man(cli::shell::ManArgs),
 }
 
 fn main() -> ExitCode {
@@ -55,12 +79,23 @@ fn main() -> ExitCode {
     sigpipe::reset();
     let result = match Cli::parse().command {
         Command::Demo(args) => cmds::demo::run(args),
+        Command::Up(args) => cmds::up::run(args),
+        Command::Swarm(args) => compotastic_daemon::swarm::run(args),
+        Command::Nodes(args) => cli::nodes::run(args),
+        Command::Ask(args) => cli::ask::run(args),
+        Command::Job(args) => cli::job::run(args),
+        Command::Status(args) => cli::status::run(args),
+        Command::Top(args) => cli::top::run(args),
+        Command::Doctor(args) => compotastic_daemon::doctor::run(args),
+        Command::Update(args) => cli::update::run(args),
+        Command::Completions(args) => cli::shell::run_completions(&args, Cli::command()),
+        Command::Man(args) => cli::shell::run_man(&args, Cli::command()),
         Command::Try(args) => cmds::try_text::run(&args),
         Command::Model(command) => cmds::model::run(command),
         Command::Bench(command) => cmds::bench::run(command),
         Command::Bundle(command) => cmds::bundle::run(command),
         Command::Plan(args) => cmds::plan::run(&args),
-        Command::Push(args) => cmds::push::run(&args),
+        Command::Push(args) => cmds::push::run(args),
         Command::Key(command) => cmds::key::run(command),
         Command::Sim(command) => cmds::sim::run(command),
     };

@@ -1,12 +1,12 @@
 //! The daemon: runs one node on real links for weeks without a hand on it.
 #![forbid(unsafe_code)]
 
-pub mod cli;
-pub mod http;
-pub mod runtime;
-pub mod doctor;
 pub mod brain;
+pub mod cli;
+pub mod doctor;
+pub mod http;
 pub mod people;
+pub mod runtime;
 pub mod seam;
 pub mod serve;
 pub mod share;

@@ -151,7 +151,22 @@ fn texts_are_sent_and_listed() {
         (&texts[0]["text"], &texts[0]["to"], &texts[0]["number"]),
         (&json!("hello"), &json!(u32::MAX), &json!(1))
     );
-    assert_eq!(get(&server, "/api/messages?after=1").1, json!([]));
+    assert_eq!((&texts[0]["from"], &texts[0]["id"]), (&json!(0x0f00_0001), &json!(77)));
+    let came = TextMessage {
+        from: 9,
+        to: u32::MAX,
+        id: 8,
+        channel: 0,
+        text: "back".to_string(),
+        proven: false,
+        reply_to: None,
+    };
+    server.events.send(Event::Text(came)).unwrap();
+    let end = Instant::now() + Duration::from_secs(5);
+    while get(&server, "/api/messages?after=1").1[0]["text"] != "back" {
+        assert!(Instant::now() < end, "a text that came is not kept");
+    }
+    assert_eq!(get(&server, "/api/messages?after=2").1, json!([]));
     assert_eq!(post(&server, "/api/messages", br#"{"text":"refuse"}"#).0, 422);
     let long = format!(r#"{{"text":"{}"}}"#, "ä".repeat(101));
     let (status, problem) = post(&server, "/api/messages", long.as_bytes());
@@ -222,8 +237,15 @@ fn link(n: usize) -> Event {
 fn events_have_numbers_and_gaps_are_told() {
     let mut server = Server::start();
     let mut live = Sse::open(&server, "/api/events", None);
-    let text =
-        TextMessage { from: 1, to: 2, id: 3, channel: 0, text: "line\nend".to_string(), proven: false };
+    let text = TextMessage {
+        from: 1,
+        to: 2,
+        id: 3,
+        channel: 0,
+        text: "line\nend".to_string(),
+        proven: false,
+        reply_to: None,
+    };
     server.events.send(Event::Text(text)).unwrap();
     server.events.send(link(0)).unwrap();
     let (event, first, data) = live.next().unwrap();

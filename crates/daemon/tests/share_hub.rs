@@ -239,6 +239,8 @@ fn answers_go_to_the_one_that_asked_under_its_own_id() {
         ..Default::default()
     }));
     assert_eq!((a.status(), b.status()), (None, Some((39, 5, 16))));
+    bench.hub.handle_radio(bench.now_ms, &RadioInput::Refused { id: ids[1], error: 9 });
+    assert_eq!((a.kinds(), b.kinds()), (vec![], vec!["DUTY_CYCLE_LIMIT for 5".to_string()]));
     bench.hears(OTHER, NUM, ack(12_345));
     assert_eq!((a.packets(), b.packets()), (vec![], vec![]), "the fate of nobody's packet");
 }
@@ -427,6 +429,19 @@ fn after_a_restart_of_the_radio_clients_begin_anew_and_what_waits_goes() {
     assert_eq!(bench.for_radio().len(), 1);
     bench.radio(FromRadioPayload::MyInfo(MyNodeInfo { my_node_num: 8, ..MyNodeInfo::default() }));
     assert_eq!(bench.hub.clients(), 0, "another radio");
+}
+
+#[test]
+fn a_link_that_breaks_is_nothing_to_the_clients() {
+    let mut bench = Bench::new(ShareConfig::default());
+    let client = bench.client();
+    bench.hub.handle_radio(bench.now_ms, &RadioInput::Down);
+    bench.sends(&client, 5, BROADCAST, data(PRIVATE, b"x"));
+    assert_eq!((client.kinds(), bench.for_radio()), (vec!["status 0".to_string()], vec![]));
+    let other = bench.client();
+    bench.radio_tells_its_state();
+    assert_eq!((client.kinds(), other.kinds()), (vec![], vec![]));
+    assert_eq!(bench.for_radio().len(), 1, "and what waited goes");
 }
 
 #[test]

@@ -68,8 +68,15 @@ fn what_grows_is_bounded() {
     let folder = Folder::new("bounds");
     let store = Store::open(folder.file()).unwrap();
     for number in 0..TEXTS as u32 + 20 {
-        let text =
-            TextMessage { from: 1, to: 2, id: number, channel: 0, text: "x".to_string(), proven: false };
+        let text = TextMessage {
+            from: 1,
+            to: 2,
+            id: number,
+            channel: 0,
+            text: "x".to_string(),
+            proven: false,
+            reply_to: None,
+        };
         store.add_text(&text, 0).unwrap();
     }
     let texts = store.texts(0, usize::MAX).unwrap();
@@ -133,7 +140,9 @@ fn a_newer_store_and_other_files_are_refused() {
     drop(Store::open(folder.file()).unwrap());
     let database = redb::Database::open(folder.file()).unwrap();
     let write = database.begin_write().unwrap();
-    write.open_table(redb::TableDefinition::<&str, u64>::new("meta")).unwrap().insert("version", 99).unwrap();
+    let rows = redb::TableDefinition::<&[u8], &[u8]>::new("rows");
+    let version = [&[1][..], b"version"].concat();
+    write.open_table(rows).unwrap().insert(&version[..], &99_u64.to_be_bytes()[..]).unwrap();
     write.commit().unwrap();
     drop(database);
     let error = Store::open(folder.file()).unwrap_err().to_string();

@@ -53,6 +53,7 @@ fn all_is_there_at_80_by_24() {
         channel: 0,
         text: "hello all".to_string(),
         proven: false,
+        reply_to: None,
     };
     view.happened(&Event::Text(text));
     let shown = picture(&mut view, 80, 24);

@@ -21,8 +21,9 @@ pub const PKI: &str = "PKI";
 const TRANSPORT_MQTT: u32 = 5;
 /// The broker is asked for a sign of life so often.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// Longest MQTT message that is taken.
-const MAX_MESSAGE: usize = 2048;
+/// Longest MQTT message that is taken: a longer one ends the connection, and anyone may write to a broker. What is no packet
+/// is dropped all the same.
+const MAX_MESSAGE: usize = 1024 * 1024;
 /// Requests to the broker that may wait.
 const REQUESTS: usize = 64;
 /// Longest encoded envelope.

@@ -153,7 +153,7 @@ impl Characteristic {
 
     fn write_value(&self, value: Vec<u8>, options: HashMap<String, OwnedVariant>) {
         assert!(options.contains_key("type"));
-        self.state.lock().unwrap().queue.extend(answers(&value));
+        self.state.lock().unwrap().queue.extend(answers(&value, 3));
     }
 
     fn read_value(&self, _options: HashMap<String, OwnedVariant>) -> Vec<u8> {

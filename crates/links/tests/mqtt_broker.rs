@@ -128,6 +128,24 @@ async fn what_its_sender_does_not_allow_stays_off_the_broker() {
 }
 
 #[tokio::test]
+async fn what_strangers_write_to_the_broker_does_no_harm() {
+    let Some(broker) = Mosquitto::start("strangers", "allow_anonymous true") else { return };
+    let (a, mut b) = pair(&broker).await;
+    let mut options = rumqttc::MqttOptions::new("stranger", "127.0.0.1", broker.port);
+    options.set_max_packet_size(1 << 20, 1 << 20);
+    let (client, mut connection) = rumqttc::AsyncClient::new(options, 16);
+    tokio::spawn(async move { while connection.poll().await.is_ok() {} });
+    for payload in [vec![0xFF; 100], vec![0x0A; 200_000], Vec::new()] {
+        let topic = "msh/EU_868/2/e/LongFast/!12345678";
+        client.publish(topic, rumqttc::QoS::AtLeastOnce, false, payload).await.unwrap();
+    }
+    quiet(&mut b).await;
+    a.sender.send(packet(1, 7), Some("LongFast".into())).await.unwrap();
+    assert_eq!(received(&mut b).await.0.id, 7);
+    assert_eq!(b.state.borrow().reconnects, 0);
+}
+
+#[tokio::test]
 async fn a_broker_that_goes_and_comes_is_found_again() {
     let Some(mut broker) = Mosquitto::start("restart", "allow_anonymous true") else { return };
     let (mut a, mut b) = pair(&broker).await;

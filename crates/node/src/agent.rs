@@ -28,6 +28,7 @@ use crate::{
     beacons::Beacons,
     governor::Governor,
     jobs::{CodedText, Fallback, Job, JobId, Jobs, TEXT_MAX},
+    keys::Rekeying,
     letters::Letters,
     near::{NEAR, Near},
     outbox::Outbox,
@@ -247,6 +248,34 @@ pub enum AgentEvent {
         /// Its version.
         version: u16,
     },
+    /// A member told its X25519 key.
+    NodeKey {
+        /// Whose.
+        from: NodeNum,
+        /// The key.
+        public: [u8; 32],
+    },
+    /// The keys of the next epoch are here ([`Agent::pending_keys`]): the host keeps them over restarts.
+    KeysPending {
+        /// Their epoch.
+        epoch: u8,
+    },
+    /// They are in force: the host keeps them, and gives the radio the channel's new key.
+    KeysSwitched {
+        /// Their epoch.
+        epoch: u8,
+        /// Key of the channel.
+        channel_key: [u8; 32],
+    },
+    /// A member has the keys of a rotation.
+    KeyReceipt {
+        /// Who.
+        from: NodeNum,
+        /// Their epoch.
+        epoch: u8,
+        /// Number of the rotation.
+        number: u32,
+    },
     /// A bundle was refused.
     BundleRefused(BundleRefusal),
 }
@@ -315,6 +344,8 @@ pub struct Agent<'a, F: NorFlash> {
     /// Frames that were refused (bad MAC, replayed, malformed, unknown), for the status record.
     pub(crate) refused_frames: u32,
     pub(crate) restraint: Restraint,
+    /// Keys of the next epoch, where the host has told who this node is.
+    pub(crate) rekeying: Option<Rekeying>,
 }
 
 impl<'a, F: NorFlash> Agent<'a, F> {
@@ -363,6 +394,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             calls: (0, Instant::ZERO),
             refused_frames: 0,
             restraint: Restraint::default(),
+            rekeying: None,
         };
         // What is in use can be passed on after a restart too.
         agent.hold_active(MODEL);
@@ -401,7 +433,11 @@ impl<'a, F: NorFlash> Agent<'a, F> {
     /// The sender repeats a packet that was delivered: our answer did not reach it.
     pub fn handle_duplicate(&mut self, from: NodeNum, id: u32) {
         let ticket = Ticket { requester: from, reference: id as u16 };
-        match self.promises.get(ticket).map(|promise| promise.state) {
+        let promise = self.promises.get(ticket);
+        let is_talk = promise.is_some_and(|promise| promise.kind.is_talk());
+        match promise.map(|promise| promise.state) {
+            // Its further parts are asked for where they are missing.
+            Some(State::Done(outcome)) if is_talk => self.reply_again(ticket, outcome),
             Some(State::Done(outcome)) => self.reply(ticket, outcome.status(), outcome),
             Some(State::Failed(trouble)) => self.reply_failed(ticket, trouble),
             _ => {}
@@ -510,6 +546,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
 
     /// A packet on our port was heard. What is forged, replayed or malformed is counted and ignored.
     pub fn handle_frame(&mut self, now: Instant, incoming: &InFrame<'_>) {
+        self.consider_new_epoch(now, incoming);
         let open = |to: NodeNum| {
             let address = wire::Address { from: incoming.from.0, to: to.0, id: incoming.id };
             wire::open(incoming.payload, &self.config.keys, &address).map(|(frame, _)| (frame, to))
@@ -543,8 +580,12 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             Frame::Report(report) if for_us => self.handle_report(now, incoming, &report),
             Frame::Symbol(symbol) => self.handle_symbol(now, incoming, &symbol),
             Frame::SymbolRequest(request) => self.handle_symbol_request(now, incoming, &request),
+            Frame::Record(record) if for_us && self.handle_key_record(now, incoming, &record) => {}
             Frame::Record(record) => self.handle_record(now, incoming, &record),
             Frame::Advert(advert) => self.handle_advert(now, incoming, &advert),
+            Frame::RecordRequest(request) if for_us && request.record_type == wire::RecordType::NodeKey => {
+                self.handle_key_request(now);
+            }
             Frame::RecordRequest(request) if for_us => self.handle_record_request(now, incoming, &request),
             // Whoever answers others is there.
             Frame::Result(_) => self.registry.handle_answer(now, incoming.from),
@@ -580,6 +621,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.expire_keys(now);
         self.expire_jobs(now);
         while let Some(entry) = self.outbox.expire(now) {
             self.push_event(AgentEvent::ReportLost { job: entry.job });
@@ -604,6 +646,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             .or_else(|| self.poll_offer(now))
             .or_else(|| self.poll_request(now, link))
             .or_else(|| self.poll_report(now, link))
+            .or_else(|| self.poll_keys(now))
             .or_else(|| self.poll_beacon(now, link))
             .or_else(|| self.poll_bulk(now, link))
             .or_else(|| self.poll_sync(now, link))
@@ -629,6 +672,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             Some(self.beacons.poll_timeout()),
             self.object_timeout(),
             self.sync_timeout(),
+            self.keys_timeout(),
             self.talk_timeout(),
             (!self.replies.is_empty()).then_some(Instant::ZERO),
         ]

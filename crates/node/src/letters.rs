@@ -28,7 +28,7 @@ const _: () = assert!(LETTERS > 2 * crate::jobs::TALKS);
 /// Longest letter in coded bytes.
 pub const LETTER_MAX: usize = PART_LEN * PARTS_MAX as usize;
 /// How often a part is asked for by itself; after that the job's own repetitions go on.
-const ASKS: u8 = 4;
+const ASKS: u8 = 6;
 
 /// Whose a letter is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,7 +190,7 @@ impl Letter {
 
     fn asks_at(&self, gap: Duration) -> Option<Instant> {
         let waits = self.have != 0 && self.missing() != 0 && self.asks < ASKS;
-        waits.then(|| self.touched + Duration::from_micros(gap.as_micros() << self.asks))
+        waits.then(|| self.touched + Duration::from_micros(gap.as_micros() << (self.asks / 2)))
     }
 }
 
@@ -252,7 +252,7 @@ impl Letters {
         self.table.iter()
     }
 
-    /// A letter whose next part was awaited for `gap`, twice as long after each time that it was asked for.
+    /// A letter whose next part was awaited for `gap`, twice as long after every second time that it was asked for.
     pub(crate) fn due(&mut self, now: Instant, gap: Duration) -> Option<&mut Letter> {
         let index = self.table.iter().position(|letter| letter.asks_at(gap).is_some_and(|at| now >= at))?;
         let letter = &mut self.table[index];
@@ -331,11 +331,11 @@ mod tests {
         letters.open(at(0), theirs(1), PEER, |_| true).unwrap();
         assert!(letters.poll_timeout(gap).is_none(), "nothing came yet");
         letter_part(&mut letters);
-        let mut asked = [0; 4];
+        let mut asked = [0; ASKS as usize];
         for (index, seconds) in (0..300).filter(|s| letters.due(at(*s), gap).is_some()).enumerate() {
             asked[index] = seconds;
         }
-        assert_eq!(asked, [10, 30, 70, 150]);
+        assert_eq!(asked, [10, 20, 40, 60, 100, 140]);
     }
 
     fn letter_part(letters: &mut Letters) {

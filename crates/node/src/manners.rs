@@ -102,6 +102,11 @@ impl Purpose {
     /// What a sealed frame of ours is for; its class is readable.
     pub fn of_frame(payload: &[u8]) -> Self {
         let class = payload.first().and_then(|byte| FrameClass::from_bits(byte & 31));
+        let record = payload.get(2).copied().unwrap_or(0);
+        if matches!(class, Some(FrameClass::Record | FrameClass::RecordRequest)) && (5..=8).contains(&record)
+        {
+            return Self::Keys;
+        }
         match class {
             Some(FrameClass::Beacon) => Self::Beacons,
             Some(FrameClass::Result) => Self::Results,

@@ -143,8 +143,9 @@ impl Promises {
     pub fn insert(&mut self, now: Instant, promise: Promise) -> bool {
         self.expire(now);
         let requester = promise.ticket.requester;
-        let open =
-            |entry: &&Promise| entry.ticket.requester == requester && !matches!(entry.state, State::Done(_) | State::Failed(_));
+        let open = |entry: &&Promise| {
+            entry.ticket.requester == requester && !matches!(entry.state, State::Done(_) | State::Failed(_))
+        };
         if self.table.iter().filter(open).count() >= PER_PEER {
             return false;
         }

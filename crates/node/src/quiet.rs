@@ -67,6 +67,10 @@ impl<F: NorFlash> Agent<'_, F> {
         if let Some(part) = self.poll_part(now, link) {
             return Some(part);
         }
+        // Shutting a lost radio out is urgent.
+        if let Some(keys) = self.poll_keys(now) {
+            return Some(keys);
+        }
         let due = self.jobs.due(now);
         if due.is_some_and(|index| self.jobs.at(index).priority == Priority::Urgent) {
             return self.poll_request(now, link);

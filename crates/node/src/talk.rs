@@ -33,8 +33,9 @@ const WORKING: Duration = Duration::from_secs(120);
 const SAME_ANSWER: Duration = Duration::from_secs(600);
 /// Shortest time without a part before the missing ones are asked for.
 const GAP_MIN: Duration = Duration::from_secs(8);
-/// Times on air after which a frame that is passed on is out of reach.
+/// Times on air after which a unicast that is passed on is out of reach, and a flood, which its receiver passes on too.
 const PASSED_ON: u64 = 4;
+const PASSED_ON_BY_ALL: u64 = 7;
 /// Characters of one unit of the longest answer that is wanted.
 const BUDGET_UNIT: u16 = 16;
 
@@ -462,7 +463,12 @@ impl<F: NorFlash> Agent<'_, F> {
     /// meet it at the first of them, who hears both where they do not hear each other.
     fn part_left(&mut self, now: Instant, to: NodeNum) {
         let far = self.registry.get(to).is_none_or(|entry| entry.hops_away > 0);
-        let wait = if far { PASSED_ON * self.part_air.as_micros() } else { 0 };
+        let times = match (far, self.link_repeats) {
+            (false, _) => 0,
+            (true, true) => PASSED_ON,
+            (true, false) => PASSED_ON_BY_ALL,
+        };
+        let wait = times * self.part_air.as_micros();
         self.part_at = now + Duration::from_micros(wait);
     }
 

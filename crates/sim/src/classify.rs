@@ -235,6 +235,9 @@ fn sort_ours(payload: &[u8], broadcast: bool) -> Sorted {
             RecordType::Manifest => Category::Manifest,
             RecordType::Delegation => Category::Delegation,
             RecordType::Revocation => Category::Revocation,
+            RecordType::NodeKey | RecordType::KeyRotation | RecordType::KeyReceipt | RecordType::KeySwitch => {
+                Category::Delegation
+            }
         },
         // What a node has, said so that others send what it lacks.
         Frame::RecordRequest(_) | Frame::SyncList(_) => Category::RecordRequest,

@@ -367,6 +367,14 @@ pub enum RecordType {
     Delegation = 3,
     /// Signed revocation.
     Revocation = 4,
+    /// X25519 public key of the sender, by which the keys of the next epoch are sealed for it.
+    NodeKey = 5,
+    /// Keys of the next epoch, sealed for one member and signed by an operator (protobuf).
+    KeyRotation = 6,
+    /// The sender has the keys of the next epoch.
+    KeyReceipt = 7,
+    /// All have them: they come into force soon.
+    KeySwitch = 8,
 }
 
 impl RecordType {
@@ -376,6 +384,10 @@ impl RecordType {
             2 => Self::Manifest,
             3 => Self::Delegation,
             4 => Self::Revocation,
+            5 => Self::NodeKey,
+            6 => Self::KeyRotation,
+            7 => Self::KeyReceipt,
+            8 => Self::KeySwitch,
             _ => return None,
         })
     }

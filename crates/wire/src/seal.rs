@@ -48,6 +48,16 @@ impl KeyRing {
         self.epoch = self.epoch.wrapping_add(1);
     }
 
+    /// Frames of the epoch before are refused from now on.
+    pub fn forget_previous(&mut self) {
+        self.previous = None;
+    }
+
+    /// The key of the present epoch, to be stored.
+    pub const fn present(&self) -> &SwarmKey {
+        &self.present
+    }
+
     /// The epoch that this node sends with.
     pub const fn epoch(&self) -> u8 {
         self.epoch

@@ -8,8 +8,16 @@ use compotastic_wire::{
 };
 use proptest::prelude::*;
 
-const TYPES: [RecordType; 4] =
-    [RecordType::Capability, RecordType::Manifest, RecordType::Delegation, RecordType::Revocation];
+const TYPES: [RecordType; 8] = [
+    RecordType::Capability,
+    RecordType::Manifest,
+    RecordType::Delegation,
+    RecordType::Revocation,
+    RecordType::NodeKey,
+    RecordType::KeyRotation,
+    RecordType::KeyReceipt,
+    RecordType::KeySwitch,
+];
 const STATUSES: [ResultStatus; 8] = [
     ResultStatus::Ok,
     ResultStatus::Unsure,

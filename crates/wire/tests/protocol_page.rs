@@ -455,8 +455,10 @@ fn limits_and_numbers_are_the_codes() {
         let known = usize::from(status) < statuses.len();
         assert_eq!(Frame::parse(FrameClass::Result, &body, false).is_ok(), known, "status {status}");
     }
-    use RecordType::{Capability, Delegation, Manifest, Revocation};
-    let types = [Capability, Manifest, Delegation, Revocation];
+    use RecordType::{
+        Capability, Delegation, KeyReceipt, KeyRotation, KeySwitch, Manifest, NodeKey, Revocation,
+    };
+    let types = [Capability, Manifest, Delegation, Revocation, NodeKey, KeyRotation, KeyReceipt, KeySwitch];
     assert_eq!(numbered("Class 7: Record", "type"), types.map(|t| (t as u8, format!("{t:?}"))));
     for kind in 0..=255u8 {
         let known = types.iter().any(|t| *t as u8 == kind);

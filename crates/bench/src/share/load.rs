@@ -124,11 +124,12 @@ async fn modest(address: SocketAddr, first: u32, length: usize, end: Instant) ->
             send(&mut writer, at, length).await?;
             let left = end.saturating_duration_since(Instant::now());
             let found = reader.until(|payload| fate(payload).filter(|(about, _)| *about == at));
-            match timeout(left, found).await {
-                Err(_) => return Ok(outcome),
-                Ok(found) if found?.1 => break,
-                Ok(_) => sleep(AGAIN).await,
+            let Ok(found) = timeout(left, found).await else { return Ok(outcome) };
+            let (_, arrived) = found?;
+            if arrived {
+                break;
             }
+            sleep(AGAIN).await;
             // A radio drops what comes twice under one id.
             at = at.wrapping_add(1 << 24);
         }

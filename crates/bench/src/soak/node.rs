@@ -109,6 +109,8 @@ pub struct SoakNode {
     broke: bool,
     heard: Instant,
     reboots: u32,
+    /// As the radio told at the last handshake.
+    starts: u32,
     pub tallies: BTreeMap<Kind, Tally>,
     pub counts: Counts,
 }
@@ -154,6 +156,7 @@ impl SoakNode {
             broke: false,
             heard: now,
             reboots: 0,
+            starts: 0,
             tallies: BTreeMap::new(),
             counts: Counts::default(),
         })
@@ -204,6 +207,7 @@ impl SoakNode {
             Kind::Reboot => {
                 // The power goes: what is on its way to it is lost, and its client is not told.
                 self.off = true;
+                self.cable.cut = true;
                 self.client = false;
                 self.deframer_radio.reset();
                 self.cable.clear();
@@ -228,6 +232,7 @@ impl SoakNode {
         match self.fault.kind {
             Kind::Reboot => {
                 self.off = false;
+                self.cable.cut = false;
                 self.reboots += 1;
                 self.radio = self.kit.radio(&self.post, self.habits, now);
                 let seed = self.fault.from.as_micros() ^ u64::from(self.reboots);
@@ -391,6 +396,11 @@ impl SoakNode {
             Event::Ready { .. } => {
                 self.counts.ready += 1;
                 self.backoff.reset();
+                // As the link does where the radio was started anew while it was down.
+                let starts = self.session.radio().reboot_count;
+                if std::mem::replace(&mut self.starts, starts) != starts {
+                    self.station.handle_radio_restarted(now);
+                }
                 self.station.settle(now);
             }
             Event::Restarted | Event::NumberChanged { .. } => self.station.handle_radio_restarted(now),

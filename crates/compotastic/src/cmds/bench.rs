@@ -38,6 +38,10 @@ pub enum BenchCommand {
     Spread(compotastic_bench::spread::SpreadArgs),
     /// What the traffic of others suffers from an update in the same valley
     Company(compotastic_bench::company::CompanyArgs),
+    /// Throughput and latency of a shared radio with many clients, one of them greedy
+    Share(compotastic_bench::share::ShareArgs),
+    /// Sixty days behind a radio that reboots, stalls, drops, babbles and kicks its client out
+    Soak(compotastic_bench::soak::SoakArgs),
 }
 
 /// Options of `bench text`.
@@ -105,6 +109,8 @@ pub fn run(command: BenchCommand) -> Result<()> {
         BenchCommand::Sync(args) => compotastic_bench::sync::run(&args),
         BenchCommand::Spread(args) => compotastic_bench::spread::run(&args),
         BenchCommand::Company(args) => compotastic_bench::company::run(&args),
+        BenchCommand::Share(args) => compotastic_bench::share::run(args),
+        BenchCommand::Soak(args) => compotastic_bench::soak::run(&args),
     }
 }
 

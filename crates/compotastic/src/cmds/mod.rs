@@ -10,3 +10,4 @@ pub mod plan;
 pub mod push;
 pub mod sim;
 pub mod try_text;
+pub mod up;

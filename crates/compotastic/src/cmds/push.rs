@@ -1,4 +1,4 @@
-//! `compotastic push`: a signed bundle goes to the nodes of a simulated mesh, and one sees who has what.
+//! `compotastic push`: a signed bundle goes to the nodes of a mesh, live or simulated, and one sees who has what.
 
 use std::{
     io::IsTerminal as _,
@@ -8,6 +8,10 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use clap::Args;
+use compotastic_daemon::cli::{
+    ApiArgs,
+    push::{self as live, LivePushArgs},
+};
 use compotastic_sim::{
     scenario::{self, Canary, Package, PushEvent, PushOrder, PushReport, PushRow, Scenario, Target},
     swarm::Trusted,
@@ -27,14 +31,15 @@ const ROWS: usize = 40;
 /// Options of `push`.
 #[derive(Args)]
 #[command(
-    long_about = "Pushes a signed bundle to the nodes of a simulated mesh, and shows who has what.\n\n\
-The mesh is a scenario's. Its edge node (or, without one, the first node of ours) publishes; all others take the bundle by themselves, hop by hop, as \
-devices do. The view of all nodes is the simulator's; on a real mesh a node knows what beacons tell. There is no daemon on a live mesh yet to push \
-through.\n\n\
+    long_about = "Pushes a signed bundle to the nodes of a mesh, and shows who has what.\n\n\
+The mesh is the running daemon's; with --scenario it is a simulated one. Both ways all nodes take the bundle by themselves, hop by hop.\n\n\
+Through the daemon: what is published stays so until it is withdrawn (`compotastic update`). A node knows of others what their beacons tell, so the view \
+may be some minutes behind.\n\n\
+In a scenario: its edge node (or, without one, the first node of ours) publishes; the view of all nodes is the simulator's.\n\n\
 Pause and cancel happen at the publisher: it stops offering and serving. Nodes that hold the whole, or a whole generation, go on passing that on.\n\n\
 Canaries are a device class of their own (`class = 2` in the scenario; the edge node is of it too). The candidate is a bundle signed for that class \
 alone, with a lower version and content of its own, so no other node takes it.",
-    after_help = "Examples:\n  compotastic push zephyr.bin.bundle --to class:1 --scenario scenarios/valley-sar.toml\n  \
+    after_help = "Examples:\n  compotastic push zephyr.bin.bundle --to class:1\n  compotastic push zephyr.bin.bundle --to class:1 --scenario scenarios/valley-sar.toml\n  \
 compotastic push zephyr.bin.bundle --to class:1 --scenario mesh.toml --pause-at 30 --resume-at 90\n  \
 compotastic push v2.bundle --to class:1 --scenario mesh.toml --canary v2-rc.bundle --soak 240 --max-failures 1\n  \
 compotastic push zephyr.bin.bundle --to 'node:!0f000003' --scenario mesh.toml --json\n\nBefore: compotastic plan FILE --scenario SCENARIO says what it will cost"
@@ -46,14 +51,23 @@ pub struct PushArgs {
     /// For whom: class:N, or node:ID (a number such as !0f000003, or a name of the scenario), which ends when that node has it
     #[arg(long, value_name = "WHOM")]
     to: Whom,
-    /// The mesh
+    /// Where the daemon is
+    #[command(flatten)]
+    api: ApiArgs,
+    /// Looks on for so many seconds; the push itself goes on without end
+    #[arg(long = "for", value_name = "S", conflicts_with = "scenario")]
+    follow_s: Option<u64>,
+    /// Does not look on
+    #[arg(long, conflicts_with = "scenario")]
+    no_follow: bool,
+    /// A simulated mesh instead of the daemon's
     #[arg(long, value_name = "SCENARIO")]
-    scenario: PathBuf,
+    scenario: Option<PathBuf>,
     /// Whom the nodes believe, beside the simulation's own operator
     #[command(flatten)]
     trust: TrustPath,
     /// Goes first, to the device class that it is signed for
-    #[arg(long, value_name = "BUNDLE")]
+    #[arg(long, value_name = "BUNDLE", requires = "scenario")]
     canary: Option<PathBuf>,
     /// Canaries that do not hold the candidate so many minutes after it was published have failed
     #[arg(long, value_name = "MIN", default_value_t = 240.0, requires = "canary")]
@@ -62,13 +76,13 @@ pub struct PushArgs {
     #[arg(long, value_name = "N", default_value_t = 0, requires = "canary")]
     max_failures: usize,
     /// The publisher holds it back from here on, simulated minutes after it was published
-    #[arg(long, value_name = "MIN")]
+    #[arg(long, value_name = "MIN", requires = "scenario")]
     pause_at: Option<f64>,
     /// And lets it go on
     #[arg(long, value_name = "MIN", requires = "pause_at")]
     resume_at: Option<f64>,
     /// The publisher gives it up
-    #[arg(long, value_name = "MIN")]
+    #[arg(long, value_name = "MIN", requires = "scenario")]
     cancel_at: Option<f64>,
     /// Gives up after so many simulated hours
     #[arg(long, value_name = "H", default_value_t = 72.0)]
@@ -84,9 +98,9 @@ pub struct PushArgs {
     json: bool,
 }
 
-/// The value of `--to`.
+/// The value of `--to`: as it is understood, and as it was written.
 #[derive(Clone, Debug)]
-struct Whom(Target);
+struct Whom(Target, String);
 
 impl FromStr for Whom {
     type Err = String;
@@ -94,10 +108,12 @@ impl FromStr for Whom {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             Some(("class", number)) => match number.parse() {
-                Ok(class) if class < 32 => Ok(Self(Target::Class(class))),
+                Ok(class) if class < 32 => Ok(Self(Target::Class(class), text.to_string())),
                 _ => Err(format!("class {number} is not between 0 and 31")),
             },
-            Some(("node", name)) if !name.is_empty() => Ok(Self(Target::Node(name.to_string()))),
+            Some(("node", name)) if !name.is_empty() => {
+                Ok(Self(Target::Node(name.to_string()), text.to_string()))
+            }
             _ => Err("neither class:N nor node:ID".to_string()),
         }
     }
@@ -235,8 +251,22 @@ fn print(report: &PushReport) {
     );
 }
 
-/// Runs `push`.
-pub fn run(args: &PushArgs) -> Result<()> {
+/// Runs `push`: through the daemon, or in a scenario.
+pub fn run(args: PushArgs) -> Result<()> {
+    match &args.scenario {
+        Some(path) => simulate(&args, path),
+        None => live::run(LivePushArgs {
+            api: args.api,
+            file: args.file,
+            to: args.to.1,
+            follow_s: args.follow_s,
+            no_follow: args.no_follow,
+            json: args.json,
+        }),
+    }
+}
+
+fn simulate(args: &PushArgs, path: &Path) -> Result<()> {
     let times = [args.pause_at, args.resume_at, args.cancel_at, Some(args.soak), Some(args.warm_up)];
     ensure!(
         times.iter().flatten().all(|time| (0.0..1e6).contains(time)),
@@ -263,7 +293,7 @@ pub fn run(args: &PushArgs) -> Result<()> {
         warm_up_h: args.warm_up,
         limit_h: args.hours,
     };
-    let scenario = read_scenario(&args.scenario)?;
+    let scenario = read_scenario(path)?;
     let mut view = View::new(args.json);
     let report = scenario::push(&scenario, args.seed, base()?, &order, |event, min, rows| {
         view.tell(event, min, rows);

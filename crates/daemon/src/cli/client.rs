@@ -20,7 +20,7 @@ const ENV_API: &str = "COMPOTASTIC_API";
 const ENV_TOKEN: &str = "COMPOTASTIC_TOKEN";
 const DEFAULT: &str = "http://127.0.0.1:4480";
 /// A command has so long to be answered.
-const PATIENCE: Duration = Duration::from_secs(75);
+const PATIENCE: Duration = Duration::from_secs(90);
 /// Largest answer, bytes.
 const ANSWER_BYTES: u64 = 32 << 20;
 

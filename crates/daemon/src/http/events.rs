@@ -14,6 +14,7 @@ use tokio::{
     task::JoinHandle,
 };
 
+use super::now_ms;
 use crate::{
     seam::{EVENTS, Event, JobView, NodeHandle},
     store::Store,
@@ -52,8 +53,8 @@ impl Drop for Pump {
 }
 
 impl Feed {
-    /// Listens to the node. `run` is a number of this run, such as its start time.
-    pub fn start(node: &NodeHandle, run: u64) -> (Arc<Self>, Pump) {
+    /// Listens to the node; texts that come are kept in the store. `run` is a number of this run, such as its start time.
+    pub fn start(node: &NodeHandle, store: Store, run: u64) -> (Arc<Self>, Pump) {
         let (sender, _) = broadcast::channel(EVENTS);
         let feed = Arc::new(Self { run, kept: Mutex::default(), sender });
         let mut events = node.subscribe();
@@ -62,7 +63,14 @@ impl Feed {
             async move {
                 loop {
                     match events.recv().await {
-                        Ok(event) => feed.push(event),
+                        Ok(event) => {
+                            if let Event::Text(text) = &event
+                                && let Err(error) = store.add_text(text, now_ms())
+                            {
+                                tracing::error!("a text is not kept: {error:#}");
+                            }
+                            feed.push(event);
+                        }
                         // Their numbers are skipped: whoever follows sees the gap.
                         Err(broadcast::error::RecvError::Lagged(missed)) => feed.lock().next += missed,
                         Err(broadcast::error::RecvError::Closed) => return,

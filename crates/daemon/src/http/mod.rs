@@ -106,7 +106,7 @@ impl Api {
         let token = args.token_file.as_deref().map(Token::load_or_create).transpose()?;
         let guard = Guard::new(args.listen, token)?;
         let started_ms = now_ms();
-        let (feed, pump) = Feed::start(&node, started_ms);
+        let (feed, pump) = Feed::start(&node, store.clone(), started_ms);
         let (stopper, stop) = watch::channel(false);
         Ok(Self {
             node,

@@ -16,17 +16,19 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     Api, JSON_BYTES,
     ask::{COMMAND_PATIENCE, command, submit},
-    bodies, events,
+    bodies, events, now_ms,
     problem::Problem,
     read_body, stored,
 };
 use crate::{
-    seam::{AirtimeView, JobSpec, JobView, NodeView, ObjectView, PushTarget, Snapshot},
+    seam::{AirtimeView, JobSpec, JobView, NodeView, ObjectView, PushTarget, Snapshot, TextMessage},
     store::{BUNDLE_BYTES, JobFilter, StoredText},
 };
 
 /// A bundle is checked and written to flash before the answer.
 const PUSH_PATIENCE: Duration = Duration::from_secs(60);
+/// A text waits for its turn on the air before the answer.
+const SEND_PATIENCE: Duration = Duration::from_secs(75);
 /// Most rows of an answer.
 const LIMIT: usize = 1000;
 
@@ -330,9 +332,13 @@ struct SentText {
     responses((status = 201, body = SentText), (status = 400, body = Problem), (status = 422, body = Problem)))]
 async fn send_message(State(api): State<Api>, body: Body) -> Result<Response, Problem> {
     let text = bodies::text(&read_body(body, JSON_BYTES).await?)?;
-    let id = command(api.node.send_text(text), COMMAND_PATIENCE).await?.map_err(|reason| {
+    let from = snapshot(&api).await?.num;
+    let (to, channel, words, reply_to) = (text.to, text.channel, text.text.clone(), text.reply_to);
+    let id = command(api.node.send_text(text), SEND_PATIENCE).await?.map_err(|reason| {
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("the message is not sent: {reason}"))
     })?;
+    let sent = TextMessage { from, to, id, channel, text: words, proven: true, reply_to };
+    stored(&api, move |store| store.add_text(&sent, now_ms())).await?;
     Ok((StatusCode::CREATED, Json(SentText { id })).into_response())
 }
 

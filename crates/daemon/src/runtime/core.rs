@@ -31,6 +31,7 @@ use super::{
     jobs::JobBook,
     native::NativeNode,
     quiet::QuietHours,
+    rotation,
     texts::Texts,
     work::{Offers, Work, WorkQueue},
 };
@@ -81,6 +82,8 @@ pub enum Output {
     Radio(Box<OwnedPacket>),
     /// An encrypted packet for all links that carry such, and the name of its channel.
     Link(Box<OwnedPacket>, String),
+    /// An `AdminMessage` for the radio itself.
+    Admin(Vec<u8>),
     /// Something happened.
     Event(Event),
 }
@@ -111,6 +114,7 @@ pub struct Core {
     /// By index; a radio is the only one.
     pub(super) links: Vec<LinkView>,
     pub(super) offers: Offers,
+    pub(super) rotation: Option<rotation::Running>,
     pub(super) book: Book,
     pub(super) jobs: JobBook,
     pub(super) texts: Texts,
@@ -128,10 +132,12 @@ impl Core {
             None => "no swarm is joined: `compotastic swarm join FILE` joins one".to_owned(),
             Some(_) => "waits for the radio".to_owned(),
         };
-        let link = |url: &String| LinkView { url: url.clone(), state: "connecting".into(), ..LinkView::default() };
+        let link =
+            |url: &String| LinkView { url: url.clone(), state: "connecting".into(), ..LinkView::default() };
         let links = options.links.iter().map(link).collect();
         let mut core = Self {
             offers: Offers::of(&options.brain),
+            rotation: None,
             book: Book::open(store, wall)?,
             jobs: JobBook::default(),
             texts: Texts::new(now),
@@ -174,7 +180,11 @@ impl Core {
                 self.tell_node(info.num);
             }
             RadioEvent::NumberChanged { old, new } => {
-                tracing::warn!(old = node_id(old), new = node_id(new), "the radio is another one, or was reset");
+                tracing::warn!(
+                    old = node_id(old),
+                    new = node_id(new),
+                    "the radio is another one, or was reset"
+                );
             }
             RadioEvent::Failed { id, why } => {
                 tracing::debug!(id, ?why, "the radio could not deliver a packet");
@@ -217,6 +227,22 @@ impl Core {
                 self.listening = Some((modem, Manners::new(modem, region.duty_cycle_permille(), now)));
             }
         }
+        let mut info = info;
+        match self.bring_radio_after(&info) {
+            Ok(true) => {
+                // The key that it has been given just now.
+                if let Some(swarm) = &self.options.swarm {
+                    let name = swarm.channel_name.as_str();
+                    for channel in
+                        info.channels.iter_mut().filter(|channel| channel.name == name && channel.index > 0)
+                    {
+                        channel.psk = swarm.channel_key.to_vec();
+                    }
+                }
+            }
+            Ok(false) => {}
+            Err(error) => tracing::error!("{error:#}"),
+        }
         let way = match &self.options.swarm {
             None => Err("no swarm is joined: `compotastic swarm join FILE` joins one".to_owned()),
             Some(swarm) => facts::way_to(&info, swarm).map_err(|obstacle| obstacle.to_string()),
@@ -233,7 +259,8 @@ impl Core {
         });
         self.own = info.num;
         let id = node_id(info.num);
-        let found = format!("{id}, firmware {}", if info.firmware.is_empty() { "unknown" } else { &info.firmware });
+        let found =
+            format!("{id}, firmware {}", if info.firmware.is_empty() { "unknown" } else { &info.firmware });
         self.radio = Some(info);
         self.up = true;
         match way {
@@ -270,7 +297,7 @@ impl Core {
             station.assume_spent(now, Duration::from_millis(mark.spent_ms.into()));
         }
         self.mode = Mode::Hosted(station);
-        Ok(())
+        self.enrol(now)
     }
 
     pub(super) fn set_offers(&self, now: Instant, agent: &mut Agent<'static, StoreFlash>) {
@@ -296,7 +323,8 @@ impl Core {
         let trust = TrustStore::new(&swarm.operator_keys)
             .context("an operator key of the enrolment is no key: get a new one from whoever made it")?;
         let (content, piece, spare) = MODEL_SLOT;
-        let geometry = Geometry::packed::<StoreFlash>(0, content, piece, spare).context("slots do not fit")?;
+        let geometry =
+            Geometry::packed::<StoreFlash>(0, content, piece, spare).context("slots do not fit")?;
         let slots = self.store.flash(&format!("{} slots", node_id(num)), SLOTS_LEN)?;
         let slots = Slots::open(slots, geometry).map_err(|error| anyhow!("the model's slots: {error:?}"))?;
         let state = self.store.flash(&format!("{} state", node_id(num)), STATE_LEN)?;
@@ -340,7 +368,8 @@ impl Core {
         if !own {
             match &mut self.mode {
                 Mode::Hosted(station) => {
-                    let (Ok(channel), Ok(port)) = (u8::try_from(packet.channel), u16::try_from(data.port)) else {
+                    let (Ok(channel), Ok(port)) = (u8::try_from(packet.channel), u16::try_from(data.port))
+                    else {
                         return;
                     };
                     let from_radio = FromRadio {
@@ -390,7 +419,9 @@ impl Core {
     }
 
     fn handle_telemetry(&mut self, now: Instant, telemetry: &Telemetry) {
-        let (Some(utilization), Some(own)) = (telemetry.channel_utilization, telemetry.air_util_tx) else { return };
+        let (Some(utilization), Some(own)) = (telemetry.channel_utilization, telemetry.air_util_tx) else {
+            return;
+        };
         let permille = |percent: f32| (percent * 10.0).clamp(0.0, 1000.0) as u16;
         let told = RadioTelemetry {
             channel_utilization_permille: permille(utilization),
@@ -491,6 +522,7 @@ impl Core {
     /// Moves what is ready between the parts. Extra calls are harmless.
     pub(super) fn settle(&mut self, now: Instant) {
         self.advance_jobs(now);
+        self.advance_rotation(now);
         if let Mode::Hosted(station) = &mut self.mode {
             station.settle(now);
             // What the agent has to say waits while the link is down; its own timers repeat what was lost.

@@ -209,12 +209,18 @@ mod tests {
 
     #[test]
     fn every_region_and_preset_of_the_messages_is_known_or_refused() {
-        let unknown: Vec<&str> =
-            RegionCode::NAMES.iter().filter(|(code, _)| region(code.0).is_none()).map(|(_, name)| *name).collect();
+        let unknown: Vec<&str> = RegionCode::NAMES
+            .iter()
+            .filter(|(code, _)| region(code.0).is_none())
+            .map(|(_, name)| *name)
+            .collect();
         // Their rules are not in the tables of `mesh`.
         assert_eq!(unknown, ["UA_868", "EU_874", "EU_917"]);
-        let unknown: Vec<&str> =
-            ModemPreset::NAMES.iter().filter(|(code, _)| preset(code.0).is_none()).map(|(_, name)| *name).collect();
+        let unknown: Vec<&str> = ModemPreset::NAMES
+            .iter()
+            .filter(|(code, _)| preset(code.0).is_none())
+            .map(|(_, name)| *name)
+            .collect();
         assert_eq!(unknown, ["VERY_LONG_SLOW"]);
         assert!(preset(200).is_none());
     }

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use compotastic_mesh::time::{Duration, Instant};
 use compotastic_node::{
-    Agent, AgentEvent, Answer, CompleteError, JobFailure, JobId, Kind, SubmitError, TextAnswer, Ticket, Trouble,
+    Agent, AgentEvent, Answer, CompleteError, JobFailure, JobId, Kind, SubmitError, TextAnswer, Ticket,
+    Trouble,
     agent::REPORT_MAX,
     model_byte,
     policy::Priority,
@@ -109,10 +110,12 @@ fn check(spec: &JobSpec) -> Result<(), String> {
             Err(format!("the text has {} bytes, a report {REPORT_MAX} at most: shorten it", text.len()))
         }
         JobKind::Classify => Ok(()),
-        JobKind::Chat | JobKind::Embed if text.len() > TALK_TEXT_MAX || !text_fits(text, true) => Err(format!(
-            "the text of {} bytes is more than fits the few packets of a question: shorten it",
-            text.len()
-        )),
+        JobKind::Chat | JobKind::Embed if text.len() > TALK_TEXT_MAX || !text_fits(text, true) => {
+            Err(format!(
+                "the text of {} bytes is more than fits the few packets of a question: shorten it",
+                text.len()
+            ))
+        }
         JobKind::Chat | JobKind::Embed => Ok(()),
     }
 }
@@ -254,7 +257,8 @@ impl Core {
             Ok(job) => self.move_to(id, Where::Mesh(job), JobState::Running { by: None }),
             Err(SubmitError::Busy) => {}
             Err(SubmitError::Empty | SubmitError::TooLong) => {
-                let reason = "the text is more than fits the few packets of a question: shorten it".to_owned();
+                let reason =
+                    "the text is more than fits the few packets of a question: shorten it".to_owned();
                 self.end(id, JobState::Failed { reason });
             }
         }
@@ -297,6 +301,10 @@ impl Core {
                 AgentEvent::Execute(ticket) => self.execute(now, ticket),
                 AgentEvent::ObjectWanted { tag } => self.object_moved(tag, 0),
                 AgentEvent::ObjectComplete { tag } => self.object_moved(tag, 100),
+                AgentEvent::NodeKey { .. }
+                | AgentEvent::KeysPending { .. }
+                | AgentEvent::KeysSwitched { .. }
+                | AgentEvent::KeyReceipt { .. } => self.handle_key_event(now, event),
                 other => tracing::info!(event = ?other, "the agent tells"),
             }
         }
@@ -304,7 +312,10 @@ impl Core {
 
     fn object_moved(&mut self, tag: u32, progress_percent: u8) {
         let name = format!("{tag:08x}");
-        let view = self.objects.entry(name.clone()).or_insert_with(|| ObjectView { tag: name, ..ObjectView::default() });
+        let view = self
+            .objects
+            .entry(name.clone())
+            .or_insert_with(|| ObjectView { tag: name, ..ObjectView::default() });
         view.progress_percent = view.progress_percent.max(progress_percent);
         let view = view.clone();
         self.push(Output::Event(Event::Object(view)));
@@ -359,7 +370,8 @@ impl Core {
         let state = if read {
             JobState::Done(answer)
         } else {
-            let reason = "the answer cannot be read: the other node is of a newer version; update compotastic";
+            let reason =
+                "the answer cannot be read: the other node is of a newer version; update compotastic";
             JobState::Failed { reason: reason.to_owned() }
         };
         self.end(id, state);
@@ -470,11 +482,17 @@ impl Core {
 
 fn failure(failure: JobFailure) -> &'static str {
     match failure {
-        JobFailure::NoExecutor => "no node that answers such jobs was heard of in time: is an edge node on the mesh?",
-        JobFailure::NoAnswer => "a node was asked, and its answer did not come in time: ask again, or allow more time",
+        JobFailure::NoExecutor => {
+            "no node that answers such jobs was heard of in time: is an edge node on the mesh?"
+        }
+        JobFailure::NoAnswer => {
+            "a node was asked, and its answer did not come in time: ask again, or allow more time"
+        }
         JobFailure::Unsupported => "the node that was asked does not do such jobs: ask for another kind",
         JobFailure::Failed(Trouble::Model) => "the model of the node that was asked failed: ask again later",
-        JobFailure::Failed(Trouble::Question) => "the node that was asked cannot read the question: shorten it",
+        JobFailure::Failed(Trouble::Question) => {
+            "the node that was asked cannot read the question: shorten it"
+        }
         JobFailure::Failed(Trouble::Answer) => "the answer is too long to be sent: ask for less",
     }
 }

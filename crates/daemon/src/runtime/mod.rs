@@ -14,6 +14,7 @@ pub mod native;
 pub mod notify;
 mod ports;
 pub mod quiet;
+pub mod rotation;
 mod show;
 mod texts;
 pub mod work;
@@ -139,7 +140,9 @@ async fn supervise(options: CoreOptions, store: Store, wall: Wall, mut ports: Po
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(RESTART_MAX);
                 if !ports.links.renew().await {
-                    anyhow::bail!("the link's task has ended: see the log for why, and start the daemon again");
+                    anyhow::bail!(
+                        "the link's task has ended: see the log for why, and start the daemon again"
+                    );
                 }
             }
         }
@@ -172,8 +175,9 @@ async fn run(options: CoreOptions, store: &Store, wall: &Wall, ports: &mut Ports
                 None => anyhow::bail!("the link's task has ended: see the log for why, and start the daemon again"),
             },
             Some(command) = ports.inbox.recv() => core.handle_command(clock.now(), command),
-            Some(packet) = next_shared(&mut ports.sharing) => {
-                if let Some(sharing) = &mut ports.sharing {
+            next = next_shared(&mut ports.sharing) => {
+                // One that waits is asked for again at the top.
+                if let (Some(packet), Some(sharing)) = (next, &mut ports.sharing) {
                     let now = tokio::time::Instant::now();
                     sharing.next = Some((packet, now, now));
                 }
@@ -217,13 +221,13 @@ async fn handle_link(core: &mut Core, now: Instant, ports: &mut Ports, event: Li
     ports.links.handle(core, now, event);
 }
 
-/// The next packet of a program that shares the radio, or the moment when the one that waits may be asked for again.
+/// The next packet of a program that shares the radio; none when the one that waits may be asked for again.
 async fn next_shared(sharing: &mut Option<Sharing>) -> Option<ForRadio> {
     let Some(sharing) = sharing else { return std::future::pending().await };
-    match &mut sharing.next {
-        Some((packet, _, again)) => {
+    match &sharing.next {
+        Some((_, _, again)) => {
             tokio::time::sleep_until(*again).await;
-            Some(packet.clone())
+            None
         }
         None => match sharing.handle.for_radio.recv().await {
             Some(packet) => Some(packet),
@@ -271,6 +275,11 @@ async fn drain(core: &mut Core, ports: &mut Ports) {
                 if let Links::Packets(links) = &mut ports.links {
                     links.send(&packet, &channel);
                 }
+            }
+            Output::Admin(message) => {
+                // Whether it was taken shows at the next handshake.
+                let (reply, _) = oneshot::channel();
+                ports.links.give_radio(RadioCommand::Admin { message, want_reply: false, reply });
             }
             // Nobody may listen.
             Output::Event(event) => drop(ports.events.send(event)),

@@ -73,10 +73,13 @@ impl Core {
         let swarm = self.options.swarm.clone().context("no swarm is joined")?;
         let keys = key_pair(&self.store)?;
         let num = keys.node_num();
-        let preset: Preset = swarm.preset.parse().map_err(|_| anyhow!("the preset {} is not known", swarm.preset))?;
-        let region: Region = swarm.region.parse().map_err(|_| anyhow!("the region {} is not known", swarm.region))?;
+        let preset: Preset =
+            swarm.preset.parse().map_err(|_| anyhow!("the preset {} is not known", swarm.preset))?;
+        let region: Region =
+            swarm.region.parse().map_err(|_| anyhow!("the region {} is not known", swarm.region))?;
         let channel = |name: &str, key: &[u8]| {
-            Channel::new(name, key).with_context(|| format!("`{name}` is no channel: name or key are too long"))
+            Channel::new(name, key)
+                .with_context(|| format!("`{name}` is no channel: name or key are too long"))
         };
         // The mesh's own channel first, as stock nodes have it.
         let channels =
@@ -103,6 +106,7 @@ impl Core {
         let citizen = CitizenConfig::new(user, Some(keys), Role::ClientMute);
         self.mode = Mode::Native(Box::new(UdpStation::new(config, citizen, agent, self.options.seed, now)));
         self.up = true;
+        self.enrol(now)?;
         tracing::info!("this node is {}, in the swarm of channel `{}`", node_id(num.0), swarm.channel_name);
         self.settle(now);
         Ok(())
@@ -151,7 +155,10 @@ impl Core {
                 }
                 CitizenEvent::Node { num } => known.push(num),
                 CitizenEvent::KeyChanged { num } => {
-                    tracing::warn!(node = node_id(num.0), "tells another public key than before; it is not taken");
+                    tracing::warn!(
+                        node = node_id(num.0),
+                        "tells another public key than before; it is not taken"
+                    );
                 }
                 CitizenEvent::Acked { .. } | CitizenEvent::Refused { .. } | CitizenEvent::Failed { .. } => {}
             }
@@ -180,7 +187,8 @@ impl Core {
         let sent = station.station().send_text(now, NodeNum(text.to), text.channel, &text.text, reply_to);
         sent.map(|id| id.0).map_err(|error| match error {
             SendError::NoKey => {
-                "the receiver's public key is not known; it has been asked for it: try again in a minute".to_owned()
+                "the receiver's public key is not known; it has been asked for it: try again in a minute"
+                    .to_owned()
             }
             SendError::NoChannel => "there is no such channel: 0 is the mesh's, 1 the swarm's".to_owned(),
             other => format!("the text does not go: {other:?}"),

@@ -122,7 +122,8 @@ impl Core {
             && let Some(next) = self.texts.waiting.front()
         {
             let foreign = foreign(&next.text);
-            let verdict = if self.up { self.admit(now, |modem| foreign.wish(modem)).map_err(Some) } else { Err(None) };
+            let verdict =
+                if self.up { self.admit(now, |modem| foreign.wish(modem)).map_err(Some) } else { Err(None) };
             match verdict {
                 Ok(()) => {}
                 // These pass by themselves, soon.

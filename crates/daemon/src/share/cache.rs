@@ -33,6 +33,8 @@ pub fn encoded(message: &FromRadio<'_>) -> Shared {
 pub struct Cache {
     /// Its node number; 0: not known yet.
     pub num: u32,
+    /// Starts, as the radio counts them.
+    pub reboots: u32,
     /// A handshake has come to its end.
     pub complete: bool,
     /// It signs broadcasts.
@@ -60,7 +62,12 @@ impl Cache {
         let raw = || Shared::from(raw);
         match payload {
             FromRadioPayload::MyInfo(info) => {
-                *self = Self { num: info.my_node_num, my_info: Some(raw()), ..Self::default() };
+                *self = Self {
+                    num: info.my_node_num,
+                    reboots: info.reboot_count,
+                    my_info: Some(raw()),
+                    ..Self::default()
+                };
             }
             FromRadioPayload::DeviceuiConfig(_) => self.ui = Some(raw()),
             FromRadioPayload::Metadata(metadata) => {

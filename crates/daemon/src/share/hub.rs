@@ -53,6 +53,8 @@ pub struct Hub {
     control: VecDeque<Vec<u8>>,
     /// The radio was started anew: clients learn of it when its state is known again.
     restarted: bool,
+    /// The link is broken, or the radio has not told its state since: what clients send waits.
+    down: bool,
     node_info_ms: Option<u64>,
     /// Who moves files now.
     files: Option<ClientId>,
@@ -71,6 +73,7 @@ impl Hub {
             turns: Turns::default(),
             control: VecDeque::new(),
             restarted: false,
+            down: false,
             node_info_ms: None,
             files: None,
         }
@@ -154,7 +157,7 @@ impl Hub {
         let packet = MeshPacket {
             from: num,
             to: num,
-            id: theirs ^ 0x5A5A_5A5A,
+            id: (theirs ^ 0x5A5A_5A5A).max(1),
             priority: Priority::ACK,
             payload: Some(MeshPacketPayload::Decoded(data)),
             ..MeshPacket::default()
@@ -293,14 +296,13 @@ impl Hub {
 
     /// The next message for the radio, if one may go now.
     pub fn poll_radio(&mut self, now_ms: u64) -> Option<ForRadio> {
-        if !self.cache.complete {
+        if !self.cache.complete || self.down {
             return None;
         }
         if let Some(bytes) = self.control.pop_front() {
             return Some(ForRadio { bytes, id: None, priority: Priority::DEFAULT.0, airtime_us: 0 });
         }
-        let quantum_us = self.cache.airtime_us(MAX_FRAME);
-        let (id, packet) = self.turns.next(now_ms, &mut self.clients, quantum_us)?;
+        let (id, packet) = self.turns.next(now_ms, &mut self.clients)?;
         if let Some(shown) = &packet.shown {
             for (other, client) in &self.clients {
                 if *other != id && client.ready {
@@ -328,7 +330,12 @@ impl Hub {
                     self.tell_all(&shown(&packet));
                 }
             }
-            RadioInput::Down => self.turns.handle_restart(),
+            RadioInput::Refused { id, error } => {
+                if let Some(route) = self.routes.get(*id) {
+                    self.refuse(route.client, route.theirs, RoutingError(*error));
+                }
+            }
+            RadioInput::Down => self.down = true,
         }
     }
 
@@ -343,7 +350,8 @@ impl Hub {
                         "another radio: its clients have to come again"
                     );
                     self.close();
-                } else if self.cache.complete {
+                } else if self.cache.num != 0 && self.cache.reboots != info.reboot_count {
+                    // A link that was opened anew is nothing to the clients; a radio that was started anew is.
                     self.restarted = true;
                 }
             }
@@ -381,6 +389,9 @@ impl Hub {
     }
 
     fn handle_complete(&mut self) {
+        if std::mem::take(&mut self.down) {
+            self.turns.handle_restart();
+        }
         if std::mem::take(&mut self.restarted) {
             self.turns.handle_restart();
             self.tell_all(&shared(FromRadioPayload::Rebooted(true)));
@@ -472,7 +483,8 @@ impl Hub {
             .values()
             .flat_map(|client| client.queue.iter().map(|packet| packet.since_ms + WAIT_MS))
             .min();
-        let turn = if self.cache.complete { self.turns.timeout_ms(&self.clients) } else { None };
+        let turn =
+            if self.cache.complete && !self.down { self.turns.timeout_ms(&self.clients) } else { None };
         [idle, late, turn].into_iter().flatten().min()
     }
 }

@@ -91,6 +91,13 @@ pub enum RadioInput {
     Message(Vec<u8>),
     /// A packet that the node behind the same radio sent, as `MeshPacket`: it is shown to the clients.
     Own(Vec<u8>),
+    /// A packet that the hub gave will not be sent: its client is told this `Routing.Error`.
+    Refused {
+        /// Its id.
+        id: u32,
+        /// Why, such as 9 (DUTY_CYCLE_LIMIT).
+        error: u32,
+    },
     /// The link broke. What clients send waits.
     Down,
 }

@@ -1,7 +1,7 @@
 //! Whose packet goes next: deficit round robin over time on air (Shreedhar and Varghese, 1995).
 //!
-//! In its turn a client may use as much air as the longest frame takes, and keeps what it did not use for its next turn while it has
-//! packets waiting. So everybody who has something to send gets the same air, whatever the lengths and numbers of their packets.
+//! In its turn a client may use as much air as the longest packet takes that waits anywhere, and keeps what it did not use for its next
+//! turn while it has packets waiting. (More than the longest would favour those whose queues are never empty.) So everybody who has something to send gets the same air, whatever the lengths and numbers of their packets.
 //! A packet waits beyond its turn where its port has a pace of its own (the radio sees one client and would refuse), or its client has
 //! used up its air time.
 
@@ -72,7 +72,6 @@ impl Turns {
         &mut self,
         now_ms: u64,
         clients: &mut BTreeMap<ClientId, Client>,
-        quantum_us: u64,
     ) -> Option<(ClientId, Pending)> {
         // What stays in the radio costs no air and takes no turn.
         for (id, client) in clients.iter_mut() {
@@ -83,6 +82,8 @@ impl Turns {
         if self.is_busy(now_ms) {
             return None;
         }
+        let waiting = clients.values().flat_map(|client| &client.queue);
+        let quantum_us = waiting.map(|packet| packet.airtime_us).max()?;
         // Twice around: once for those before the current one, once so that the current one gets a new turn.
         for _ in 0..=2 * clients.len() {
             let id = match self.current {
@@ -174,7 +175,7 @@ mod tests {
         let mut used = vec![0; clients.len()];
         let mut now_ms = 0;
         while clients.values().all(|client| !client.queue.is_empty()) {
-            match turns.next(now_ms, clients, 1_000_000) {
+            match turns.next(now_ms, clients) {
                 Some((ClientId(id), packet)) => used[id as usize] += packet.airtime_us,
                 None => now_ms = turns.timeout_ms(clients).unwrap().max(now_ms + 1),
             }
@@ -194,10 +195,10 @@ mod tests {
     fn the_radio_is_not_filled_up() {
         let mut clients = clients(&[&[(500_000, 9)]]);
         let mut turns = Turns::default();
-        assert!(turns.next(0, &mut clients, 1_000_000).is_some());
-        assert!(turns.next(0, &mut clients, 1_000_000).is_none(), "the first one is still on the air");
+        assert!(turns.next(0, &mut clients).is_some());
+        assert!(turns.next(0, &mut clients).is_none(), "the first one is still on the air");
         assert_eq!(turns.timeout_ms(&clients), Some(300));
-        assert!(turns.next(300, &mut clients, 1_000_000).is_some());
+        assert!(turns.next(300, &mut clients).is_some());
     }
 
     #[test]
@@ -208,7 +209,7 @@ mod tests {
         queue.push_back(packet(1_000, PortNum::TRACEROUTE_APP, 70, 2));
         queue.push_back(packet(1_000, PRIVATE, 64, 3));
         let mut turns = Turns::default();
-        let mut next = |now_ms| turns.next(now_ms, &mut clients, 1_000_000).map(|(_, packet)| packet.id);
+        let mut next = |now_ms| turns.next(now_ms, &mut clients).map(|(_, packet)| packet.id);
         assert_eq!([next(0), next(0), next(0)], [Some(1), Some(3), None]);
         assert_eq!([next(30_000), next(30_100)], [None, Some(2)]);
     }
@@ -221,7 +222,7 @@ mod tests {
             queue.push_back(packet(1_000, PRIVATE, priority, id));
         }
         let mut turns = Turns::default();
-        let mut next = || turns.next(0, &mut clients, 1_000_000).map(|(_, packet)| packet.id);
+        let mut next = || turns.next(0, &mut clients).map(|(_, packet)| packet.id);
         assert_eq!([next(), next(), next()], [Some(2), Some(3), Some(1)]);
     }
 
@@ -233,7 +234,7 @@ mod tests {
         let mut turns = Turns::default();
         let mut counts = [0, 0];
         for now_ms in (0..20_000).step_by(10) {
-            while let Some((ClientId(id), _)) = turns.next(now_ms, &mut clients, 1_000_000) {
+            while let Some((ClientId(id), _)) = turns.next(now_ms, &mut clients) {
                 counts[id as usize] += 1;
             }
         }

@@ -2,21 +2,22 @@
 //!
 //! A page that is erased has no row. All of a part is in memory too, so that reading costs nothing.
 
+use std::ops::ControlFlow::Continue;
+
 use anyhow::{Result, ensure};
 use embedded_storage::nor_flash::{
     ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash, check_erase, check_read, check_write,
 };
-use redb::{ReadableDatabase as _, TableDefinition, WriteTransaction};
 
-use super::{Store, Write, lock};
+use super::{
+    Store, lock,
+    rows::{Table, When, key, number},
+};
 
 /// Bytes of a page.
 const PAGE: usize = 4096;
 /// Largest part, bytes: all of it is in memory.
 const LARGEST: usize = 64 << 20;
-
-const PAGES: TableDefinition<(&str, u32), &[u8]> = TableDefinition::new("flash pages");
-const SIZES: TableDefinition<&str, u64> = TableDefinition::new("flash parts");
 
 /// Why flash refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,13 +48,15 @@ pub struct StoreFlash {
     store: Store,
     name: String,
     bytes: Vec<u8>,
-    when: Write,
+    when: When,
 }
 
-pub(super) fn make_tables(write: &WriteTransaction) -> Result<()> {
-    write.open_table(PAGES)?;
-    write.open_table(SIZES)?;
-    Ok(())
+/// Key of a page: the length of the part's name, the name, the page's number.
+fn page_row(part: &str, page: u64) -> Vec<u8> {
+    let mut name = vec![part.len() as u8];
+    name.extend_from_slice(part.as_bytes());
+    name.extend_from_slice(&page.to_be_bytes());
+    key(Table::Page, &name)
 }
 
 impl Store {
@@ -61,38 +64,46 @@ impl Store {
     ///
     /// Errors: somebody has it, `size` is no multiple of 4096 or over 64 MiB, or the part was larger before.
     pub fn flash(&self, name: &str, size: usize) -> Result<StoreFlash> {
-        self.part(name, size, Write::Now)
+        self.part(name, size, When::Now)
     }
 
     /// A part of flash whose writes and erasures reach the disk in order, at most 30 s later: for objects that are
     /// collected, where a restart may go back a little.
     pub fn flash_batched(&self, name: &str, size: usize) -> Result<StoreFlash> {
-        self.part(name, size, Write::Soon)
+        self.part(name, size, When::Soon)
     }
 
-    fn part(&self, name: &str, size: usize, when: Write) -> Result<StoreFlash> {
+    fn part(&self, name: &str, size: usize, when: When) -> Result<StoreFlash> {
         ensure!(
             size.is_multiple_of(PAGE) && (PAGE..=LARGEST).contains(&size),
             "flash {name} of {size} bytes: it has to be pages of {PAGE}, {LARGEST} bytes at most"
         );
-        let pages = (size / PAGE) as u32;
-        let before = self.write(when, |write| {
-            let mut sizes = write.open_table(SIZES)?;
-            Ok(sizes.insert(name, size as u64)?.map(|before| before.value()))
-        });
-        let before = before?.unwrap_or(0);
-        ensure!(
-            before <= size as u64,
-            "flash {name} has {before} bytes, and {size} were asked for: it can only grow"
-        );
+        ensure!(name.len() <= usize::from(u8::MAX), "flash {name}: the name is too long");
+        self.write(when, |rows| {
+            let size_row = key(Table::Part, name.as_bytes());
+            let before = rows.get(&size_row)?.map_or(0, |value| number(&value));
+            ensure!(
+                before <= size as u64,
+                "flash {name} has {before} bytes, and {size} were asked for: it can only grow"
+            );
+            if before < size as u64 {
+                rows.put(size_row, (size as u64).to_be_bytes().to_vec())?;
+            }
+            Ok(())
+        })?;
         let mut bytes = vec![0xFF; size];
-        let read = self.shared.database.begin_read()?;
-        for row in read.open_table(PAGES)?.range((name, 0)..(name, pages))? {
-            let (key, page) = row?;
-            let from = key.value().1 as usize * PAGE;
-            ensure!(page.value().len() == PAGE, "a page of flash {name} is damaged");
-            bytes[from..from + PAGE].copy_from_slice(page.value());
-        }
+        let mut whole = true;
+        self.read(|rows| {
+            rows.scan(&page_row(name, 0), &page_row(name, (size / PAGE) as u64), false, |key, page| {
+                let from = number(key) as usize * PAGE;
+                match bytes.get_mut(from..from + PAGE) {
+                    Some(place) if page.len() == PAGE => place.copy_from_slice(page),
+                    _ => whole = false,
+                }
+                Continue(())
+            })
+        })?;
+        ensure!(whole, "a page of flash {name} is damaged");
         ensure!(lock(&self.shared.parts).insert(name.to_string()), "flash {name} is in use");
         Ok(StoreFlash { store: self.clone(), name: name.to_string(), bytes, when })
     }
@@ -101,14 +112,13 @@ impl Store {
 impl StoreFlash {
     /// Writes the pages from `first` on as they are in `pages`; erased ones lose their row.
     fn put(&self, first: usize, pages: &[u8]) -> Result<(), FlashError> {
-        let put = self.store.write(self.when, |write| {
-            let mut table = write.open_table(PAGES)?;
+        let put = self.store.write(self.when, |rows| {
             for (at, page) in pages.chunks_exact(PAGE).enumerate() {
-                let key = (self.name.as_str(), (first + at) as u32);
+                let key = page_row(&self.name, (first + at) as u64);
                 if page.iter().all(|byte| *byte == 0xFF) {
-                    table.remove(key)?;
+                    rows.remove(key)?;
                 } else {
-                    table.insert(key, page)?;
+                    rows.put(key, page.to_vec())?;
                 }
             }
             Ok(())

@@ -1,20 +1,21 @@
 //! Jobs: a number is never given twice, and a job that was taken is found again.
 
-use anyhow::Result;
-use redb::{
-    ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition, WriteTransaction,
-};
+use std::ops::ControlFlow::{Break, Continue};
 
-use super::{META, Store, Write, decode, encode};
+use anyhow::Result;
+
+use super::{
+    Store, counter, decode, encode,
+    rows::{Table, When, key, number},
+    set_counter,
+};
 use crate::seam::{JobSpec, JobState, JobView};
 
 /// Jobs that are kept; the oldest that have ended are dropped first.
 pub const JOBS: u64 = 10_000;
 
-const TABLE: TableDefinition<u64, &[u8]> = TableDefinition::new("jobs");
-/// Numbers of the jobs that are open.
-const OPEN: TableDefinition<u64, ()> = TableDefinition::new("open jobs");
-const KEY_NEXT: &str = "next job";
+/// The number that was given last.
+const LAST: &[u8] = b"last job";
 
 /// Which jobs are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,35 +51,32 @@ impl JobFilter {
     }
 }
 
-pub(super) fn make_tables(write: &WriteTransaction) -> Result<()> {
-    write.open_table(TABLE)?;
-    write.open_table(OPEN)?;
-    Ok(())
+fn row(table: Table, id: u64) -> Vec<u8> {
+    key(table, &id.to_be_bytes())
 }
 
 impl Store {
     /// Takes a job: it has a number of its own from now on and is on the disk when this returns.
     pub fn add_job(&self, spec: &JobSpec, now_ms: u64) -> Result<JobView> {
-        self.write(Write::Now, |write| {
-            let mut meta = write.open_table(META)?;
-            let id = meta.get(KEY_NEXT)?.map_or(1, |value| value.value());
-            meta.insert(KEY_NEXT, id + 1)?;
+        self.write(When::Now, |rows| {
+            let id = counter(rows, LAST)? + 1;
+            set_counter(rows, LAST, id)?;
             let job = JobView { id, spec: spec.clone(), submitted_ms: now_ms, state: JobState::Queued };
-            let mut table = write.open_table(TABLE)?;
-            let mut open = write.open_table(OPEN)?;
-            table.insert(id, encode(&job)?.as_slice())?;
-            open.insert(id, ())?;
-            if table.len()? > JOBS {
+            rows.put(row(Table::Job, id), encode(&job)?)?;
+            rows.put(row(Table::OpenJob, id), Vec::new())?;
+            if rows.count(Table::Job) > JOBS {
+                let mut open = Vec::new();
+                rows.scan_table(Table::OpenJob, |key, _| {
+                    open.push(number(key));
+                    Continue(())
+                })?;
                 let mut oldest = None;
-                for row in table.iter()? {
-                    let id = row?.0.value();
-                    if open.get(id)?.is_none() {
-                        oldest = Some(id);
-                        break;
-                    }
-                }
+                rows.scan_table(Table::Job, |key, _| {
+                    oldest = Some(number(key)).filter(|id| open.binary_search(id).is_err());
+                    if oldest.is_some() { Break(()) } else { Continue(()) }
+                })?;
                 if let Some(id) = oldest {
-                    table.remove(id)?;
+                    rows.remove(row(Table::Job, id))?;
                 }
             }
             Ok(job)
@@ -87,51 +85,55 @@ impl Store {
 
     /// Writes where a job stands: at once where it ends, else with the next batch.
     pub fn put_job(&self, job: &JobView) -> Result<()> {
-        let when = if job.state.is_final() { Write::Now } else { Write::Soon };
-        self.write(when, |write| {
-            write.open_table(TABLE)?.insert(job.id, encode(job)?.as_slice())?;
-            let mut open = write.open_table(OPEN)?;
+        let when = if job.state.is_final() { When::Now } else { When::Soon };
+        self.write(when, |rows| {
+            rows.put(row(Table::Job, job.id), encode(job)?)?;
             if job.state.is_final() {
-                open.remove(job.id)?;
+                rows.remove(row(Table::OpenJob, job.id))?;
+                Ok(())
             } else {
-                open.insert(job.id, ())?;
+                rows.put(row(Table::OpenJob, job.id), Vec::new())
             }
-            Ok(())
         })
     }
 
     /// One job.
     pub fn job(&self, id: u64) -> Result<Option<JobView>> {
-        let read = self.shared.database.begin_read()?;
-        let row = read.open_table(TABLE)?.get(id)?;
-        Ok(row.and_then(|row| decode("jobs", row.value())))
+        let bytes = self.read(|rows| rows.get(&row(Table::Job, id)))?;
+        Ok(bytes.and_then(|bytes| decode("jobs", &bytes)))
     }
 
     /// All jobs that are open, oldest first: what a start goes on with.
     pub fn open_jobs(&self) -> Result<Vec<JobView>> {
-        let read = self.shared.database.begin_read()?;
-        let table = read.open_table(TABLE)?;
-        let mut jobs = Vec::new();
-        for row in read.open_table(OPEN)?.iter()? {
-            if let Some(job) = table.get(row?.0.value())? {
-                jobs.extend(decode::<JobView>("jobs", job.value()));
+        self.read(|rows| {
+            let mut open = Vec::new();
+            rows.scan_table(Table::OpenJob, |key, _| {
+                open.push(number(key));
+                Continue(())
+            })?;
+            let mut jobs = Vec::new();
+            for id in open {
+                if let Some(job) = rows.get(&row(Table::Job, id))? {
+                    jobs.extend(decode::<JobView>("jobs", &job));
+                }
             }
-        }
-        Ok(jobs)
+            Ok(jobs)
+        })
     }
 
     /// At most `limit` jobs with numbers below `before`, newest first.
     pub fn jobs(&self, filter: JobFilter, before: Option<u64>, limit: usize) -> Result<Vec<JobView>> {
-        let read = self.shared.database.begin_read()?;
-        let table = read.open_table(TABLE)?;
-        let mut jobs = Vec::new();
-        for row in table.range(..before.unwrap_or(u64::MAX))?.rev() {
-            if jobs.len() >= limit {
-                break;
-            }
-            let row = row?;
-            jobs.extend(decode::<JobView>("jobs", row.1.value()).filter(|job| filter.takes(&job.state)));
-        }
-        Ok(jobs)
+        self.read(|rows| {
+            let mut jobs = Vec::new();
+            let to = row(Table::Job, before.unwrap_or(u64::MAX));
+            rows.scan(&[Table::Job as u8], &to, true, |_, job| {
+                if jobs.len() >= limit {
+                    return Break(());
+                }
+                jobs.extend(decode::<JobView>("jobs", job).filter(|job| filter.takes(&job.state)));
+                Continue(())
+            })?;
+            Ok(jobs)
+        })
     }
 }

@@ -9,6 +9,7 @@
 mod flash;
 mod jobs;
 mod records;
+mod rows;
 
 use std::{
     collections::BTreeSet,
@@ -18,38 +19,26 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use anyhow::{Context as _, Result, anyhow, bail};
-use redb::{
-    Builder, Database, DatabaseError, Durability, ReadableTable as _, TableDefinition, WriteTransaction,
-};
+use anyhow::{Context as _, Result, anyhow, ensure};
+use redb::{Builder, Database, DatabaseError};
 
+use self::rows::{Rows, Table, View, When, key};
 pub use self::{
     flash::{FlashError, StoreFlash},
     jobs::{JOBS, JobFilter},
     records::{AirtimeMark, BUNDLE_BYTES, BUNDLES_BYTES, NODES, StoredText, TEXTS},
+    rows::BATCH,
 };
 
 /// Version of what is in the file. A higher one is not opened.
 pub const VERSION: u64 = 1;
-/// Longest time that a write waits which may be lost.
-pub const BATCH: Duration = Duration::from_secs(30);
 /// Memory for pages that were read or wait to be written, bytes.
 const CACHE_BYTES: usize = 8 << 20;
 
-const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
-const KEY_VERSION: &str = "version";
-
-/// When a write is on the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Write {
-    /// When the call returns.
-    Now,
-    /// After at most [`BATCH`], with others.
-    Soon,
-}
+const VERSION_NAME: &[u8] = b"version";
 
 /// The open file. Clones are cheap and share it; it is closed, with all that waits written, when the last one is gone.
 #[derive(Clone, Debug)]
@@ -76,10 +65,8 @@ impl std::ops::Deref for Closing {
 
 #[derive(Debug)]
 struct Shared {
-    database: Database,
+    rows: Rows,
     path: PathBuf,
-    /// Since when something waits to be written.
-    waiting: Mutex<Option<Instant>>,
     /// Parts of flash that somebody has.
     parts: Mutex<BTreeSet<String>>,
 }
@@ -95,31 +82,20 @@ impl Store {
     /// Errors: somebody else has it (says who), it is of a newer version, it is no store, or the disk refuses.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let database = open_database(path)?;
-        let write = database.begin_write().context("the store does not take writes")?;
-        {
-            let mut meta = write.open_table(META)?;
-            let found = meta.get(KEY_VERSION)?.map(|value| value.value());
-            match found {
-                Some(found) if found > VERSION => bail!(
-                    "the store {} was written by a newer compotastic (version {found} of its format; this program knows {VERSION}): \
+        let rows = Rows::open(open_database(path)?)
+            .with_context(|| format!("cannot write to {}", path.display()))?;
+        rows.write(When::Now, |rows| {
+            let found = counter(rows, VERSION_NAME)?;
+            ensure!(
+                found <= VERSION,
+                "the store {} was written by a newer compotastic (version {found} of its format; this program knows {VERSION}): \
 use that program, or another store with --state",
-                    path.display()
-                ),
-                _ => meta.insert(KEY_VERSION, VERSION)?,
-            };
-        }
-        jobs::make_tables(&write)?;
-        records::make_tables(&write)?;
-        flash::make_tables(&write)?;
-        write.commit().with_context(|| format!("cannot write to {}", path.display()))?;
+                path.display()
+            );
+            set_counter(rows, VERSION_NAME, VERSION)
+        })?;
         note_owner(path);
-        let shared = Arc::new(Shared {
-            database,
-            path: path.to_path_buf(),
-            waiting: Mutex::default(),
-            parts: Mutex::default(),
-        });
+        let shared = Arc::new(Shared { rows, path: path.to_path_buf(), parts: Mutex::default() });
         let (stop, stopped) = mpsc::sync_channel(0);
         let writer = {
             let shared = shared.clone();
@@ -137,47 +113,30 @@ use that program, or another store with --state",
 
     /// Brings all that waits to the disk.
     pub fn flush(&self) -> Result<()> {
-        self.shared.flush()
+        self.shared.rows.flush(Duration::ZERO)
     }
 
-    /// Changes the file, all of it or nothing.
-    fn write<T>(&self, when: Write, change: impl FnOnce(&WriteTransaction) -> Result<T>) -> Result<T> {
-        let mut write = self.shared.database.begin_write()?;
-        if when == Write::Soon {
-            write.set_durability(Durability::None)?;
-        }
-        let out = change(&write)?;
-        // While the transaction is ours, so that no other write comes between it and its note.
-        let before = {
-            let mut waiting = lock(&self.shared.waiting);
-            let since = if when == Write::Soon { waiting.or(Some(Instant::now())) } else { None };
-            std::mem::replace(&mut *waiting, since)
-        };
-        if let Err(error) = write.commit() {
-            let mut waiting = lock(&self.shared.waiting);
-            *waiting = waiting.or(before);
-            return Err(error).with_context(|| {
-                format!("cannot write to {}: is the disk full, or mounted read-only?", self.path().display())
-            });
-        }
-        Ok(out)
+    /// Looks at rows.
+    fn read<T>(&self, look: impl FnOnce(&View) -> Result<T>) -> Result<T> {
+        self.shared.rows.read(look)
+    }
+
+    /// Changes rows, all or nothing.
+    fn write<T>(&self, when: When, change: impl FnOnce(&mut View) -> Result<T>) -> Result<T> {
+        self.shared
+            .rows
+            .write(when, change)
+            .with_context(|| format!("the store {} is not changed", self.path().display()))
     }
 }
 
-impl Shared {
-    fn flush(&self) -> Result<()> {
-        if lock(&self.waiting).is_some() {
-            let mut write = self.database.begin_write()?;
-            write.set_durability(Durability::Immediate)?;
-            let before = lock(&self.waiting).take();
-            if let Err(error) = write.commit() {
-                let mut waiting = lock(&self.waiting);
-                *waiting = waiting.or(before);
-                return Err(error.into());
-            }
-        }
-        Ok(())
-    }
+/// A number that is kept.
+fn counter(rows: &View, name: &[u8]) -> Result<u64> {
+    Ok(rows.get(&key(Table::Counter, name))?.map_or(0, |value| rows::number(&value)))
+}
+
+fn set_counter(rows: &mut View, name: &[u8], value: u64) -> Result<()> {
+    rows.put(key(Table::Counter, name), value.to_be_bytes().to_vec())
 }
 
 impl Drop for Closing {
@@ -197,8 +156,7 @@ fn write_batches(shared: &Shared, stopped: &mpsc::Receiver<()>) {
     let mut open = true;
     while open {
         open = stopped.recv_timeout(LOOK) == Err(mpsc::RecvTimeoutError::Timeout);
-        let due = !open || lock(&shared.waiting).is_some_and(|since| since.elapsed() >= BATCH);
-        if due && let Err(error) = shared.flush() {
+        if let Err(error) = shared.rows.flush(if open { BATCH } else { Duration::ZERO }) {
             tracing::error!("the store {} does not take writes: {error:#}", shared.path.display());
         }
     }

@@ -1,13 +1,16 @@
 //! Nodes, texts, bundles, keys and settings.
 
+use std::ops::ControlFlow::{Break, Continue};
+
 use anyhow::{Result, ensure};
-use redb::{
-    ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition, WriteTransaction,
-};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use utoipa::ToSchema;
 
-use super::{META, Store, Write, decode, encode};
+use super::{
+    Store, counter, decode, encode,
+    rows::{Table, When, key},
+    set_counter,
+};
 use crate::seam::{NodeView, TextMessage};
 
 /// Nodes that are kept; the one that was not heard for the longest time goes first.
@@ -19,12 +22,9 @@ pub const BUNDLE_BYTES: usize = 1 << 20;
 /// All bundle files together, bytes.
 pub const BUNDLES_BYTES: u64 = 64 << 20;
 
-const NODE_TABLE: TableDefinition<u32, &[u8]> = TableDefinition::new("nodes");
-const TEXT_TABLE: TableDefinition<u64, &[u8]> = TableDefinition::new("texts");
-const BUNDLE_TABLE: TableDefinition<&str, &[u8]> = TableDefinition::new("bundles");
-const SETTING_TABLE: TableDefinition<&str, &[u8]> = TableDefinition::new("settings");
-const KEY_NEXT_TEXT: &str = "next text";
-const KEY_AIRTIME: &str = "airtime mark";
+/// The number that a text was given last.
+const LAST_TEXT: &[u8] = b"last text";
+const AIRTIME: &str = "airtime mark";
 
 /// A text message as it is kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -60,12 +60,20 @@ impl NodeRow {
     }
 }
 
-pub(super) fn make_tables(write: &WriteTransaction) -> Result<()> {
-    write.open_table(NODE_TABLE)?;
-    write.open_table(TEXT_TABLE)?;
-    write.open_table(BUNDLE_TABLE)?;
-    write.open_table(SETTING_TABLE)?;
-    Ok(())
+fn node_row(num: u32) -> Vec<u8> {
+    key(Table::Node, &num.to_be_bytes())
+}
+
+fn setting_row(name: &str) -> Vec<u8> {
+    key(Table::Setting, name.as_bytes())
+}
+
+fn bundle_row(tag: &str) -> Vec<u8> {
+    key(Table::Bundle, tag.as_bytes())
+}
+
+fn name(key: &[u8]) -> String {
+    String::from_utf8_lossy(key.get(1..).unwrap_or_default()).into_owned()
 }
 
 impl Store {
@@ -73,20 +81,19 @@ impl Store {
     pub fn put_node(&self, view: &NodeView, now_ms: u64) -> Result<()> {
         let heard_ms = view.heard_s_ago.map(|age| now_ms.saturating_sub(age.saturating_mul(1000)));
         let row = NodeRow { heard_ms, view: view.clone() };
-        self.write(Write::Soon, |write| {
-            let mut table = write.open_table(NODE_TABLE)?;
-            table.insert(view.num, encode(&row)?.as_slice())?;
-            if table.len()? > NODES {
-                let mut oldest: Option<(Option<u64>, u32)> = None;
-                for row in table.iter()? {
-                    let (num, bytes) = row?;
-                    let heard_ms = decode::<NodeRow>("nodes", bytes.value()).and_then(|row| row.heard_ms);
-                    if num.value() != view.num && oldest.is_none_or(|(best, _)| heard_ms < best) {
-                        oldest = Some((heard_ms, num.value()));
+        self.write(When::Soon, |rows| {
+            rows.put(node_row(view.num), encode(&row)?)?;
+            if rows.count(Table::Node) > NODES {
+                let mut oldest: Option<(Option<u64>, Vec<u8>)> = None;
+                rows.scan_table(Table::Node, |key, bytes| {
+                    let heard_ms = decode::<NodeRow>("nodes", bytes).and_then(|row| row.heard_ms);
+                    if key != node_row(view.num) && oldest.as_ref().is_none_or(|(best, _)| heard_ms < *best) {
+                        oldest = Some((heard_ms, key.to_vec()));
                     }
-                }
-                if let Some((_, num)) = oldest {
-                    table.remove(num)?;
+                    Continue(())
+                })?;
+                if let Some((_, key)) = oldest {
+                    rows.remove(key)?;
                 }
             }
             Ok(())
@@ -95,31 +102,35 @@ impl Store {
 
     /// Drops a node.
     pub fn remove_node(&self, num: u32) -> Result<()> {
-        self.write(Write::Soon, |write| Ok(write.open_table(NODE_TABLE)?.remove(num).map(|_| ())?))
+        self.write(When::Soon, |rows| rows.remove(node_row(num)).map(|_| ()))
     }
 
     /// All nodes, by number, their ages as of `now_ms`.
     pub fn nodes(&self, now_ms: u64) -> Result<Vec<NodeView>> {
-        let read = self.shared.database.begin_read()?;
-        let mut nodes = Vec::new();
-        for row in read.open_table(NODE_TABLE)?.iter()? {
-            let row = row?;
-            nodes.extend(decode::<NodeRow>("nodes", row.1.value()).map(|row| row.view(now_ms)));
-        }
-        Ok(nodes)
+        self.read(|rows| {
+            let mut nodes = Vec::new();
+            rows.scan_table(Table::Node, |_, bytes| {
+                nodes.extend(decode::<NodeRow>("nodes", bytes).map(|row| row.view(now_ms)));
+                Continue(())
+            })?;
+            Ok(nodes)
+        })
     }
 
     /// Keeps a text message that came or went, with the next batch.
     pub fn add_text(&self, message: &TextMessage, now_ms: u64) -> Result<StoredText> {
-        self.write(Write::Soon, |write| {
-            let mut meta = write.open_table(META)?;
-            let number = meta.get(KEY_NEXT_TEXT)?.map_or(1, |value| value.value());
-            meta.insert(KEY_NEXT_TEXT, number + 1)?;
+        self.write(When::Soon, |rows| {
+            let number = counter(rows, LAST_TEXT)? + 1;
+            set_counter(rows, LAST_TEXT, number)?;
             let text = StoredText { number, at_ms: now_ms, message: message.clone() };
-            let mut table = write.open_table(TEXT_TABLE)?;
-            table.insert(number, encode(&text)?.as_slice())?;
-            while table.len()? > TEXTS {
-                table.pop_first()?;
+            rows.put(key(Table::Text, &number.to_be_bytes()), encode(&text)?)?;
+            while rows.count(Table::Text) > TEXTS {
+                let mut oldest = Vec::new();
+                rows.scan_table(Table::Text, |key, _| {
+                    oldest = key.to_vec();
+                    Break(())
+                })?;
+                rows.remove(oldest)?;
             }
             Ok(text)
         })
@@ -127,13 +138,19 @@ impl Store {
 
     /// At most `limit` texts with numbers above `after`: the newest, oldest of them first.
     pub fn texts(&self, after: u64, limit: usize) -> Result<Vec<StoredText>> {
-        let read = self.shared.database.begin_read()?;
-        let mut texts = Vec::new();
-        for row in read.open_table(TEXT_TABLE)?.range(after.saturating_add(1)..)?.rev().take(limit) {
-            texts.extend(decode::<StoredText>("texts", row?.1.value()));
-        }
-        texts.reverse();
-        Ok(texts)
+        self.read(|rows| {
+            let mut texts = Vec::new();
+            let from = key(Table::Text, &after.saturating_add(1).to_be_bytes());
+            rows.scan(&from, &[Table::Text as u8 + 1], true, |_, bytes| {
+                if texts.len() >= limit {
+                    return Break(());
+                }
+                texts.extend(decode::<StoredText>("texts", bytes));
+                Continue(())
+            })?;
+            texts.reverse();
+            Ok(texts)
+        })
     }
 
     /// Keeps a bundle file under the tag of its object; it is on the disk when this returns.
@@ -145,88 +162,85 @@ impl Store {
             "a bundle of {} bytes: at most {BUNDLE_BYTES} are kept",
             bytes.len()
         );
-        self.write(Write::Now, |write| {
-            let mut table = write.open_table(BUNDLE_TABLE)?;
-            table.insert(tag, bytes)?;
-            let mut sum = 0;
-            for row in table.iter()? {
-                sum += row?.1.value().len() as u64;
-            }
-            ensure!(
-                sum <= BUNDLES_BYTES,
-                "all bundles together would be {sum} bytes, at most {BUNDLES_BYTES} are kept: withdraw one first"
-            );
-            Ok(())
-        })
+        let mut sum = bytes.len() as u64;
+        self.read(|rows| {
+            rows.scan_table(Table::Bundle, |key, bytes| {
+                if name(key) != tag {
+                    sum += bytes.len() as u64;
+                }
+                Continue(())
+            })
+        })?;
+        ensure!(
+            sum <= BUNDLES_BYTES,
+            "all bundles together would be {sum} bytes, at most {BUNDLES_BYTES} are kept: withdraw one first"
+        );
+        self.write(When::Now, |rows| rows.put(bundle_row(tag), bytes.to_vec()))
     }
 
     /// The bundle file of an object.
     pub fn bundle(&self, tag: &str) -> Result<Option<Vec<u8>>> {
-        let read = self.shared.database.begin_read()?;
-        Ok(read.open_table(BUNDLE_TABLE)?.get(tag)?.map(|row| row.value().to_vec()))
+        self.read(|rows| rows.get(&bundle_row(tag)))
     }
 
     /// Tags of all bundle files.
     pub fn bundles(&self) -> Result<Vec<String>> {
-        let read = self.shared.database.begin_read()?;
-        let table = read.open_table(BUNDLE_TABLE)?;
-        table.iter()?.map(|row| Ok(row?.0.value().to_string())).collect()
+        self.names(Table::Bundle, "")
     }
 
     /// Drops a bundle file; false where there was none.
     pub fn remove_bundle(&self, tag: &str) -> Result<bool> {
-        self.write(Write::Now, |write| Ok(write.open_table(BUNDLE_TABLE)?.remove(tag)?.is_some()))
+        self.write(When::Now, |rows| rows.remove(bundle_row(tag)))
+    }
+
+    fn names(&self, table: Table, prefix: &str) -> Result<Vec<String>> {
+        self.read(|rows| {
+            let mut names = Vec::new();
+            let from = key(table, prefix.as_bytes());
+            rows.scan(&from, &[table as u8 + 1], false, |key, _| {
+                if !key.starts_with(&from) {
+                    return Break(());
+                }
+                names.push(name(key));
+                Continue(())
+            })?;
+            Ok(names)
+        })
     }
 
     /// Writes a key or setting; it is on the disk when this returns.
-    pub fn set<T: Serialize>(&self, key: &str, value: &T) -> Result<()> {
-        self.write(Write::Now, |write| {
-            write.open_table(SETTING_TABLE)?.insert(key, encode(value)?.as_slice())?;
-            Ok(())
-        })
+    pub fn set<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
+        self.write(When::Now, |rows| rows.put(setting_row(name), encode(value)?))
     }
 
     /// A key or setting.
     ///
     /// Errors: what is there is of another kind; a key is not made anew over one that cannot be read.
-    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
-        let read = self.shared.database.begin_read()?;
-        let row = read.open_table(SETTING_TABLE)?.get(key)?;
-        row.map(|row| serde_json::from_slice(row.value()))
+    pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        let bytes = self.read(|rows| rows.get(&setting_row(name)))?;
+        bytes
+            .map(|bytes| serde_json::from_slice(&bytes))
             .transpose()
-            .map_err(|error| anyhow::anyhow!("{key} in the store cannot be read: {error}"))
+            .map_err(|error| anyhow::anyhow!("{name} in the store cannot be read: {error}"))
     }
 
     /// Drops a key or setting; false where there was none.
-    pub fn unset(&self, key: &str) -> Result<bool> {
-        self.write(Write::Now, |write| Ok(write.open_table(SETTING_TABLE)?.remove(key)?.is_some()))
+    pub fn unset(&self, name: &str) -> Result<bool> {
+        self.write(When::Now, |rows| rows.remove(setting_row(name)))
     }
 
     /// Names of keys and settings that begin so.
     pub fn settings(&self, prefix: &str) -> Result<Vec<String>> {
-        let read = self.shared.database.begin_read()?;
-        let table = read.open_table(SETTING_TABLE)?;
-        let mut names = Vec::new();
-        for row in table.range(prefix..)? {
-            let name = row?.0.value().to_string();
-            if !name.starts_with(prefix) {
-                break;
-            }
-            names.push(name);
-        }
-        Ok(names)
+        self.names(Table::Setting, prefix)
     }
 
     /// Writes how much air time counts as spent, with the next batch.
     pub fn set_airtime(&self, mark: AirtimeMark) -> Result<()> {
-        self.write(Write::Soon, |write| {
-            write.open_table(SETTING_TABLE)?.insert(KEY_AIRTIME, encode(&mark)?.as_slice())?;
-            Ok(())
-        })
+        self.write(When::Soon, |rows| rows.put(setting_row(AIRTIME), encode(&mark)?))
     }
 
     /// What the last run left.
     pub fn airtime(&self) -> Result<Option<AirtimeMark>> {
-        self.get(KEY_AIRTIME)
+        self.get(AIRTIME)
     }
 }

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use self::slot::{Plan, Slot};
 use crate::{
-    runtime::{book::node_id, facts},
+    runtime::{book::node_id, facts, rotation},
     store::Store,
     up,
 };
@@ -55,8 +55,12 @@ enum SwarmCommand {
     Join(JoinArgs),
     /// Takes the radio out again: what was in its channel slot before is put back
     Leave(RadioArgs),
-    /// Lists the members that were heard
+    /// Lists the members that were heard, and how a rotation stands
     Members,
+    /// New keys for all members but those that are left out: a lost radio is shut out over the air. The next `compotastic up` does it
+    Rotate(RotateArgs),
+    /// The same as `rotate --without NODE`
+    Remove(RemoveArgs),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -105,6 +109,25 @@ struct JoinArgs {
     radio: RadioArgs,
 }
 
+#[derive(Args, Clone, Debug)]
+struct RotateArgs {
+    /// Node that gets no new keys, such as !a1b2c3d4
+    #[arg(long, value_name = "NODE")]
+    without: Vec<String>,
+    /// The keys come into force after this time at the latest
+    #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=168))]
+    hours: u32,
+    /// Gives a rotation up that has not come into force
+    #[arg(long, conflicts_with = "without")]
+    give_up: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+struct RemoveArgs {
+    /// Node, such as !a1b2c3d4
+    node: String,
+}
+
 /// What was on the radio before it joined.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Undo {
@@ -129,14 +152,28 @@ pub fn set_joined(store: &Store, swarm: &EnrolmentRecord) -> Result<()> {
     store.set(KEY_SWARM, &text.as_str())
 }
 
+/// The operator's key, where this machine made the swarm.
+pub fn operator(store: &Store) -> Result<SigningKey> {
+    let secret: Option<[u8; 32]> = store.get(KEY_OPERATOR)?;
+    let secret = secret
+        .context("the operator's key is not here: only the machine that made the swarm rotates its keys")?;
+    Ok(SigningKey::from_bytes(&secret))
+}
+
 /// Runs a command.
 pub fn run(args: SwarmArgs) -> Result<()> {
     let store = up::open_store(args.state)?;
     match args.command {
         SwarmCommand::New(new) => {
-            let swarm = make(&store, &new)?;
-            println!("The swarm `{}` is made; its keys and its operator's key are in {}.", swarm.channel_name, store.path().display());
-            println!("`compotastic swarm join` with the line of `compotastic swarm invite` brings a radio into it.");
+            let swarm = make(&store, &new.name, &new.region, &new.preset, new.hops)?;
+            println!(
+                "The swarm `{}` is made; its keys and its operator's key are in {}.",
+                swarm.channel_name,
+                store.path().display()
+            );
+            println!(
+                "`compotastic swarm join` with the line of `compotastic swarm invite` brings a radio into it."
+            );
             Ok(())
         }
         SwarmCommand::Invite(invite) => show(&store, &invite),
@@ -156,12 +193,23 @@ pub fn run(args: SwarmArgs) -> Result<()> {
             let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             tokio.block_on(async {
                 match open(leave.radio.as_deref()).await? {
-                    Some(mut radio) => leave_radio(&store, &mut radio, |plan| leave.yes || confirm(plan)).await,
+                    Some(mut radio) => {
+                        leave_radio(&store, &mut radio, |plan| leave.yes || confirm(plan)).await
+                    }
                     None => forget(&store),
                 }
             })
         }
         SwarmCommand::Members => members(&store),
+        SwarmCommand::Rotate(rotate) if rotate.give_up => {
+            rotation::set_plan(&store, None)?;
+            println!(
+                "No rotation is planned any more. Members that have new keys change to them at the deadline: rotate again."
+            );
+            Ok(())
+        }
+        SwarmCommand::Rotate(rotate) => plan_rotation(&store, &rotate.without, rotate.hours),
+        SwarmCommand::Remove(remove) => plan_rotation(&store, &[remove.node], 24),
     }
 }
 
@@ -171,39 +219,47 @@ fn random<const N: usize>() -> Result<[u8; N]> {
     Ok(bytes)
 }
 
-fn make(store: &Store, new: &NewArgs) -> Result<EnrolmentRecord> {
+/// Makes a swarm with new keys, and joins it as far as this machine's state goes.
+pub fn make(store: &Store, name: &str, region: &str, preset: &str, hops: u8) -> Result<EnrolmentRecord> {
     if let Some(swarm) = joined(store)? {
         bail!(
             "this machine is in the swarm `{}`: `compotastic swarm leave` first, or name another --state",
             swarm.channel_name
         );
     }
-    let region: Region = new.region.parse().map_err(|_| {
+    let region: Region = region.parse().map_err(|_| {
         let known: Vec<&str> = Region::ALL.iter().map(|region| region.name()).collect();
-        anyhow!("`{}` is no region; the known ones: {}", new.region, known.join(", "))
+        anyhow!("`{region}` is no region; the known ones: {}", known.join(", "))
     })?;
     ensure!(region != Region::Unset, "a swarm needs a region: name the one of your mesh, such as EU_868");
-    let preset: Preset = new.preset.parse().map_err(|_| {
+    let preset: Preset = preset.parse().map_err(|_| {
         let known: Vec<&str> = Preset::ALL.iter().map(|preset| preset.name()).collect();
-        anyhow!("`{}` is no preset; the known ones: {}", new.preset, known.join(", "))
+        anyhow!("`{preset}` is no preset; the known ones: {}", known.join(", "))
     })?;
-    ensure!(region.allows(preset), "{} is not allowed in {}: choose another preset", preset.name(), region.name());
-    let name = new.name.trim();
-    let name = name.try_into().ok().filter(|_| !name.is_empty());
-    let name = name.with_context(|| format!("`{}` is no name of a channel: 1 to 11 bytes", new.name))?;
+    ensure!(
+        region.allows(preset),
+        "{} is not allowed in {}: choose another preset",
+        preset.name(),
+        region.name()
+    );
+    let trimmed = name.trim();
+    let channel_name = trimmed.try_into().ok().filter(|_| !trimmed.is_empty());
+    let channel_name =
+        channel_name.with_context(|| format!("`{name}` is no name of a channel: 1 to 11 bytes"))?;
     let operator = SigningKey::from_bytes(&random()?);
     let long = || anyhow!("a name is too long");
     let swarm = EnrolmentRecord {
         swarm_id: random()?,
-        channel_name: name,
+        channel_name,
         channel_key: heapless::Vec::from_slice(&random::<32>()?).map_err(|_| long())?,
         swarm_key: SwarmKey(random()?),
         epoch: 1,
-        operator_keys: heapless::Vec::from_slice(&[operator.verifying_key().to_bytes()]).map_err(|_| long())?,
+        operator_keys: heapless::Vec::from_slice(&[operator.verifying_key().to_bytes()])
+            .map_err(|_| long())?,
         region: region.name().try_into().map_err(|_| long())?,
         preset: preset.name().try_into().map_err(|_| long())?,
         port: PORT,
-        hop_limit: new.hops,
+        hop_limit: hops,
     };
     store.set(KEY_OPERATOR, &operator.to_bytes())?;
     set_joined(store, &swarm)?;
@@ -214,7 +270,10 @@ fn show(store: &Store, invite: &InviteArgs) -> Result<()> {
     let swarm = joined(store)?.context("no swarm is joined here: `compotastic swarm new NAME` makes one")?;
     let text = swarm.to_text().map_err(|error| anyhow!("{error}"))?;
     println!("{text}");
-    let code = || QrCode::with_error_correction_level(text.as_bytes(), EcLevel::L).context("the line is too long for a QR code");
+    let code = || {
+        QrCode::with_error_correction_level(text.as_bytes(), EcLevel::L)
+            .context("the line is too long for a QR code")
+    };
     if invite.qr {
         println!("{}", code()?.render::<unicode::Dense1x2>().build());
     }
@@ -309,7 +368,10 @@ pub async fn join_radio(
     let held: Option<Undo> = store.get::<Undo>(KEY_UNDO)?.filter(|undo| undo.num == info.num);
     let plan = slot::plan(&info, swarm, held.as_ref().map(|undo| &undo.after))?;
     let id = node_id(info.num);
-    let question = format!("{id} joins the swarm of channel `{}` ({}, {}).\n{plan}", swarm.channel_name, swarm.region, swarm.preset);
+    let question = format!(
+        "{id} joins the swarm of channel `{}` ({}, {}).\n{plan}",
+        swarm.channel_name, swarm.region, swarm.preset
+    );
     ensure!(agrees(&question), "nothing was changed");
     if let Plan::Change { before, after } = plan {
         // What is undone is what was there before the first join.
@@ -338,8 +400,12 @@ pub async fn leave_radio(
             // The slot may have moved; only the one that holds our channel is touched.
             let before = undo.map(|undo| undo.before).unwrap_or_default();
             let back = Slot { index: channel.index, ..before };
-            let what = if back.role == 0 { "is emptied".to_owned() } else { format!("gets `{}` back", back.name) };
-            let question = format!("{id} leaves the swarm of channel `{}`: channel slot {} {what}.", swarm.channel_name, back.index);
+            let what =
+                if back.role == 0 { "is emptied".to_owned() } else { format!("gets `{}` back", back.name) };
+            let question = format!(
+                "{id} leaves the swarm of channel `{}`: channel slot {} {what}.",
+                swarm.channel_name, back.index
+            );
             ensure!(agrees(&question), "nothing was changed");
             slot::write(radio, &back).await?;
         }
@@ -351,14 +417,53 @@ pub async fn leave_radio(
     Ok(())
 }
 
+/// Plans new keys for all members but some. The next run of the daemon does it.
+pub fn plan_rotation(store: &Store, without: &[String], hours: u32) -> Result<()> {
+    let swarm = joined(store)?.context("no swarm is joined here")?;
+    operator(store)?;
+    if let Some(plan) = rotation::plan(store)? {
+        bail!(
+            "a rotation to epoch {} is under way, with {} receipts: wait for it, or `compotastic swarm rotate --give-up`",
+            plan.epoch,
+            plan.received.len()
+        );
+    }
+    let numbers: Option<Vec<u32>> = without
+        .iter()
+        .map(|node| {
+            u32::from_str_radix(node.trim().trim_start_matches('!'), 16)
+                .ok()
+                .filter(|_| node.trim().len() >= 8)
+        })
+        .collect();
+    let numbers =
+        numbers.with_context(|| format!("{} is no node: write it as !a1b2c3d4", without.join(", ")))?;
+    let plan = rotation::Plan::new(&swarm, numbers, crate::http::now_ms(), hours)?;
+    rotation::set_plan(store, Some(&plan))?;
+    println!(
+        "New keys are planned: `compotastic up` brings them to the members (a question, then three frames for each), and all change \
+         when all have them, or in {hours} h."
+    );
+    Ok(())
+}
+
 fn members(store: &Store) -> Result<()> {
     let swarm = joined(store)?.context("no swarm is joined here")?;
     let now_ms = crate::http::now_ms();
     let members: Vec<_> = store.nodes(now_ms)?.into_iter().filter(|node| node.member).collect();
-    println!("Swarm of channel `{}`, epoch {}, {} members heard:", swarm.channel_name, swarm.epoch, members.len());
+    println!(
+        "Swarm of channel `{}`, epoch {}, {} members heard:",
+        swarm.channel_name,
+        swarm.epoch,
+        members.len()
+    );
     for node in members {
         let heard = node.heard_s_ago.map_or("never".to_owned(), |age| format!("{} min ago", age / 60));
         println!("  {}  {}  {heard}", node.id, node.long_name);
+    }
+    if let Some(plan) = rotation::plan(store)? {
+        let received: Vec<String> = plan.received.iter().map(|num| node_id(*num)).collect();
+        println!("A rotation to epoch {} is under way; receipts: {}", plan.epoch, received.join(", "));
     }
     Ok(())
 }

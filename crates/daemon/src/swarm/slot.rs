@@ -6,9 +6,7 @@ use std::fmt;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use compotastic_links::{ChannelInfo, RadioEvent, RadioHandle, RadioInfo};
-use compotastic_messages::{
-    AdminMessage, AdminPayload, Channel, ChannelRole, ChannelSettings, Message as _,
-};
+use compotastic_messages::{AdminMessage, AdminPayload, Channel, ChannelRole, ChannelSettings, Message as _};
 use compotastic_wire::records::enrolment::EnrolmentRecord;
 use serde::{Deserialize, Serialize};
 
@@ -116,7 +114,8 @@ pub fn plan(info: &RadioInfo, swarm: &EnrolmentRecord, held: Option<&Slot>) -> R
             node_id(info.num)
         );
     }
-    let free = |channel: &&ChannelInfo| channel.index > 0 && u32::from(channel.role) == ChannelRole::DISABLED.0;
+    let free =
+        |channel: &&ChannelInfo| channel.index > 0 && u32::from(channel.role) == ChannelRole::DISABLED.0;
     let before = before.or_else(|| info.channels.iter().find(free)).with_context(|| {
         format!(
             "all {} channel slots of {} are in use: remove one in the app, and join again",
@@ -137,7 +136,11 @@ pub fn plan(info: &RadioInfo, swarm: &EnrolmentRecord, held: Option<&Slot>) -> R
 
 /// The admin message that sets a slot.
 pub fn set_channel(slot: &Slot) -> Result<Vec<u8>> {
-    ensure!((1..facts::CHANNELS as u8).contains(&slot.index), "slot {} is not one that may be changed", slot.index);
+    ensure!(
+        (1..facts::CHANNELS as u8).contains(&slot.index),
+        "slot {} is not one that may be changed",
+        slot.index
+    );
     let settings = ChannelSettings {
         psk: &slot.psk,
         name: slot.name.as_str().into(),
@@ -193,7 +196,9 @@ pub async fn write(radio: &mut RadioHandle, slot: &Slot) -> Result<()> {
         }
     };
     tokio::time::timeout(PATIENCE, check).await.unwrap_or_else(|_| {
-        Err(anyhow!("the radio did not take the channel within a minute: is it managed, or are its settings locked?"))
+        Err(anyhow!(
+            "the radio did not take the channel within a minute: is it managed, or are its settings locked?"
+        ))
     })
 }
 
@@ -258,8 +263,11 @@ mod tests {
         radio.channels[5].psk = vec![7; 32];
         assert_eq!(plan(&radio, &swarm(), None).unwrap(), Plan::Nothing { index: 5 });
         let held = Slot::from(&radio.channels[5]);
-        let rotated = EnrolmentRecord { channel_key: heapless::Vec::from_slice(&[8; 32]).unwrap(), ..swarm() };
-        let Plan::Change { after, .. } = plan(&radio, &rotated, Some(&held)).unwrap() else { panic!("no change") };
+        let rotated =
+            EnrolmentRecord { channel_key: heapless::Vec::from_slice(&[8; 32]).unwrap(), ..swarm() };
+        let Plan::Change { after, .. } = plan(&radio, &rotated, Some(&held)).unwrap() else {
+            panic!("no change")
+        };
         assert_eq!((after.index, after.psk[0]), (5, 8));
     }
 

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::{brain::ModelArgs, http::HttpArgs, people::PeopleConfig, runtime::QuietHours, share::ShareOptions};
+use crate::{
+    brain::ModelArgs, http::HttpArgs, people::PeopleConfig, runtime::QuietHours, share::ShareOptions,
+};
 
 /// Options of `up`.
 #[derive(clap::Args, Clone, Debug)]

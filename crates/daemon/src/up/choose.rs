@@ -48,10 +48,12 @@ mod tests {
         assert_eq!(one.to_string(), "serial:/dev/ttyUSB0");
         let none = attached(&[]).unwrap_err().to_string();
         assert!(none.contains("--radio sim:"), "{none}");
-        let several = attached(&[found("/dev/ttyUSB0", None), found("/dev/ttyACM1", None)]).unwrap_err().to_string();
+        let several =
+            attached(&[found("/dev/ttyUSB0", None), found("/dev/ttyACM1", None)]).unwrap_err().to_string();
         assert!(several.contains("compotastic up --radio serial:/dev/ttyUSB0"), "{several}");
         assert!(several.contains("compotastic up --radio serial:/dev/ttyACM1"), "{several}");
-        let locked = attached(&[found("/dev/ttyUSB0", Some("join the group dialout"))]).unwrap_err().to_string();
+        let locked =
+            attached(&[found("/dev/ttyUSB0", Some("join the group dialout"))]).unwrap_err().to_string();
         assert!(locked.contains("dialout"), "{locked}");
     }
 

@@ -127,7 +127,8 @@ fn packet_links(urls: &[LinkUrl], store: &Store, swarm: Option<&EnrolmentRecord>
         "udp: and mqtt: carry the packets of a node of our own, which has to be in a swarm: `compotastic swarm join LINE --radio udp:` first",
     )?;
     let node = native::key_pair(store)?.node_num().0;
-    let channel = Channel::new(&swarm.channel_name, &swarm.channel_key).context("the swarm's channel is none")?;
+    let channel =
+        Channel::new(&swarm.channel_name, &swarm.channel_key).context("the swarm's channel is none")?;
     let mut links = Vec::new();
     for url in urls {
         let config = PacketConfig { node, channels: vec![swarm.channel_name.to_string()], downlink: true };
@@ -137,7 +138,12 @@ fn packet_links(urls: &[LinkUrl], store: &Store, swarm: Option<&EnrolmentRecord>
     Ok(Links::Packets(PacketLinks::new(node, channel.hash(), links)))
 }
 
-async fn open(args: &UpArgs, urls: &[LinkUrl], store: &Store, swarm: Option<&EnrolmentRecord>) -> Result<Links> {
+async fn open(
+    args: &UpArgs,
+    urls: &[LinkUrl],
+    store: &Store,
+    swarm: Option<&EnrolmentRecord>,
+) -> Result<Links> {
     let [url] = urls else {
         if let Some(radio) = urls.iter().find(|url| url.is_radio()) {
             bail!(
@@ -162,7 +168,9 @@ async fn open(args: &UpArgs, urls: &[LinkUrl], store: &Store, swarm: Option<&Enr
             None => eprintln!(
                 "{url} is {name}. No swarm is joined, so it only listens; `compotastic swarm join FILE` joins one."
             ),
-            Some(swarm) => eprintln!("{url} is {name}; the swarm is that of channel `{}`.", swarm.channel_name),
+            Some(swarm) => {
+                eprintln!("{url} is {name}; the swarm is that of channel `{}`.", swarm.channel_name)
+            }
         }
     }
     Ok(Links::Radio { handle, seen })

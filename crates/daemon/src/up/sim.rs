@@ -3,10 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
-use compotastic_links::{
-    Connector, Fault, FaultKind, Pipe,
-    connect::Opening,
-};
+use compotastic_links::{Connector, Fault, FaultKind, Pipe, connect::Opening};
 use compotastic_sim::scenario::Scenario;
 
 use crate::serve::{Options, Server};
@@ -33,7 +30,8 @@ pub async fn start(scenario: &std::path::Path, node: Option<u32>) -> Result<SimC
     let parsed = Scenario::parse(&text).with_context(|| format!("the scenario of {name}"))?;
     let server = Server::start(parsed, Options::default()).await?;
     let served = server.nodes().iter().find(|row| node.map_or(row.served, |node| row.index == node as usize));
-    let node = served.with_context(|| format!("{name} has no such node; it has {}", server.nodes().len()))?.index;
+    let node =
+        served.with_context(|| format!("{name} has no such node; it has {}", server.nodes().len()))?.index;
     Ok(SimConnector { server: Arc::new(Mutex::new(server)), node, name })
 }
 
@@ -43,7 +41,9 @@ impl Connector for SimConnector {
         Box::pin(async move {
             match opened {
                 Ok(stream) => Ok(Pipe::Stream(Box::new(stream))),
-                Err(error) => Err(Fault::new(FaultKind::Missing, format!("{error:#}"), "choose another node")),
+                Err(error) => {
+                    Err(Fault::new(FaultKind::Missing, format!("{error:#}"), "choose another node"))
+                }
             }
         })
     }

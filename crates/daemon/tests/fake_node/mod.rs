@@ -15,7 +15,7 @@ use compotastic_daemon::{
     http::{Api, HttpArgs, now_ms},
     seam::{
         AirtimeView, Brain, ChatMessage, Classified, Command, Event, JobAnswer, JobKind, JobSpec, JobState,
-        JobView, LinkView, NodeHandle, NodeView, ObjectView, PurposeView, SharedBrain, Snapshot, TextMessage,
+        JobView, LinkView, NodeHandle, NodeView, ObjectView, PurposeView, SharedBrain, Snapshot,
     },
     store::Store,
 };
@@ -168,17 +168,7 @@ fn handle(command: Command, store: &Store, events: &broadcast::Sender<Event>) {
         Command::SendText(text, reply) if text.text.contains("refuse") => {
             let _ = reply.send(Err("the air is full".to_string()));
         }
-        Command::SendText(text, reply) => {
-            let message = TextMessage {
-                from: 0x0f00_0001,
-                to: text.to,
-                id: 77,
-                channel: text.channel,
-                text: text.text,
-                proven: true,
-            };
-            store.add_text(&message, now_ms()).unwrap();
-            let _ = events.send(Event::Text(message));
+        Command::SendText(_, reply) => {
             let _ = reply.send(Ok(77));
         }
         Command::Push(bundle, _, reply) if bundle.starts_with(b"BAD") => {

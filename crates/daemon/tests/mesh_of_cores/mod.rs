@@ -131,6 +131,8 @@ pub struct Node {
     pub events: Vec<Event>,
     /// What its radio was given.
     pub given: Vec<(Instant, OwnedPacket)>,
+    /// Slots that its radio was told to set, as `AdminMessage`s.
+    pub admin: Vec<Vec<u8>>,
     /// Its radio hears nothing and is not heard.
     pub deaf: bool,
 }
@@ -191,8 +193,17 @@ impl World {
         let store = Store::open(self.folder.0.join(format!("{index}.store"))).unwrap();
         let core = Core::new(options.clone(), &store, &self.wall(), self.now).unwrap();
         let brain = options.brain.clone();
-        let node =
-            Node { core, store, options, radio, brain, events: Vec::new(), given: Vec::new(), deaf: false };
+        let node = Node {
+            core,
+            store,
+            options,
+            radio,
+            brain,
+            events: Vec::new(),
+            given: Vec::new(),
+            admin: Vec::new(),
+            deaf: false,
+        };
         self.nodes.push(node);
         self.up(index);
         index
@@ -230,6 +241,7 @@ impl World {
                 idle = false;
                 match output {
                     Output::Event(event) => node.events.push(event),
+                    Output::Admin(message) => node.admin.push(message),
                     Output::Link(..) => panic!("these nodes are hosted"),
                     Output::Radio(packet) => {
                         let mut packet = *packet;

@@ -82,6 +82,11 @@ struct Task {
     up_since: Option<Instant>,
     was_up: bool,
     pushed: u32,
+    name: String,
+    /// Number and starts of the radio that was there before.
+    before: Option<(u32, u32)>,
+    /// The session has given the link up.
+    dead: Option<DeadReason>,
 }
 
 /// What is known of a connection that has not yet brought a message.
@@ -134,6 +139,9 @@ pub async fn run(
         up_since: None,
         was_up: false,
         pushed: 0,
+        name: connector.name(),
+        before: None,
+        dead: None,
     };
     let mut last = None;
     loop {
@@ -148,7 +156,7 @@ pub async fn run(
         let fault = match ended {
             Ended::Shutdown => break,
             Ended::Again => Fault::new(FaultKind::Closed, "the link was closed", "it is opened anew"),
-            Ended::Broken(fault) => task.pushed_out(lived, fault, &connector.name()),
+            Ended::Broken(fault) => task.pushed_out(lived, fault),
         };
         task.shown.send_modify(|state| {
             state.phase = Phase::Down;
@@ -178,7 +186,7 @@ impl Task {
     }
 
     /// Two programs on one radio push each other out in turns; a person can only mend that if told.
-    fn pushed_out(&mut self, lived: Option<Instant>, fault: Fault, name: &str) -> Fault {
+    fn pushed_out(&mut self, lived: Option<Instant>, fault: Fault) -> Fault {
         let soon =
             lived.is_some_and(|since| since.elapsed() < PUSHED_WITHIN) && fault.kind == FaultKind::Closed;
         self.pushed = if soon { self.pushed + 1 } else { 0 };
@@ -188,7 +196,8 @@ impl Task {
         Fault::new(
             FaultKind::Busy,
             format!(
-                "{name} closes soon after each start: another program connects to it too, and it serves one"
+                "{} closes soon after each start: another program connects to it too, and it serves one",
+                self.name
             ),
             "close that program, or let it use ours: `compotastic up --share 0.0.0.0:4403`",
         )
@@ -196,7 +205,6 @@ impl Task {
 
     /// Opens the link and runs the session on it.
     async fn connect(&mut self, connector: &mut impl Connector) -> Ended {
-        let name = connector.name();
         let limit = self.config.open;
         let pipe = {
             let opening = tokio::time::timeout(limit, connector.open());
@@ -207,7 +215,7 @@ impl Task {
                         Ok(Ok(pipe)) => break pipe,
                         Ok(Err(fault)) => return Ended::Broken(fault),
                         Err(_) => {
-                            let what = format!("{name} did not open within {} s", limit.as_secs());
+                            let what = format!("{} did not open within {} s", self.name, limit.as_secs());
                             let mend = "see whether it is switched on and in reach";
                             return Ended::Broken(Fault::new(FaultKind::Unreachable, what, mend));
                         }
@@ -226,7 +234,8 @@ impl Task {
         self.session.handle_connected(now_ms);
         let ended = self.converse(transport, connector).await;
         self.session.handle_disconnected();
-        self.drain(None);
+        self.drain();
+        self.dead = None;
         ended
     }
 
@@ -243,7 +252,8 @@ impl Task {
                 let Some(message) = self.session.poll_transmit(now_ms) else { break };
                 transport.push(&message);
             }
-            if let Some(reason) = self.drain(Some(&connector.name())) {
+            self.drain();
+            if let Some(reason) = self.dead.take() {
                 return Ended::Broken(death(reason, &strange, connector));
             }
             let due = self.session.poll_timeout().map(|due_ms| self.started + Duration::from_millis(due_ms));
@@ -326,6 +336,9 @@ impl Task {
             }
         };
         strange.known = true;
+        if self.config.raw {
+            self.outbox.push(RadioEvent::Raw(bytes.to_vec()));
+        }
         match &taken.message.payload {
             Some(FromRadioPayload::Packet(packet)) => match (taken.answers, packet.decoded()) {
                 (Some(id), Some(data)) => {
@@ -358,9 +371,8 @@ impl Task {
             Some(FromRadioPayload::LogRecord(record)) => tracing::debug!(message = %record.message, "radio"),
             _ => {}
         }
-        if self.config.raw {
-            self.outbox.push(RadioEvent::Raw(bytes.to_vec()));
-        }
+        // One read may hold more messages than the session keeps events.
+        self.drain();
         true
     }
 
@@ -448,14 +460,14 @@ impl Task {
         }
     }
 
-    /// Passes the session's events on; the answer is why the link is dead, if it is.
-    fn drain(&mut self, name: Option<&str>) -> Option<DeadReason> {
-        let mut dead = None;
+    /// Passes the session's events on.
+    fn drain(&mut self) {
         while let Some(event) = self.session.poll_event() {
             match event {
-                Event::Ready { .. } => self.handle_ready(name.unwrap_or_default()),
+                Event::Ready { .. } => self.handle_ready(),
                 Event::Restarted => {
                     self.up_since = None;
+                    self.before = None;
                     self.shown.send_modify(|state| {
                         state.phase = Phase::Connecting;
                         state.detail = "the radio was started anew".into();
@@ -463,7 +475,7 @@ impl Task {
                     self.outbox.push(RadioEvent::Restarted);
                 }
                 Event::NumberChanged { old, new } => self.outbox.push(RadioEvent::NumberChanged { old, new }),
-                Event::Dead(reason) => dead = Some(reason),
+                Event::Dead(reason) => self.dead = Some(reason),
                 Event::Delivered { id, by } => match self.admin.iter().position(|(open, _)| *open == id) {
                     Some(at) => drop(self.admin.swap_remove(at).1.send(Ok(Vec::new()))),
                     None => self.outbox.push(RadioEvent::Delivered { id, by }),
@@ -488,15 +500,19 @@ impl Task {
                 }
             }
         }
-        dead
     }
 
-    fn handle_ready(&mut self, name: &str) {
+    fn handle_ready(&mut self) {
         let again = std::mem::replace(&mut self.was_up, true);
         self.up_since = Some(Instant::now());
         let info = info(self.session.radio(), &self.nodes);
+        // Its power was off while the link was down: nobody could tell.
+        let before = self.before.replace((info.num, info.reboot_count));
+        if before.is_some_and(|(num, starts)| num == info.num && starts != info.reboot_count) {
+            self.outbox.push(RadioEvent::Restarted);
+        }
         let detail = format!("!{:08x}, firmware {}", info.num, info.firmware);
-        tracing::info!(link = name, detail, "link up");
+        tracing::info!(link = self.name, detail, "link up");
         self.shown.send_modify(|state| {
             state.phase = Phase::Up;
             state.detail = detail;

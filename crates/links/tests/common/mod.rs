@@ -1,7 +1,13 @@
 //! A scripted radio, and waits with a limit.
 #![allow(dead_code, reason = "each test uses its part")]
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use compotastic_client::framing::{Deframer, Item, frame};
 use compotastic_links::{RadioEvent, RadioHandle, RadioInfo};
@@ -41,19 +47,24 @@ pub type Got = Vec<u8>;
 pub struct Script {
     pub orders: mpsc::Sender<Order>,
     pub got: mpsc::Receiver<Got>,
+    /// Starts, as it counts them.
+    pub starts: Arc<AtomicU32>,
     inner: Arc<Mutex<Inner>>,
 }
 
 pub struct Inner {
     orders: mpsc::Receiver<Order>,
     got: mpsc::Sender<Got>,
+    starts: Arc<AtomicU32>,
 }
 
 impl Script {
     pub fn new() -> Self {
         let (orders, inbox) = mpsc::channel(64);
         let (outbox, got) = mpsc::channel(1024);
-        Self { orders, got, inner: Arc::new(Mutex::new(Inner { orders: inbox, got: outbox })) }
+        let starts = Arc::new(AtomicU32::new(3));
+        let inner = Inner { orders: inbox, got: outbox, starts: starts.clone() };
+        Self { orders, got, starts, inner: Arc::new(Mutex::new(inner)) }
     }
 
     /// Listens on a free port of the loopback.
@@ -90,7 +101,7 @@ pub fn said(payload: FromRadioPayload<'_>) -> Vec<u8> {
 }
 
 /// The radio's state, as it answers a handshake.
-pub fn state(nonce: u32) -> Vec<Vec<u8>> {
+pub fn state(nonce: u32, starts: u32) -> Vec<Vec<u8>> {
     let user = User {
         id: "!433d0c24".into(),
         long_name: "Scripted".into(),
@@ -114,7 +125,7 @@ pub fn state(nonce: u32) -> Vec<Vec<u8>> {
     vec![
         said(FromRadioPayload::MyInfo(MyNodeInfo {
             my_node_num: NUM,
-            reboot_count: 3,
+            reboot_count: starts,
             ..MyNodeInfo::default()
         })),
         said(FromRadioPayload::NodeInfo(node(NUM))),
@@ -135,10 +146,10 @@ pub fn status(free: u32) -> Vec<u8> {
     said(FromRadioPayload::QueueStatus(QueueStatus { free, maxlen: 16, ..QueueStatus::default() }))
 }
 
-/// What the radio answers to a message.
-pub fn answers(message: &[u8]) -> Vec<Vec<u8>> {
+/// What a radio that was started so often answers to a message.
+pub fn answers(message: &[u8], starts: u32) -> Vec<Vec<u8>> {
     match ToRadio::decode(message).unwrap().payload {
-        Some(ToRadioPayload::WantConfigId(nonce)) => state(nonce),
+        Some(ToRadioPayload::WantConfigId(nonce)) => state(nonce, starts),
         Some(ToRadioPayload::Heartbeat(_)) => vec![status(16)],
         Some(ToRadioPayload::Packet(packet)) => {
             let mut all = vec![status(15)];
@@ -202,7 +213,7 @@ async fn serve(inner: &mut Inner, mut stream: impl AsyncRead + AsyncWrite + Unpi
                     if stalled {
                         continue;
                     }
-                    for answer in answers(message) {
+                    for answer in answers(message, inner.starts.load(Ordering::Relaxed)) {
                         if stream.write_all(&frame(&answer).unwrap()).await.is_err() {
                             return;
                         }

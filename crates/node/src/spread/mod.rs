@@ -207,7 +207,12 @@ impl Objects {
         match kind {
             RecordType::Manifest => self.by_tag(tag).map(|component| &self.all[component].manifest),
             RecordType::Delegation => Some(&self.delegation).filter(|held| held.complete && held.tag == tag),
-            RecordType::Capability | RecordType::Revocation => None,
+            RecordType::Capability
+            | RecordType::Revocation
+            | RecordType::NodeKey
+            | RecordType::KeyRotation
+            | RecordType::KeyReceipt
+            | RecordType::KeySwitch => None,
         }
     }
 

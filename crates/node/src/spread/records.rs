@@ -134,7 +134,12 @@ impl<F: NorFlash> Agent<'_, F> {
                     self.consider_manifest(now);
                 }
             }
-            RecordType::Capability => {}
+            // Those about keys went elsewhere, or are for another node.
+            RecordType::Capability
+            | RecordType::NodeKey
+            | RecordType::KeyRotation
+            | RecordType::KeyReceipt
+            | RecordType::KeySwitch => {}
         }
     }
 

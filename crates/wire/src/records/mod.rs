@@ -3,6 +3,7 @@
 pub mod capability;
 pub mod enrolment;
 mod proto;
+pub mod rotation;
 
 pub use proto::RecordError;
 

@@ -10,6 +10,7 @@ mod validate;
 
 use anyhow::Result;
 use clap::Subcommand;
+use compotastic_daemon::serve::{self, ServeArgs};
 use indicatif::{ProgressBar, ProgressStyle};
 pub use run::base;
 
@@ -20,6 +21,8 @@ pub enum SimCommand {
     Run(run::RunArgs),
     /// Reads a recording again, without simulating
     Replay(replay::ReplayArgs),
+    /// Presents each simulated node as a Meshtastic device, for apps, bots and the Python client
+    Serve(ServeArgs),
     /// Makes a scenario to begin with
     New(run::NewArgs),
     /// Runs a scenario under many seeds on all cores
@@ -37,6 +40,7 @@ pub fn run(command: SimCommand) -> Result<()> {
     match command {
         SimCommand::Run(args) => run::run(&args),
         SimCommand::Replay(args) => replay::run(&args),
+        SimCommand::Serve(args) => serve::run(args),
         SimCommand::New(args) => run::new(&args),
         SimCommand::Sweep(args) => run::sweep(&args),
         SimCommand::Explore(args) => explore::run(&args),

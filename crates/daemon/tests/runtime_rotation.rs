@@ -1,0 +1,101 @@
+//! New keys for a swarm whose radio was lost, from one daemon to the others.
+
+mod mesh_of_cores;
+
+use compotastic_daemon::{
+    runtime::rotation::{self, Plan},
+    swarm::{joined, set_joined},
+};
+use compotastic_messages::{AdminMessage, AdminPayload, Message as _};
+use mesh_of_cores::{World, operator, options, radio, swarm};
+
+const OPERATOR: usize = 0;
+const MEMBER: usize = 1;
+const LOST: usize = 2;
+
+/// Three members that know each other; the first has made the swarm.
+fn world(name: &str) -> World {
+    let mut world = World::new(name);
+    for index in 0..3 {
+        let node = world.add_with(options(None, true, 7 + index), radio(0x0a00_0001 + index as u32));
+        set_joined(&world.nodes[node].store, &swarm()).unwrap();
+    }
+    world.nodes[OPERATOR].store.set("swarm operator secret", &operator().to_bytes()).unwrap();
+    world.run(900);
+    world
+}
+
+fn epoch(world: &World, index: usize) -> u8 {
+    joined(&world.nodes[index].store).unwrap().unwrap().epoch
+}
+
+fn begin(world: &mut World) -> Plan {
+    let lost = world.nodes[LOST].radio.num;
+    let plan = Plan::new(&swarm(), vec![lost], world.wall()(), 24).unwrap();
+    rotation::set_plan(&world.nodes[OPERATOR].store, Some(&plan)).unwrap();
+    world.restart(OPERATOR);
+    plan
+}
+
+/// What the radio was told to set its channel to.
+fn channel_key(world: &World, index: usize) -> Vec<u8> {
+    let message = world.nodes[index].admin.last().expect("the radio was told");
+    let Some(AdminPayload::SetChannel(channel)) = AdminMessage::decode(message).unwrap().payload else {
+        panic!("not a channel")
+    };
+    assert_eq!(channel.index, 1);
+    channel.settings.unwrap().psk.to_vec()
+}
+
+#[test]
+fn members_change_together_and_the_lost_one_stays_behind() {
+    let mut world = world("rotation");
+    begin(&mut world);
+    let done = world.run_until(6 * 3600, |world| epoch(world, OPERATOR) == 2 && epoch(world, MEMBER) == 2);
+    assert!(done, "{} {}", epoch(&world, OPERATOR), epoch(&world, MEMBER));
+    assert_eq!(epoch(&world, LOST), 1);
+    let new = joined(&world.nodes[OPERATOR].store).unwrap().unwrap();
+    assert_eq!(joined(&world.nodes[MEMBER].store).unwrap().unwrap(), new);
+    for index in [OPERATOR, MEMBER] {
+        assert_eq!(channel_key(&world, index), new.channel_key.as_slice());
+    }
+    assert!(world.nodes[LOST].admin.is_empty());
+    assert_ne!(new.channel_key, swarm().channel_key);
+    assert_eq!(rotation::plan(&world.nodes[OPERATOR].store).unwrap(), None, "it is done");
+}
+
+#[test]
+fn a_rotation_survives_restarts_of_both_sides() {
+    let mut world = world("rotation-restarts");
+    begin(&mut world);
+    let mut steps = 0;
+    while epoch(&world, OPERATOR) == 1 || epoch(&world, MEMBER) == 1 {
+        assert!(steps < 60, "{} {}", epoch(&world, OPERATOR), epoch(&world, MEMBER));
+        world.run(600);
+        for index in [OPERATOR, MEMBER] {
+            // The next start knows what the store knows.
+            world.nodes[index].options.swarm = joined(&world.nodes[index].store).unwrap();
+            if world.nodes[index].options.swarm.as_ref().is_some_and(|swarm| swarm.epoch == 1)
+                && steps % 2 == 0
+            {
+                world.restart(index);
+            }
+        }
+        steps += 1;
+    }
+    assert_eq!(epoch(&world, LOST), 1);
+}
+
+#[test]
+fn a_radio_that_missed_the_change_gets_the_new_key_at_its_next_handshake() {
+    let mut world = world("rotation-radio");
+    begin(&mut world);
+    assert!(world.run_until(6 * 3600, |world| epoch(world, MEMBER) == 2));
+    world.nodes[MEMBER].admin.clear();
+    // It was off when it was told: its channel still has the old key.
+    world.nodes[MEMBER].options.swarm = joined(&world.nodes[MEMBER].store).unwrap();
+    world.restart(MEMBER);
+    let new = joined(&world.nodes[MEMBER].store).unwrap().unwrap();
+    assert_eq!(channel_key(&world, MEMBER), new.channel_key.as_slice());
+    assert_eq!(world.snapshot(MEMBER).mode, "hosted");
+}

@@ -1,0 +1,253 @@
+//! `up` and `swarm` as a whole: on the radios of a simulated mesh, reached over TCP as any radio, and with what cannot work.
+
+mod mesh_of_cores;
+
+use std::{net::TcpListener, path::Path, sync::Arc, time::Duration};
+
+use clap::Parser;
+use compotastic_daemon::{
+    seam::{JobKind, JobState, JobView, Snapshot},
+    serve::{Options, Server},
+    store::Store,
+    swarm::{self, join_radio, joined, leave_radio, slot},
+    up::{self, UpArgs},
+};
+use compotastic_links::{LinkUrl, RadioHandle, RadioInfo, SessionConfig};
+use compotastic_sim::scenario::Scenario;
+use mesh_of_cores::{Echo, Folder, spec};
+use tokio::sync::oneshot;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    up: UpArgs,
+}
+
+fn args(words: &[&str]) -> UpArgs {
+    Cli::parse_from([&["up"], words].concat()).up
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// The two huts, each as a radio on a TCP port.
+async fn huts() -> (Server, Vec<String>) {
+    // `RUST_LOG=debug` shows what the links say.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .try_init();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios/two-huts.toml");
+    let options = Options { warm_up_s: Some(0), ..Options::default() };
+    let mut server = Server::start(Scenario::load(&file).unwrap(), options).await.unwrap();
+    let ports = server.listen("127.0.0.1".parse().unwrap(), 0, 2).await.unwrap();
+    let urls = ports.iter().map(|(_, address)| format!("tcp:{address}")).collect();
+    (server, urls)
+}
+
+async fn radio(url: &str) -> RadioHandle {
+    up::open_link(&url.parse().unwrap(), SessionConfig::default()).await.unwrap()
+}
+
+async fn look(url: &str) -> RadioInfo {
+    let mut handle = radio(url).await;
+    let info = slot::contact(&mut handle).await.unwrap();
+    handle.sender.shutdown().await.unwrap();
+    info
+}
+
+async fn join(state: &Path, url: &str) {
+    let store = up::open_store(Some(state.to_path_buf())).unwrap();
+    let mut handle = radio(url).await;
+    let mut asked = String::new();
+    join_radio(&store, &mesh_of_cores::swarm(), &mut handle, |plan| {
+        asked = plan.to_owned();
+        true
+    })
+    .await
+    .unwrap();
+    assert!(asked.contains("-> `hills` (SECONDARY"), "{asked}");
+    handle.sender.shutdown().await.unwrap();
+}
+
+async fn get<T: serde::de::DeserializeOwned + Send + 'static>(url: String) -> Option<T> {
+    tokio::task::spawn_blocking(move || {
+        let text = ureq::get(&url).call().ok()?.into_body().read_to_string().ok()?;
+        serde_json::from_str(&text).ok()
+    })
+    .await
+    .unwrap()
+}
+
+async fn submit(url: String, body: String) -> JobView {
+    let text = tokio::task::spawn_blocking(move || {
+        let answer = ureq::post(&url).header("content-type", "application/json").send(&body).unwrap();
+        answer.into_body().read_to_string().unwrap()
+    });
+    serde_json::from_str(&text.await.unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_asked_at_one_daemon_is_answered_by_the_other() {
+    let folder = Folder::new("up-jobs");
+    let (_server, urls) = huts().await;
+    let mut stops = Vec::new();
+    let mut daemons = Vec::new();
+    let mut apis = Vec::new();
+    for (index, url) in urls.iter().enumerate() {
+        let state = folder.0.join(index.to_string());
+        join(&state, url).await;
+        let listen = format!("127.0.0.1:{}", free_port());
+        let args = args(&["--state", state.to_str().unwrap(), "--listen", &listen, "--no-people"]);
+        let brain = (index == 0).then(|| Arc::new(Echo) as Arc<dyn compotastic_daemon::seam::Brain>);
+        let (stop, stopped) = oneshot::channel();
+        stops.push(stop);
+        daemons.push(tokio::spawn(up::serve(args, vec![url.parse().unwrap()], brain, stopped)));
+        apis.push(format!("http://{listen}"));
+    }
+    let asker = &apis[1];
+    let body = serde_json::to_string(&spec(JobKind::Chat, "where is the spring")).unwrap();
+    let mut snapshot = None;
+    for _ in 0..100 {
+        snapshot = get::<Snapshot>(format!("{asker}/api/status")).await;
+        if snapshot.as_ref().is_some_and(|snapshot| snapshot.mode == "hosted") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let snapshot = snapshot.expect("the API answers");
+    assert_eq!((snapshot.mode.as_str(), snapshot.region.as_str()), ("hosted", "EU_868"), "{snapshot:?}");
+    let job = submit(format!("{asker}/api/jobs"), body).await;
+    // A beacon of the one that has the model comes within 90 s of its start, and the first minute is for listening.
+    let mut state = job.state;
+    for _ in 0..300 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if let Some(job) = get::<JobView>(format!("{asker}/api/jobs/{}", job.id)).await {
+            state = job.state;
+        }
+        if state.is_final() {
+            break;
+        }
+    }
+    let JobState::Done(answer) = state else { panic!("{state:?}") };
+    assert_eq!(answer.text.as_deref(), Some("you said: where is the spring"));
+    assert_ne!(answer.by, snapshot.num);
+    let airtime = get::<Snapshot>(format!("{asker}/api/status")).await.unwrap().airtime;
+    let jobs = airtime.by_purpose.iter().find(|row| row.purpose == "jobs").unwrap();
+    assert!(jobs.packets >= 1 && jobs.airtime_ms > 100, "{airtime:?}");
+    drop(stops);
+    for daemon in daemons {
+        daemon.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn joining_changes_one_slot_and_leaving_puts_it_back() {
+    let folder = Folder::new("up-join");
+    let (_server, urls) = huts().await;
+    let before = look(&urls[0]).await;
+    join(&folder.0, &urls[0]).await;
+    let during = look(&urls[0]).await;
+    let changed: Vec<u8> = during
+        .channels
+        .iter()
+        .filter(|channel| before.channels.get(usize::from(channel.index)) != Some(channel))
+        .map(|channel| channel.index)
+        .collect();
+    assert_eq!(changed, [1], "{:?}", during.channels);
+    assert_eq!(
+        (before.region, before.preset, before.hop_limit, &before.channels[0]),
+        (during.region, during.preset, during.hop_limit, &during.channels[0])
+    );
+    let store = up::open_store(Some(folder.0.clone())).unwrap();
+    assert_eq!(joined(&store).unwrap().unwrap().swarm_id, [1; 8]);
+    let mut handle = radio(&urls[0]).await;
+    leave_radio(&store, &mut handle, |_| true).await.unwrap();
+    handle.sender.shutdown().await.unwrap();
+    assert!(joined(&store).unwrap().is_none());
+    let after = look(&urls[0]).await;
+    let role = |info: &RadioInfo| info.channels.get(1).map_or(0, |channel| channel.role);
+    assert_eq!((role(&before), role(&during), role(&after)), (0, 2, 0));
+    let mut handle = radio(&urls[0]).await;
+    let refused = join_radio(&store, &mesh_of_cores::swarm(), &mut handle, |_| false).await.unwrap_err();
+    assert_eq!(refused.to_string(), "nothing was changed");
+    assert!(joined(&store).unwrap().is_none());
+}
+
+async fn fails(folder: &Folder, words: &[&str], links: &[&str]) -> String {
+    let state = folder.0.to_str().unwrap().to_owned();
+    let port = free_port().to_string();
+    let listen = format!("127.0.0.1:{port}");
+    let mut all = vec!["--state", &state];
+    if !words.contains(&"--listen") {
+        all.extend(["--listen", &listen]);
+    }
+    all.extend(words);
+    let links: Vec<LinkUrl> = links.iter().map(|link| link.parse().unwrap()).collect();
+    let (_stop, stopped) = oneshot::channel();
+    let run = up::serve(args(&all), links, None, stopped);
+    let ended = tokio::time::timeout(Duration::from_secs(60), run).await.expect("it ends by itself");
+    ended.unwrap_err().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_work_ends_with_what_to_do() {
+    let folder = Folder::new("up-errors");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken_at = taken.local_addr().unwrap().to_string();
+    let error = fails(&folder, &["--listen", &taken_at], &["tcp:127.0.0.1:1"]).await;
+    assert!(error.contains("in use"), "{error}");
+    let error = fails(&folder, &["--share", &taken_at], &["tcp:127.0.0.1:1"]).await;
+    assert!(error.contains("in use"), "{error}");
+    let error = fails(&folder, &[], &["tcp:127.0.0.1:1"]).await;
+    assert!(error.contains("127.0.0.1:1") && error.contains(';'), "{error}");
+    // A web server is no radio.
+    let web = TcpListener::bind("127.0.0.1:0").unwrap();
+    let web_url = format!("tcp:{}", web.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in web.incoming().take(3) {
+            use std::io::{Read as _, Write as _};
+            let mut stream = stream.unwrap();
+            let mut request = [0; 64];
+            let _ = stream.read(&mut request);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let error = fails(&folder, &[], &[&web_url]).await;
+    assert!(error.contains("Meshtastic"), "{error}");
+    let error = fails(&folder, &[], &["udp:"]).await;
+    assert!(error.contains("swarm join"), "{error}");
+    let error = fails(&folder, &[], &["udp:", "tcp:127.0.0.1:1"]).await;
+    assert!(error.contains("goes with no other link"), "{error}");
+}
+
+#[test]
+fn invitations_that_are_none_say_why() {
+    let text = mesh_of_cores::swarm().to_text().unwrap();
+    assert_eq!(swarm::read_invitation(&text).unwrap(), mesh_of_cores::swarm());
+    let cut = &text[..text.len() - 3];
+    assert!(swarm::read_invitation(cut).is_err());
+    let error = swarm::read_invitation("/no/such/file").unwrap_err().to_string();
+    assert!(error.contains("neither a line that begins with compotastic: nor a file"), "{error}");
+    let mut no_key = mesh_of_cores::swarm();
+    no_key.channel_key.clear();
+    assert!(no_key.to_text().unwrap_err().to_string().contains("lacks channel_key"));
+}
+
+#[test]
+fn a_new_swarm_needs_a_region_and_a_preset_that_there_are() {
+    let folder = Folder::new("swarm-new");
+    let store = Store::open(folder.0.join("store")).unwrap();
+    let error = swarm::make(&store, "hills", "EU_999", "LONG_FAST", 3).unwrap_err().to_string();
+    assert!(error.contains("`EU_999` is no region") && error.contains("EU_868"), "{error}");
+    let error = swarm::make(&store, "hills", "EU_868", "FASTER", 3).unwrap_err().to_string();
+    assert!(error.contains("`FASTER` is no preset"), "{error}");
+    let error =
+        swarm::make(&store, "a name that is too long", "EU_868", "LONG_FAST", 3).unwrap_err().to_string();
+    assert!(error.contains("1 to 11 bytes"), "{error}");
+    let made = swarm::make(&store, "hills", "eu-868", "LongFast", 3).unwrap();
+    assert_eq!((made.region.as_str(), made.preset.as_str()), ("EU_868", "LONG_FAST"));
+    assert_eq!(joined(&store).unwrap(), Some(made.clone()));
+    assert_eq!(swarm::read_invitation(&made.to_text().unwrap()).unwrap(), made);
+    assert!(swarm::make(&store, "other", "EU_868", "LONG_FAST", 3).is_err(), "one swarm at a time");
+}
