@@ -314,6 +314,7 @@ name = "search party"
 x_m = 500.0
 y_m = 0.0
 kind = "field"
+battery = { capacity_mwh = 1000000.0, charge = 0.5 }
 [[node]]
 name = "second party"
 x_m = 0.0
@@ -337,6 +338,9 @@ every_s = 120
     for node in 0..4 {
         assert_eq!(bench.connect(node).len(), 4, "node {node} knows all");
     }
+    let party = bench.served.node(1).unwrap().num();
+    let known = bench.served.node(0).unwrap().citizen().node(party).unwrap().metrics.unwrap();
+    assert_eq!(known.battery_percent, Some(50));
     // The guest has not the swarm's channel: what the agents say is ciphertext to it.
     let (num, guest) = (bench.served.node(1).unwrap().num().0, bench.served.node(3).unwrap().num().0);
     let id = bench.send(1, guest, text(b"hello from the search party"));

@@ -212,6 +212,11 @@ impl Served {
         let origin = scenario.origin.as_ref().map(|one| (*one.latitude.get_ref(), *one.longitude.get_ref()));
         let mut served = Self { of, roles: roles(scenario), origin: origin.unwrap_or(ORIGIN) };
         served.tell_places(0..served.of.names.len());
+        let charges = served.of.stage.batteries.iter();
+        let charges: Vec<(usize, f64)> = charges.map(|(id, battery)| (*id, battery.share())).collect();
+        for (id, share) in charges {
+            served.with(id, |node, _| node.set_battery(libm::round(share * 100.0) as u8));
+        }
         Ok(served)
     }
 

@@ -36,6 +36,8 @@ const ANNOUNCE: Duration = Duration::from_secs(60);
 const RELAY_WAIT: Duration = Duration::from_secs(30);
 /// Packets of others that no channel reads, remembered so that the client is told of each once.
 const UNREAD: usize = 32;
+/// What nodes tell that have power for ever.
+const POWERED: u8 = 101;
 /// Packets of the client's that wait to be heard from relays.
 const AWAITED: usize = 16;
 
@@ -83,6 +85,7 @@ pub struct ServedNode {
     /// By falling time, so that the next one is at the end.
     plan: Vec<Planned>,
     position: Option<Position>,
+    battery_percent: u8,
     connected: bool,
     tells_at: Instant,
     announced: Option<Instant>,
@@ -125,6 +128,7 @@ impl ServedNode {
             unix_s,
             plan,
             position: None,
+            battery_percent: POWERED,
             connected: false,
             tells_at: Instant::ZERO,
             announced: None,
@@ -186,6 +190,7 @@ impl ServedNode {
 
     /// Charge of its battery, percent; 101 = it has power for ever.
     pub fn set_battery(&mut self, percent: u8) {
+        self.battery_percent = percent;
         self.citizen.set_power(Some(percent), Some(convert::cell_voltage_mv(percent)));
     }
 
@@ -266,7 +271,7 @@ impl ServedNode {
 
     fn tell_citizen(&mut self, now: Instant) {
         self.citizen.set_clock(now, self.unix_s.saturating_add((now.as_micros() / 1_000_000) as u32));
-        self.set_battery(101);
+        self.set_battery(self.battery_percent);
         if let Some(position) = self.position {
             self.set_position(position);
         }
