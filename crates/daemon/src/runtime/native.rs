@@ -116,7 +116,13 @@ impl Core {
     pub fn handle_link_packet(&mut self, now: Instant, packet: &OwnedPacket) {
         if let Mode::Native(station) = &mut self.mode {
             station.handle_packet(now, &packet.message());
-            // What is on the swarm's port comes to the agent and no further: whoever it is has become a member.
+            // What is on the swarm's port comes to the agent and no further: whoever it is has become a member. A broker may bring
+            // nothing else of it, so it gets its row here.
+            if station.station_ref().agent_ref().registry().get(NodeNum(packet.from)).is_some()
+                && self.book.handle_packet(packet)
+            {
+                self.tell_node(packet.from);
+            }
             self.note_member(packet.from);
         }
         self.settle(now);

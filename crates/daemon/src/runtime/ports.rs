@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 
 use compotastic_links::{
-    BROADCAST, OwnedPacket, PacketCommand, PacketEvent, PacketHandle, RadioCommand, RadioEvent, RadioHandle,
+    BROADCAST, LinkState, OwnedPacket, PacketCommand, PacketEvent, PacketHandle, RadioCommand, RadioEvent,
+    RadioHandle,
     bridge::{Bridge, Facts, LinkRule},
 };
 use compotastic_mesh::time::Instant;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::core::Core;
 
@@ -39,6 +40,7 @@ pub enum Links {
 /// Links that carry whole packets, and the bridge between them.
 pub struct PacketLinks {
     senders: Vec<compotastic_links::PacketSender>,
+    states: Vec<watch::Receiver<LinkState>>,
     events: mpsc::Receiver<(usize, PacketEvent)>,
     bridge: Bridge,
     /// Hash of the swarm's channel.
@@ -51,9 +53,10 @@ impl PacketLinks {
     pub fn new(node: u32, swarm_hash: u8, links: Vec<(PacketHandle, LinkRule)>) -> Self {
         let rules: Vec<LinkRule> = links.iter().map(|(_, rule)| *rule).collect();
         let (outbox, events) = mpsc::channel(WAITING);
-        let mut senders = Vec::new();
+        let (mut senders, mut states) = (Vec::new(), Vec::new());
         for (index, (mut handle, _)) in links.into_iter().enumerate() {
             senders.push(handle.sender);
+            states.push(handle.state);
             let outbox = outbox.clone();
             tokio::spawn(async move {
                 while let Some(event) = handle.events.recv().await {
@@ -63,7 +66,7 @@ impl PacketLinks {
                 }
             });
         }
-        Self { senders, events, bridge: Bridge::new(node, &rules), swarm_hash }
+        Self { senders, states, events, bridge: Bridge::new(node, &rules), swarm_hash }
     }
 
     fn facts(&self, packet: &OwnedPacket) -> Facts {
@@ -95,6 +98,7 @@ impl PacketLinks {
     }
 
     fn handle(&mut self, core: &mut Core, now: Instant, index: usize, event: PacketEvent) {
+        core.handle_reconnects(index, self.states[index].borrow().reconnects);
         match event {
             PacketEvent::Up => core.show_link(index, "up", String::new()),
             PacketEvent::Down { reason } => {
