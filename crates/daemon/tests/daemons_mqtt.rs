@@ -1,5 +1,6 @@
 //! Two daemons that meet on a broker: Debian's mosquitto, started here on a port of its own.
 
+mod fast_clock;
 mod mesh_of_cores;
 mod two_daemons;
 

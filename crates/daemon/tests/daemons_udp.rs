@@ -1,5 +1,6 @@
 //! Two daemons on the LAN's multicast, in a network of the test's own: it starts itself again inside `unshare --net`.
 
+mod fast_clock;
 mod mesh_of_cores;
 mod two_daemons;
 

@@ -1,15 +1,10 @@
 //! Two whole daemons (`up`) without radios in one swarm, each with a state folder and an HTTP API of its own. Only one has models.
 //!
-//! What they speak over (a broker, the network) is real. Their clock is not: it is tokio's, which runs [`SPEED`] times as fast here, since
-//! beacons are minutes apart by the rules. Links, keep-alives and back-off run by the same clock.
+//! What they speak over (a broker, the network) is real; their clock runs fast, since beacons are minutes apart by the rules.
 
 #![allow(dead_code, reason = "each test uses a part")]
 
-use std::{
-    net::TcpListener,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use anyhow::Result;
 use clap::Parser;
@@ -22,12 +17,11 @@ use compotastic_daemon::{
 use serde::de::DeserializeOwned;
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use crate::mesh_of_cores::{self, Echo, Folder, spec};
+use crate::{
+    fast_clock::quicken,
+    mesh_of_cores::{self, Echo, Folder, spec},
+};
 
-/// Seconds of the daemons' clock in one of the wall's.
-const SPEED: u32 = 10;
-/// The clock moves on so often.
-const STEP: Duration = Duration::from_millis(5);
 /// The daemons are asked so often, by their clock.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -35,25 +29,6 @@ const LOOK: Duration = Duration::from_secs(1);
 struct Cli {
     #[command(flatten)]
     up: UpArgs,
-}
-
-/// Lets tokio's clock run fast from now on. Only for a runtime of one thread.
-pub fn quicken() {
-    // `RUST_LOG=debug` shows what the links say.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-        .try_init();
-    tokio::time::pause();
-    tokio::spawn(async {
-        let mut last = Instant::now();
-        loop {
-            // While a thread is at work tokio does not jump to the next timer by itself.
-            let _ = tokio::task::spawn_blocking(|| std::thread::sleep(STEP)).await;
-            let now = Instant::now();
-            tokio::time::advance((now - last) * SPEED).await;
-            last = now;
-        }
-    });
 }
 
 /// A daemon.
