@@ -44,3 +44,31 @@ fn they_know_each_other_by_name_and_write_texts() {
         .any(|event| matches!(event, Event::Text(text) if text.text == "hello"));
     assert!(heard);
 }
+
+#[test]
+fn a_direct_text_that_cannot_be_opened_yet_goes_again_when_the_key_is_told() {
+    let mut world = World::new("native-keys");
+    let early = world.add_native(None);
+    // Who it is has been told before the other is there, and is told again in hours.
+    world.run(300);
+    let late = world.add_native(None);
+    world.run(300);
+    let (from, to) = (world.nodes[early].radio.num, world.nodes[late].radio.num);
+    let names = |world: &mut World, node, num| {
+        world.snapshot(node).nodes.iter().any(|node| node.num == num && !node.long_name.is_empty())
+    };
+    assert!(names(&mut world, early, to) && !names(&mut world, late, from));
+    let text = OutText { to, channel: 1, text: "for you alone".into(), reply_to: None };
+    world.command(early, |reply| Command::SendText(text, reply)).try_recv().unwrap().unwrap();
+    world.run(60);
+    let heard: Vec<bool> = world.nodes[late]
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Text(text) if text.text == "for you alone" && text.from == from => Some(text.proven),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(heard, [true], "once, and proven");
+    assert!(names(&mut world, late, from));
+}

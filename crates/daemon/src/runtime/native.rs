@@ -16,7 +16,7 @@ use compotastic_mesh::{
     time::Instant,
     udp,
 };
-use compotastic_messages::PortNum;
+use compotastic_messages::{PortNum, RoutingError};
 use compotastic_node::{Agent, udp::UdpStation};
 
 use super::{
@@ -140,7 +140,7 @@ impl Core {
                 outputs.push(Output::Link(Box::new(packet), channel));
             }
         }
-        let mut known = Vec::new();
+        let (mut known, mut fates) = (Vec::new(), Vec::new());
         while let Some(event) = station.station().poll_mesh_event() {
             match event {
                 CitizenEvent::Packet { packet, trusted } => {
@@ -166,7 +166,9 @@ impl Core {
                         "tells another public key than before; it is not taken"
                     );
                 }
-                CitizenEvent::Acked { .. } | CitizenEvent::Refused { .. } | CitizenEvent::Failed { .. } => {}
+                CitizenEvent::Acked { id, .. } => fates.push((id, None)),
+                CitizenEvent::Refused { id, error, .. } => fates.push((id, Some(RoutingError(error)))),
+                CitizenEvent::Failed { id } => fates.push((id, Some(RoutingError::MAX_RETRANSMIT))),
             }
         }
         let now_s = ((self.wall)() / 1000).min(u64::from(u32::MAX)) as u32;
@@ -176,6 +178,9 @@ impl Core {
             .collect();
         for output in outputs {
             self.push(output);
+        }
+        for (id, refused) in fates {
+            self.texts.handle_fate(now, id.0, refused);
         }
         for info in infos {
             self.book.handle_known(&info);

@@ -8,14 +8,17 @@ use compotastic_mesh::{
     router::{Gate, Priority},
     time::{Duration, Instant},
 };
-use compotastic_messages::PortNum;
+use compotastic_messages::{PortNum, RoutingError};
 use compotastic_node::{
     hosted::Foreign,
     manners::{Hold, Purpose},
 };
 use tokio::sync::oneshot;
 
-use super::core::{Core, Mode, Output};
+use super::{
+    book::node_id,
+    core::{Core, Mode, Output},
+};
 use crate::seam::OutText;
 
 /// Longest text, bytes of UTF-8.
@@ -28,6 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PACE: Duration = Duration::from_millis(2100);
 /// What holds a text back is looked at again after this time.
 const AGAIN: Duration = Duration::from_secs(1);
+/// A node that could not open a direct text for want of our key has been told it by then.
+const KEY_TOLD: Duration = Duration::from_secs(5);
 
 type Reply = oneshot::Sender<Result<u32, String>>;
 
@@ -43,15 +48,39 @@ struct Waiting {
 pub(super) struct Texts {
     waiting: VecDeque<Waiting>,
     next_at: Instant,
+    /// Direct texts of a node of our own, by packet id, that may be refused for want of our key.
+    direct: VecDeque<(u32, OutText)>,
+    /// Those that were, and when they go again.
+    again: VecDeque<(Instant, OutText)>,
 }
 
 impl Texts {
     pub(super) fn new(now: Instant) -> Self {
-        Self { waiting: VecDeque::new(), next_at: now }
+        Self { waiting: VecDeque::new(), next_at: now, direct: VecDeque::new(), again: VecDeque::new() }
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        (!self.waiting.is_empty()).then_some(self.next_at)
+        let waiting = (!self.waiting.is_empty()).then_some(self.next_at);
+        waiting.into_iter().chain(self.again.front().map(|(at, _)| *at)).min()
+    }
+
+    /// A direct text reached its receiver, or did not, with the receiver's reason. One that could not be opened there for want of our
+    /// key, which the mesh's rules have the receiver told now, goes once more; nobody has read the first.
+    pub(super) fn handle_fate(&mut self, now: Instant, id: u32, refused: Option<RoutingError>) {
+        let Some(index) = self.direct.iter().position(|(known, _)| *known == id) else { return };
+        let Some((_, text)) = self.direct.remove(index) else { return };
+        match refused {
+            None => {}
+            Some(RoutingError::PKI_UNKNOWN_PUBKEY) => self.again.push_back((now + KEY_TOLD, text)),
+            Some(error) => {
+                tracing::warn!(
+                    to = node_id(text.to),
+                    id,
+                    error = error.0,
+                    "a text did not reach its receiver"
+                );
+            }
+        }
     }
 }
 
@@ -107,6 +136,14 @@ impl Core {
         }
         if matches!(self.mode, Mode::Native(_)) {
             let sent = self.send_native(now, &text);
+            if let Ok(id) = &sent
+                && text.to != BROADCAST
+            {
+                if self.texts.direct.len() >= WAITING {
+                    self.texts.direct.pop_front();
+                }
+                self.texts.direct.push_back((*id, text));
+            }
             let _ = reply.send(sent);
             return;
         }
@@ -118,6 +155,11 @@ impl Core {
     }
 
     pub(super) fn send_waiting_texts(&mut self, now: Instant) {
+        while let Some((_, text)) = self.texts.again.pop_front_if(|(at, _)| now >= *at) {
+            if let Err(why) = self.send_native(now, &text) {
+                tracing::warn!(to = node_id(text.to), "a text did not reach its receiver: {why}");
+            }
+        }
         if let Mode::Listening(why) = &self.mode {
             for waiting in self.texts.waiting.drain(..) {
                 let _ = waiting.reply.send(Err(format!("this node only listens: {why}")));
