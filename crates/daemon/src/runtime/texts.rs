@@ -155,7 +155,8 @@ impl Core {
     }
 
     pub(super) fn send_waiting_texts(&mut self, now: Instant) {
-        while let Some((_, text)) = self.texts.again.pop_front_if(|(at, _)| now >= *at) {
+        while self.texts.again.front().is_some_and(|(at, _)| now >= *at) {
+            let Some((_, text)) = self.texts.again.pop_front() else { return };
             if let Err(why) = self.send_native(now, &text) {
                 tracing::warn!(to = node_id(text.to), "a text did not reach its receiver: {why}");
             }
