@@ -173,5 +173,14 @@ share, greedy or not (`crates/daemon/tests/share_hub.rs`).
 
 P
   block 'compotastic bench share' "$bin" bench share
+  cat <<'P'
+## Weeks behind a radio that misbehaves
+
+A hosted node in simulated time, once answering over TCP and once asking over serial: the client's session, its waits and the hosted station against the device's side
+of the client API, over a cable that loses bytes, invents some and is cut; the radio restarts, stalls, fills its queue and closes the connection. Held: no job
+without its end, back within 60 s of each fault, memory flat.
+
+P
+  block 'compotastic bench soak --days 60' "$bin" bench soak --days 60
 } >"$out.new"
 mv "$out.new" "$out"

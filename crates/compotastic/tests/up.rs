@@ -1,0 +1,187 @@
+//! The daemon as its users run it: started, asked, killed and started again; and told what cannot work.
+
+mod common;
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpListener,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use common::{fails, scratch};
+use serde_json::Value;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_compotastic");
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn new_folder(name: &str) -> PathBuf {
+    let folder = scratch(name);
+    // Of an earlier run; there may be none.
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// A running daemon, killed when the test ends.
+struct Daemon {
+    child: Child,
+    api: String,
+}
+
+impl Daemon {
+    fn start(state: &PathBuf, port: u16) -> Self {
+        let scenario = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scenarios/two-huts.toml");
+        let child = Command::new(PROGRAM)
+            .args(["up", "--radio", &format!("sim:{scenario}"), "--teacher", "in-tree", "--log", "warn"])
+            .args(["--listen", &format!("127.0.0.1:{port}"), "--state"])
+            .arg(state)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut daemon = Self { child, api: format!("http://127.0.0.1:{port}") };
+        let since = Instant::now();
+        while daemon.json(&["status"]).is_none() {
+            let ended = daemon.child.try_wait().unwrap();
+            assert!(ended.is_none() && since.elapsed() < Duration::from_secs(60), "not up: {ended:?}");
+            thread::sleep(Duration::from_millis(200));
+        }
+        daemon
+    }
+
+    /// What a command tells with `--json`; none where it fails.
+    fn json(&self, command: &[&str]) -> Option<Value> {
+        let out = Command::new(PROGRAM).args(command).args(["--json", "--api", &self.api]).output().unwrap();
+        let text = String::from_utf8(out.stdout).unwrap();
+        out.status.success().then(|| serde_json::from_str(text.lines().last().unwrap_or("null")).ok()).flatten()
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_job_outlives_a_daemon_that_is_killed() {
+    let state = new_folder("up-killed");
+    let port = free_port();
+    let daemon = Daemon::start(&state, port);
+    let asked = daemon.json(&["ask", "two hikers, one with a broken ankle, below the north ridge hut"]).unwrap();
+    assert_eq!(asked["state"], "done", "{asked}");
+    assert!(asked["class"].is_string(), "the program's own model answers: {asked}");
+    let status = daemon.json(&["status"]).unwrap();
+    assert_eq!(status["mode"], "listening", "no swarm was joined: {status}");
+    assert!(!status["nodes"].as_array().unwrap().is_empty(), "{status}");
+    daemon.kill();
+
+    let daemon = Daemon::start(&state, port);
+    let jobs = Command::new(PROGRAM).args(["job", "ls", "--json", "--api", &daemon.api]).output().unwrap();
+    let jobs = String::from_utf8(jobs.stdout).unwrap();
+    assert!(jobs.contains("broken ankle") && jobs.contains("done"), "{jobs}");
+    let next = daemon.json(&["ask", "the bridge at the mill is out"]).unwrap();
+    assert!(next["id"].as_u64() > asked["id"].as_u64(), "numbers are never used again: {next}");
+
+    // A second one on the same state, and one on the same port, are told so.
+    let scenario = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scenarios/two-huts.toml");
+    let up = ["up", "--no-model", "--radio", &format!("sim:{scenario}"), "--state"];
+    let same_state = fails(&[&up[..], &[state.to_str().unwrap(), "--listen", "127.0.0.1:0"]].concat());
+    assert!(same_state.contains(&daemon.child.id().to_string()), "{same_state}");
+    let other = new_folder("up-other");
+    let taken = format!("127.0.0.1:{port}");
+    let same_port = fails(&[&up[..], &[other.to_str().unwrap(), "--listen", &taken]].concat());
+    assert!(same_port.contains(&port.to_string()) && same_port.contains("in use"), "{same_port}");
+
+    // SIGTERM ends it in order.
+    let mut daemon = daemon;
+    assert!(Command::new("kill").arg(daemon.child.id().to_string()).status().unwrap().success());
+    assert!(daemon.child.wait().unwrap().success());
+}
+
+fn refused(radio: &str) -> String {
+    let state = new_folder("up-refused");
+    fails(&["up", "--no-model", "--radio", radio, "--listen", "127.0.0.1:0", "--state", state.to_str().unwrap()])
+}
+
+#[test]
+fn links_that_cannot_work() {
+    assert!(refused("carrier-pigeon:coop").contains("serial:"));
+    assert!(refused("serial:/dev/no-such-port").contains("/dev/no-such-port"));
+    assert!(refused("mqtts://broker/msh").contains("mqtt"));
+    assert!(refused("sim:no/such/scenario.toml").contains("no/such/scenario.toml"));
+    let closed = refused(&format!("tcp:127.0.0.1:{}", free_port()));
+    assert!(closed.contains("127.0.0.1"), "{closed}");
+    assert!(refused("udp:").contains("swarm join"));
+}
+
+#[test]
+fn a_host_that_is_no_meshtastic_device() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut request = [0; 64];
+            let _ = stream.read(&mut request);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let said = refused(&format!("tcp:{address}"));
+    assert!(said.contains("Meshtastic"), "{said}");
+}
+
+#[test]
+fn a_serial_port_at_another_speed() {
+    // A pseudo-terminal whose far end says what a radio at another speed looks like: bytes without a frame.
+    let script = "import os,pty,random,sys,time,tty\nm,s=pty.openpty()\ntty.setraw(s)\nprint(os.ttyname(s),flush=True)\n\
+random.seed(1)\nend=time.time()+60\nwhile time.time()<end:\n  os.write(m,bytes(random.choice((0,128,248,254,120)) for _ in range(40)))\n  time.sleep(0.1)\n";
+    let spawned = Command::new("python3").args(["-c", script]).stdout(Stdio::piped()).spawn();
+    let Ok(mut far) = spawned else {
+        eprintln!("SKIPPED: no python3, which plays the radio");
+        return;
+    };
+    let mut name = Vec::new();
+    let mut out = far.stdout.take().unwrap();
+    let mut byte = [0];
+    while out.read(&mut byte).unwrap() == 1 && byte[0] != b'\n' {
+        name.push(byte[0]);
+    }
+    let said = refused(&format!("serial:{}", String::from_utf8(name).unwrap()));
+    let _ = far.kill();
+    let _ = far.wait();
+    assert!(said.contains("115200"), "{said}");
+}
+
+#[test]
+fn swarms_and_questions_that_cannot_be() {
+    let state = new_folder("up-swarms");
+    let state = state.to_str().unwrap();
+    let region = fails(&["swarm", "new", "hills", "--region", "ATLANTIS", "--state", state]);
+    assert!(region.contains("EU_868"), "{region}");
+    let name = fails(&["swarm", "new", "a name that is far too long", "--region", "EU_868", "--state", state]);
+    assert!(name.contains("11 bytes"), "{name}");
+    let join = fails(&["swarm", "join", "compotastic:AAAA", "--state", state, "--radio", "sim:scenarios/two-huts.toml"]);
+    assert!(join.contains("enrolment"), "{join}");
+    let nobody = fails(&["ask", "hello", "--api", &format!("http://127.0.0.1:{}", free_port())]);
+    assert!(nobody.contains("compotastic up"), "{nobody}");
+    let busy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = busy.local_addr().unwrap().port().to_string();
+    let scenario = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scenarios/two-huts.toml");
+    let serve = fails(&["sim", "serve", scenario, "--port", &port]);
+    assert!(serve.contains(&port), "{serve}");
+}
