@@ -588,7 +588,10 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             }
             Frame::RecordRequest(request) if for_us => self.handle_record_request(now, incoming, &request),
             // Whoever answers others is there.
-            Frame::Result(_) => self.registry.handle_answer(now, incoming.from),
+            Frame::Result(_) => {
+                self.registry.handle_answer(now, incoming.from);
+                self.wake_jobs(now);
+            }
             Frame::SyncDigest(_) | Frame::SyncList(_) | Frame::SyncRecords(_) => {
                 self.handle_sync(now, incoming, &frame)
             }
