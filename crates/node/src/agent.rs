@@ -238,6 +238,13 @@ pub enum AgentEvent {
         /// Object tag.
         tag: u32,
     },
+    /// An object with a good signature is about, of a component that this node does not have ([`Agent::add_component`]).
+    ObjectUnplaced {
+        /// Its kind.
+        kind: ComponentKind,
+        /// Its task.
+        task: u8,
+    },
     /// All pieces of an object are here and verified.
     ObjectComplete {
         /// Object tag.
@@ -406,6 +413,8 @@ impl<'a, F: NorFlash> Agent<'a, F> {
     pub fn add_component(&mut self, kind: ComponentKind, task: u8, slots: Slots<F>) -> bool {
         let added = self.update.add_component(kind, task, slots);
         if added {
+            // What had no place is welcome now.
+            self.objects.forget_refusals();
             self.hold_active(self.update.components() - 1);
         }
         added

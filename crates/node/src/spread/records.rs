@@ -1,6 +1,6 @@
 //! Manifests, delegations and revocations: who asks for them, who passes them on, and what a verified manifest sets in motion.
 
-use compotastic_bundle::{ClaimedManifest, RecordChange, RecordError, Refusal, verify};
+use compotastic_bundle::{ClaimedManifest, Manifest, RecordChange, RecordError, Refusal, verify};
 use compotastic_mesh::{
     packet::NodeNum,
     router::{Gate, Priority as QueuePriority},
@@ -207,7 +207,15 @@ impl<F: NorFlash> Agent<'_, F> {
             Err(Refusal::UnknownKey(key)) => {
                 self.want_record(now, RecordType::Delegation, key_tag(key), Duration::from_secs(0), false)
             }
-            Err(refusal) => self.refuse_manifest(now, tag, refusal),
+            Err(refusal) => {
+                if refusal == Refusal::WrongComponent
+                    && let Ok(claimed) = ClaimedManifest::parse(&self.objects.incoming.bytes)
+                {
+                    let Manifest { kind, task, .. } = *claimed.claims();
+                    self.push_event(AgentEvent::ObjectUnplaced { kind, task });
+                }
+                self.refuse_manifest(now, tag, refusal);
+            }
         }
     }
 
