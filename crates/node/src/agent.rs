@@ -238,7 +238,8 @@ pub enum AgentEvent {
         /// Object tag.
         tag: u32,
     },
-    /// An object with a good signature is about, of a component that this node does not have ([`Agent::add_component`]).
+    /// A node that carries objects ([`Agent::carry_objects`]) was offered one of a component that it does not have, with a good
+    /// signature: [`Agent::add_component`], at once, gives it a place.
     ObjectUnplaced {
         /// Its kind.
         kind: ComponentKind,
@@ -413,8 +414,6 @@ impl<'a, F: NorFlash> Agent<'a, F> {
     pub fn add_component(&mut self, kind: ComponentKind, task: u8, slots: Slots<F>) -> bool {
         let added = self.update.add_component(kind, task, slots);
         if added {
-            // What had no place is welcome now.
-            self.objects.forget_refusals();
             self.hold_active(self.update.components() - 1);
         }
         added

@@ -177,6 +177,8 @@ pub(crate) struct Objects {
     refused: Vec<(u32, Instant), REFUSED>,
     /// When the manifest that waits in `incoming` is tried again: flash had refused it.
     pub(crate) storage_again: Option<Instant>,
+    /// The object in `incoming` is of a component that this node lacks; its host was told.
+    pub(crate) unplaced: Option<u32>,
     /// When what was revoked is written again: flash had refused it.
     pub(crate) trust_again: Option<Instant>,
     /// Who offered what is in `incoming`.
@@ -199,6 +201,7 @@ impl Objects {
             wanted_record: None,
             refused: Vec::new(),
             storage_again: None,
+            unplaced: None,
             trust_again: None,
             offered_by: None,
             symbols_sent: 0,
@@ -238,11 +241,6 @@ impl Objects {
             self.refused.remove(0);
         }
         let _ = self.refused.push((tag, now + REFUSED_FOR));
-    }
-
-    /// What was refused is considered again.
-    pub(crate) fn forget_refusals(&mut self) {
-        self.refused.clear();
     }
 
     pub(crate) fn jitter(&mut self, most: Duration) -> Duration {

@@ -207,15 +207,16 @@ impl<F: NorFlash> Agent<'_, F> {
             Err(Refusal::UnknownKey(key)) => {
                 self.want_record(now, RecordType::Delegation, key_tag(key), Duration::from_secs(0), false)
             }
-            Err(refusal) => {
-                if refusal == Refusal::WrongComponent
-                    && let Ok(claimed) = ClaimedManifest::parse(&self.objects.incoming.bytes)
-                {
+            Err(Refusal::WrongComponent) if self.update.carries() && self.objects.unplaced != Some(tag) => {
+                // The host may have room for it: it is considered once more when the host has been told.
+                self.objects.unplaced = Some(tag);
+                self.objects.storage_again = Some(now);
+                if let Ok(claimed) = ClaimedManifest::parse(&self.objects.incoming.bytes) {
                     let Manifest { kind, task, .. } = *claimed.claims();
                     self.push_event(AgentEvent::ObjectUnplaced { kind, task });
                 }
-                self.refuse_manifest(now, tag, refusal);
             }
+            Err(refusal) => self.refuse_manifest(now, tag, refusal),
         }
     }
 
