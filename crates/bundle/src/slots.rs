@@ -314,6 +314,16 @@ impl<F: NorFlash> Slots<F> {
         target: &Target,
     ) -> Result<Begun, BeginError<F::Error>> {
         verified.admit(target, &self.installed()).map_err(BeginError::Refused)?;
+        self.prepare(verified)
+    }
+
+    /// The same for a bundle that is only kept and passed on, whatever device it is for.
+    pub fn begin_to_carry(&mut self, verified: &VerifiedManifest) -> Result<Begun, BeginError<F::Error>> {
+        verified.admit_to_carry(&self.installed()).map_err(BeginError::Refused)?;
+        self.prepare(verified)
+    }
+
+    fn prepare(&mut self, verified: &VerifiedManifest) -> Result<Begun, BeginError<F::Error>> {
         let layout = verified.object().layout;
         let (need, have) = (layout.stored_len(), self.capacity());
         if need > have {

@@ -492,4 +492,14 @@ impl VerifiedManifest {
         }
         Ok(())
     }
+
+    /// Whether a node that only passes it on should take it: it has to be newer than what is there. Class, base, predecessor
+    /// and needs are checked by those that install it.
+    pub fn admit_to_carry(&self, installed: &Installed) -> Result<(), Refusal> {
+        let offered = self.manifest().sequence;
+        match installed.floor.filter(|have| offered <= *have) {
+            Some(have) => Err(Refusal::Rollback { have, offered }),
+            None => Ok(()),
+        }
+    }
 }

@@ -238,6 +238,14 @@ pub enum AgentEvent {
         /// Object tag.
         tag: u32,
     },
+    /// A node that carries objects ([`Agent::carry_objects`]) was offered one of a component that it does not have, with a good
+    /// signature: [`Agent::add_component`], at once, gives it a place.
+    ObjectUnplaced {
+        /// Its kind.
+        kind: ComponentKind,
+        /// Its task.
+        task: u8,
+    },
     /// All pieces of an object are here and verified.
     ObjectComplete {
         /// Object tag.
@@ -588,7 +596,10 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             }
             Frame::RecordRequest(request) if for_us => self.handle_record_request(now, incoming, &request),
             // Whoever answers others is there.
-            Frame::Result(_) => self.registry.handle_answer(now, incoming.from),
+            Frame::Result(_) => {
+                self.registry.handle_answer(now, incoming.from);
+                self.wake_jobs(now);
+            }
             Frame::SyncDigest(_) | Frame::SyncList(_) | Frame::SyncRecords(_) => {
                 self.handle_sync(now, incoming, &frame)
             }

@@ -184,6 +184,7 @@ impl<F: NorFlash> Agent<'_, F> {
     pub(crate) fn handle_beacon(&mut self, now: Instant, incoming: &InFrame<'_>, beacon: &Beacon) {
         let hops = incoming.hops_away.unwrap_or(7);
         self.registry.handle_beacon(now, incoming.from, hops, beacon);
+        self.wake_jobs(now);
         if hops == 0 {
             self.introduce(now, beacon);
         }

@@ -134,6 +134,8 @@ pub struct Job {
     pub reminded: bool,
     /// The sender of a refusal that said "not now": why the job waits.
     pub refused: bool,
+    /// It waits since no executor is known: word of one wakes it.
+    pub waits_for_executor: bool,
 }
 
 /// The table of open jobs.
@@ -186,6 +188,7 @@ impl Jobs {
             repeat_at: now,
             reminded: false,
             refused: false,
+            waits_for_executor: false,
         };
         self.open.push(job).ok()?;
         self.next_id = self.next_id.wrapping_add(1);
@@ -318,6 +321,7 @@ impl Job {
             let _ = self.asked.push(executor);
         }
         self.reminded = false;
+        self.waits_for_executor = phase == Phase::Calling;
         // More patience with each attempt, and a jitter against lock step.
         let doublings = self.attempts.saturating_sub(1).min(doublings);
         let patience = (round_trip.as_micros() << doublings).min(REPLY_WAIT_MAX.as_micros());
@@ -350,6 +354,18 @@ impl Job {
             Phase::Due => self.asked.last() == Some(&node),
             Phase::Calling => false,
         }
+    }
+
+    /// No executor is known: nothing is sent before this time, unless word of one comes.
+    pub fn wait_for_executor(&mut self, until: Instant) {
+        self.next_at = until;
+        self.waits_for_executor = true;
+    }
+
+    /// There is word of an executor: it is asked after `spread`, or before where that was due anyway.
+    pub fn wake(&mut self, now: Instant, spread: Duration) {
+        self.waits_for_executor = false;
+        self.next_at = self.next_at.min(now + spread);
     }
 
     /// The executor is at it: nothing is sent for so long.

@@ -42,6 +42,7 @@ pub use agent::{Agent, AgentConfig, AgentEvent, Answer, BundleRefusal, JobFailur
 pub use hosted::HostedStation;
 pub use jobs::{JobId, Kind};
 pub use promises::{Ticket, Trouble};
+pub use spread::ObjectState;
 pub use station::Station;
 pub use talk::{CompleteError, TextAnswer, model_byte};
 pub use udp::UdpStation;

@@ -97,13 +97,17 @@ impl Registry {
     /// ask it again without another call.
     /// `by` is the flag of what would do it.
     pub fn handle_offer(&mut self, now: Instant, num: NodeNum, hops_away: u8, by: u8, task: u8) {
+        let beacon = Beacon { flags: Beacon::EXECUTES | by, task, battery: 15, ..Beacon::default() };
         if let Some(entry) = self.entries.iter_mut().find(|entry| entry.num == num) {
-            // Who was heard, but whose beacon was not, offers more than is known of it.
-            entry.beacon.flags |= by & (Beacon::CHAT | Beacon::EMBED);
+            if entry.told {
+                entry.beacon.flags |= by & (Beacon::CHAT | Beacon::EMBED);
+            } else {
+                // Who was heard, but whose beacon was not, offers more than is known of it.
+                entry.beacon = Beacon { flags: entry.beacon.flags | beacon.flags, ..beacon };
+            }
             self.handle_answer(now, num);
             return;
         }
-        let beacon = Beacon { flags: Beacon::EXECUTES | by, task, battery: 15, ..Beacon::default() };
         self.insert(now, num, hops_away, beacon, false);
     }
 

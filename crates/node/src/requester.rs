@@ -11,7 +11,7 @@ use embedded_storage::nor_flash::NorFlash;
 use crate::{
     agent::{Agent, AgentEvent, Answer, InFrame, JobFailure, LinkState, OutFrame},
     executor::SUITABILITY_FOUNDATION_MIN,
-    jobs::{JobId, Kind, Phase},
+    jobs::{Job, JobId, Kind, Phase},
     letters::Owner,
     promises::{Outcome, Ticket},
     registry::Need,
@@ -20,6 +20,8 @@ use crate::{
 
 /// A node listens this long after its start before it calls into the mesh for executors: a beacon may come.
 const LISTEN_FIRST: Duration = Duration::from_secs(300);
+/// Word of an executor wakes the jobs that wait for one within this time, at each node at another moment: a few floods' time.
+const ASK_WITHIN: Duration = Duration::from_secs(20);
 /// Between two open calls of this node, whichever their jobs; doubles while nobody offers. A call is a flood, and when nobody
 /// answers the air is often the reason.
 const CALL_AGAIN: Duration = Duration::from_secs(300);
@@ -41,6 +43,16 @@ pub(crate) struct Reply {
     pub(crate) outcome: Outcome,
     /// It was sent before and did not arrive: each hop sees to it this time.
     pub(crate) again: bool,
+}
+
+/// What has to be told of a node that can do this job.
+fn need_of(job: &Job, task: u8) -> Need {
+    match job.kind {
+        Kind::Chat => Need::Offers(Beacon::CHAT),
+        Kind::Embed => Need::Offers(Beacon::EMBED),
+        Kind::Classify if job.fallback.is_some() => Need::Foundation,
+        Kind::Classify => Need::Any { task },
+    }
 }
 
 impl<F: NorFlash> Agent<'_, F> {
@@ -65,28 +77,23 @@ impl<F: NorFlash> Agent<'_, F> {
             self.send_further_parts(now, index);
             return Some(out);
         }
-        let need = match job.kind {
-            Kind::Chat => Need::Offers(Beacon::CHAT),
-            Kind::Embed => Need::Offers(Beacon::EMBED),
-            Kind::Classify if job.fallback.is_some() => Need::Foundation,
-            Kind::Classify => Need::Any { task: self.config.task },
-        };
+        let need = need_of(job, self.config.task);
         let executor = self.registry.executor(now, need).map(|entry| entry.num);
         if executor.is_none() && now.saturating_duration_since(self.started) < LISTEN_FIRST {
             // A job may wait for the first beacons: a flooded call costs more than patience.
             let listen_until = self.started + LISTEN_FIRST;
-            self.jobs.at(index).next_at = listen_until;
+            self.jobs.at(index).wait_for_executor(listen_until);
             return None;
         }
         if executor.is_none()
             && let Some(later) = self.registry.executor_later(now, need)
         {
             // It was there a while ago: patience costs less than a flooded call.
-            self.jobs.at(index).next_at = later;
+            self.jobs.at(index).wait_for_executor(later);
             return None;
         }
         if executor.is_none() && now < self.calls.1 {
-            self.jobs.at(index).next_at = self.calls.1;
+            self.jobs.at(index).wait_for_executor(self.calls.1);
             return None;
         }
         let (to, phase) = match executor {
@@ -131,6 +138,18 @@ impl<F: NorFlash> Agent<'_, F> {
         }
         self.send_further_parts(now, index);
         Some(out)
+    }
+
+    /// The registry has changed for the better: jobs that waited for an executor such as it knows now ask it soon. Not at once, since
+    /// many nodes may have heard the same beacon, and jobs have waited at all of them.
+    pub(crate) fn wake_jobs(&mut self, now: Instant) {
+        let task = self.config.task;
+        for job in self.jobs.iter_mut() {
+            if job.waits_for_executor && self.registry.executor(now, need_of(job, task)).is_some() {
+                let spread = self.rng.below(ASK_WITHIN.as_millis() as u32);
+                job.wake(now, Duration::from_millis(spread.into()));
+            }
+        }
     }
 
     /// How long an answer to a job should take: the way, its question's other parts, and the model.
@@ -213,6 +232,9 @@ impl<F: NorFlash> Agent<'_, F> {
             job.phase = Phase::Awarding(incoming.from);
             job.attempts_here = 0;
             job.next_at = now;
+            job.waits_for_executor = false;
+            // Others of its kind need no call of their own.
+            self.wake_jobs(now);
         }
     }
 
@@ -222,6 +244,7 @@ impl<F: NorFlash> Agent<'_, F> {
             return;
         }
         self.registry.handle_answer(now, incoming.from);
+        self.wake_jobs(now);
         if result.status == ResultStatus::Received {
             if self.config.command_post != Some(incoming.from) {
                 return;

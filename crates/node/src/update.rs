@@ -46,6 +46,8 @@ struct Component<F> {
 pub(crate) struct Update<F: NorFlash> {
     components: Vec<Component<F>, COMPONENTS>,
     receiving: Option<(usize, ObjectReceiver)>,
+    /// Objects are only kept and passed on.
+    carries: bool,
     /// There is no room for more combinations of this generation.
     spare_full: Option<u8>,
     state: StateLog<F>,
@@ -65,6 +67,7 @@ impl<F: NorFlash> Update<F> {
         let mut update = Self {
             components,
             receiving: None,
+            carries: false,
             spare_full: None,
             state,
             trust_log: None,
@@ -76,6 +79,16 @@ impl<F: NorFlash> Update<F> {
         // Power may have failed between the switch and the end of the trial.
         let _ = update.settle_trial(base);
         update
+    }
+
+    /// From now on objects are only kept and passed on, whatever device they are for.
+    pub(crate) fn set_carries(&mut self) {
+        self.carries = true;
+    }
+
+    /// Objects are only kept and passed on.
+    pub(crate) fn carries(&self) -> bool {
+        self.carries
     }
 
     /// One more component; false if there is one of this kind and task, or no room.
@@ -207,7 +220,12 @@ impl<F: NorFlash> Update<F> {
     ) -> Result<usize, Refusal> {
         let manifest = verified.manifest();
         let component = self.component_for(manifest.kind, manifest.task).ok_or(Refusal::WrongComponent)?;
-        verified.admit(&self.target(component, config), &self.components[component].slots.installed())?;
+        let installed = self.components[component].slots.installed();
+        if self.carries {
+            verified.admit_to_carry(&installed)?;
+        } else {
+            verified.admit(&self.target(component, config), &installed)?;
+        }
         Ok(component)
     }
 
@@ -219,12 +237,14 @@ impl<F: NorFlash> Update<F> {
         verified: &VerifiedManifest,
     ) -> Result<(), BundleRefusal> {
         let target = self.target(component, config);
-        if component == MODEL {
+        let carries = self.carries;
+        if component == MODEL && !carries {
             // Flash may have refused to note the end of the last trial.
             let _ = self.settle_trial(config.base.as_ref());
         }
         let slots = &mut self.components[component].slots;
-        let begun = slots.begin(verified, &target).map_err(|error| match error {
+        let begun = if carries { slots.begin_to_carry(verified) } else { slots.begin(verified, &target) };
+        let begun = begun.map_err(|error| match error {
             BeginError::Refused(refusal) => BundleRefusal::Manifest(refusal),
             BeginError::OnTrial | BeginError::Flash(_) => BundleRefusal::Storage,
         })?;
@@ -415,7 +435,7 @@ impl<F: NorFlash> Update<F> {
             Err(SwitchError::NotBegun | SwitchError::Flash(_)) => return Err(BundleRefusal::Storage),
         };
         self.components[component].pending = false;
-        if component == MODEL {
+        if component == MODEL && !self.carries {
             self.load(base);
             self.settle_trial(base)?;
             return self.version.map(u32::from).ok_or(BundleRefusal::Content);

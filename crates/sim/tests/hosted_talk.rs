@@ -92,8 +92,10 @@ fn long_questions_and_answers_between_stock_radios_at_any_loss() {
         let latencies: Vec<u64> = told.iter().map(|(_, latency)| *latency).collect();
         println!("loss {loss_ppm} ppm, seed {seed}: {latencies:?} s");
         assert_eq!((told.len(), failed), (4, 0), "loss {loss_ppm} ppm, seed {seed}");
-        for (round, (text, _)) in told.iter().enumerate() {
-            assert_eq!(*text, dense(600, 120 + 130 * round));
+        // One that met bad luck may be answered after those that came later.
+        for round in 0..4 {
+            let answer = dense(600, 120 + 130 * round);
+            assert_eq!(told.iter().filter(|(text, _)| *text == answer).count(), 1, "question {round}");
         }
         assert_eq!(world.ledger.originations_over_gate(), 0, "{:?}", world.ledger.first_over_gate());
     }

@@ -3,7 +3,7 @@
 //! It follows the agent's calling contract: mutate (`handle_*`), drain ([`Core::poll_output`], [`Core::next_work`]), wait until
 //! [`Core::poll_timeout`]. Until a swarm is joined and the radio has its channel it only listens.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use anyhow::{Context as _, Result, anyhow};
 use compotastic_bundle::{Geometry, Slots, TrustStore};
@@ -30,13 +30,14 @@ use super::{
     facts,
     jobs::JobBook,
     native::NativeNode,
+    objects::{self, Objects},
     quiet::QuietHours,
     rotation,
     texts::Texts,
     work::{Offers, Work, WorkQueue},
 };
 use crate::{
-    seam::{Command, Event, JobKind, LinkView, ObjectView, SharedBrain, TextMessage},
+    seam::{Command, Event, JobKind, LinkView, SharedBrain, TextMessage},
     store::{AirtimeMark, Store, StoreFlash},
 };
 
@@ -118,7 +119,7 @@ pub struct Core {
     pub(super) book: Book,
     pub(super) jobs: JobBook,
     pub(super) texts: Texts,
-    pub(super) objects: BTreeMap<String, ObjectView>,
+    pub(super) objects: Objects,
     pub(super) work: WorkQueue,
     /// The governor while no station has one.
     listening: Option<(Modem, Manners)>,
@@ -143,7 +144,7 @@ impl Core {
             book: Book::open(store, wall)?,
             jobs: JobBook::default(),
             texts: Texts::new(now),
-            objects: BTreeMap::new(),
+            objects: Objects::default(),
             store: store.clone(),
             wall: wall.clone(),
             started: now,
@@ -300,7 +301,8 @@ impl Core {
             station.assume_spent(now, Duration::from_millis(mark.spent_ms.into()));
         }
         self.mode = Mode::Hosted(station);
-        self.enrol(now)
+        self.enrol(now)?;
+        self.resume_objects(now)
     }
 
     pub(super) fn set_offers(&self, now: Instant, agent: &mut Agent<'static, StoreFlash>) {
@@ -352,8 +354,11 @@ impl Core {
             job_lifetime: Duration::from_secs(self.options.job_lifetime_s.into()),
             hop_limit: swarm.hop_limit,
         };
-        Agent::new(config, slots, state, self.options.seed, now)
-            .with_context(|| format!("the packet ids of {} cannot be read: is the disk full?", node_id(num)))
+        let mut agent = Agent::new(config, slots, state, self.options.seed, now).with_context(|| {
+            format!("the packet ids of {} cannot be read: is the disk full?", node_id(num))
+        })?;
+        objects::prepare(&self.store, &mut agent)?;
+        Ok(agent)
     }
 
     fn handle_packet(&mut self, now: Instant, packet: &OwnedPacket) {
@@ -538,6 +543,7 @@ impl Core {
             }
         }
         self.handle_agent_events(now);
+        self.advance_objects();
         self.send_waiting_texts(now);
         self.settle_station(now);
     }

@@ -22,7 +22,7 @@ use super::{
     core::{Core, Mode, Output},
     work::{Done, Product, Work, WorkKey},
 };
-use crate::seam::{Event, JobAnswer, JobKind, JobPriority, JobSpec, JobState, JobView, ObjectView};
+use crate::seam::{Event, JobAnswer, JobKind, JobPriority, JobSpec, JobState, JobView};
 
 /// Jobs that may be open; one more is refused.
 pub const OPEN: usize = 256;
@@ -303,8 +303,7 @@ impl Core {
                     }
                 }
                 AgentEvent::Execute(ticket) => self.execute(now, ticket),
-                AgentEvent::ObjectWanted { tag } => self.object_moved(tag, 0),
-                AgentEvent::ObjectComplete { tag } => self.object_moved(tag, 100),
+                AgentEvent::ObjectUnplaced { kind, task } => self.make_room(kind, task),
                 AgentEvent::NodeKey { .. }
                 | AgentEvent::KeysPending { .. }
                 | AgentEvent::KeysSwitched { .. }
@@ -312,17 +311,6 @@ impl Core {
                 other => tracing::info!(event = ?other, "the agent tells"),
             }
         }
-    }
-
-    fn object_moved(&mut self, tag: u32, progress_percent: u8) {
-        let name = format!("{tag:08x}");
-        let view = self
-            .objects
-            .entry(name.clone())
-            .or_insert_with(|| ObjectView { tag: name, ..ObjectView::default() });
-        view.progress_percent = view.progress_percent.max(progress_percent);
-        let view = view.clone();
-        self.push(Output::Event(Event::Object(view)));
     }
 
     fn latency_ms(&self, id: u64) -> u64 {

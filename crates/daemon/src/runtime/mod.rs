@@ -12,6 +12,7 @@ pub mod facts;
 mod jobs;
 pub mod native;
 pub mod notify;
+mod objects;
 mod ports;
 pub mod quiet;
 pub mod rotation;

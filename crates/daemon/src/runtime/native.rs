@@ -107,6 +107,7 @@ impl Core {
         self.mode = Mode::Native(Box::new(UdpStation::new(config, citizen, agent, self.options.seed, now)));
         self.up = true;
         self.enrol(now)?;
+        self.resume_objects(now)?;
         tracing::info!("this node is {}, in the swarm of channel `{}`", node_id(num.0), swarm.channel_name);
         self.settle(now);
         Ok(())

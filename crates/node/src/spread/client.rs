@@ -427,7 +427,8 @@ impl<F: NorFlash> Agent<'_, F> {
         self.objects.all[component].client = None;
         self.push_event(AgentEvent::ObjectComplete { tag });
         match self.install(component) {
-            Ok(_) if component == MODEL => self.beacon_soon(now),
+            // Whoever published it through a node like this one waits for word of it.
+            Ok(_) if component == MODEL || self.update.carries() => self.beacon_soon(now),
             Ok(_) => {}
             Err(refusal) => self.set_back(now, component, refusal),
         }

@@ -26,7 +26,7 @@ mod records;
 pub(crate) mod server;
 
 use compotastic_bundle::{
-    ComponentKind, Encoder, KeyId, SliceSource, VerifiedManifest, build_stream, verify,
+    ClaimedManifest, ComponentKind, Encoder, KeyId, SliceSource, VerifiedManifest, build_stream, verify,
 };
 use compotastic_mesh::{
     packet::NodeNum,
@@ -150,6 +150,17 @@ pub(crate) struct Object {
     pub(crate) paused: bool,
 }
 
+/// Where an object stands at this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObjectState {
+    /// Its tag.
+    pub tag: u32,
+    /// How much of it is here, 0 to 255.
+    pub progress: u8,
+    /// It is held back ([`Agent::pause_object`]).
+    pub paused: bool,
+}
+
 /// Objects of one node.
 #[derive(Debug)]
 pub(crate) struct Objects {
@@ -166,6 +177,8 @@ pub(crate) struct Objects {
     refused: Vec<(u32, Instant), REFUSED>,
     /// When the manifest that waits in `incoming` is tried again: flash had refused it.
     pub(crate) storage_again: Option<Instant>,
+    /// The object in `incoming` is of a component that this node lacks; its host was told.
+    pub(crate) unplaced: Option<u32>,
     /// When what was revoked is written again: flash had refused it.
     pub(crate) trust_again: Option<Instant>,
     /// Who offered what is in `incoming`.
@@ -188,6 +201,7 @@ impl Objects {
             wanted_record: None,
             refused: Vec::new(),
             storage_again: None,
+            unplaced: None,
             trust_again: None,
             offered_by: None,
             symbols_sent: 0,
@@ -331,6 +345,16 @@ impl<F: NorFlash> Agent<'_, F> {
         self.publish_verified(now, &verified, delegation, manifest, stream)
     }
 
+    /// Whether a bundle is signed by somebody who may: what [`Self::publish_stream`] asks first.
+    pub fn check_bundle(
+        &mut self,
+        now: Instant,
+        delegation: &[u8],
+        manifest: &[u8],
+    ) -> Result<(), BundleRefusal> {
+        self.verify_published(now, delegation, manifest).map(|_| ())
+    }
+
     fn verify_published(
         &mut self,
         now: Instant,
@@ -406,10 +430,40 @@ impl<F: NorFlash> Agent<'_, F> {
         true
     }
 
+    /// From now on this node has no use of its own for objects: it collects those of its components for devices of all classes, keeps
+    /// them and passes them on. It still believes trusted signatures alone, and takes of each component only what is newer than
+    /// what it has.
+    pub fn carry_objects(&mut self) {
+        self.update.set_carries();
+    }
+
+    /// Whether there is such a component.
+    pub fn has_component(&self, kind: ComponentKind, task: u8) -> bool {
+        self.update.component_for(kind, task).is_some()
+    }
+
+    /// The newest object of each component, whole or on its way.
+    pub fn objects(&self) -> impl Iterator<Item = ObjectState> {
+        (0..self.update.components()).filter_map(|component| {
+            let object = &self.objects.all[component];
+            object.manifest.complete.then(|| ObjectState {
+                tag: object.manifest.tag,
+                progress: self.update.progress(component),
+                paused: object.paused,
+            })
+        })
+    }
+
+    /// The manifest of one of them; it was verified when it was taken.
+    pub fn object_manifest(&self, tag: u32) -> Option<ClaimedManifest> {
+        let component = self.objects.by_tag(tag)?;
+        ClaimedManifest::parse(&self.objects.all[component].manifest.bytes).ok()
+    }
+
     /// Puts a complete object in force and tells the host.
     pub(crate) fn install(&mut self, component: usize) -> Result<u32, BundleRefusal> {
         let version = self.update.install(component, self.config.base.as_ref())?;
-        if component == MODEL {
+        if component == MODEL && !self.update.carries() {
             self.push_event(AgentEvent::ModelActivated { version: version as u16 });
         }
         Ok(version)

@@ -1,6 +1,6 @@
 //! Manifests, delegations and revocations: who asks for them, who passes them on, and what a verified manifest sets in motion.
 
-use compotastic_bundle::{ClaimedManifest, RecordChange, RecordError, Refusal, verify};
+use compotastic_bundle::{ClaimedManifest, Manifest, RecordChange, RecordError, Refusal, verify};
 use compotastic_mesh::{
     packet::NodeNum,
     router::{Gate, Priority as QueuePriority},
@@ -206,6 +206,15 @@ impl<F: NorFlash> Agent<'_, F> {
             // The delegation may have been lost on the way.
             Err(Refusal::UnknownKey(key)) => {
                 self.want_record(now, RecordType::Delegation, key_tag(key), Duration::from_secs(0), false)
+            }
+            Err(Refusal::WrongComponent) if self.update.carries() && self.objects.unplaced != Some(tag) => {
+                // The host may have room for it: it is considered once more when the host has been told.
+                self.objects.unplaced = Some(tag);
+                self.objects.storage_again = Some(now);
+                if let Ok(claimed) = ClaimedManifest::parse(&self.objects.incoming.bytes) {
+                    let Manifest { kind, task, .. } = *claimed.claims();
+                    self.push_event(AgentEvent::ObjectUnplaced { kind, task });
+                }
             }
             Err(refusal) => self.refuse_manifest(now, tag, refusal),
         }

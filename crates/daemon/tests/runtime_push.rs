@@ -1,0 +1,211 @@
+//! A signed bundle that one daemon publishes reaches the others, is held back and withdrawn, and goes on after a restart.
+
+mod mesh_of_cores;
+
+use compotastic_bundle::{
+    BundleFile, ClaimedManifest, ClassMask, ComponentKind, Manifest, build_stream, object::Layout,
+};
+use compotastic_daemon::seam::{Command, Event, ObjectView, PushTarget};
+use ed25519_dalek::SigningKey;
+use mesh_of_cores::{World, operator};
+
+const PIECE: u16 = 176;
+const CLASS: PushTarget = PushTarget::Class { class: 0 };
+
+fn content(len: usize, salt: u8) -> Vec<u8> {
+    (0..len).map(|index| (index * 7 + index / 251) as u8 ^ salt).collect()
+}
+
+/// A bundle file as `bundle build` makes it.
+fn bundle(kind: ComponentKind, classes: ClassMask, version: u32, len: usize, key: &SigningKey) -> Vec<u8> {
+    let content = content(len, version as u8);
+    let layout = Layout::new(len as u32, PIECE).unwrap();
+    let mut stream = vec![0; layout.stream_len() as usize];
+    let identity = build_stream(&content, PIECE, &mut stream).unwrap();
+    let manifest = Manifest::of(&identity, kind, 1, version, classes);
+    let claimed = ClaimedManifest::sign(manifest, key).unwrap();
+    let mut bytes = Vec::new();
+    BundleFile { claimed, content: &content, delegation: None }.emit(|part| bytes.extend_from_slice(part));
+    bytes
+}
+
+fn policy(version: u32) -> Vec<u8> {
+    bundle(ComponentKind::Policy, ClassMask::of(0), version, 1500, &operator())
+}
+
+/// Three members that have heard of each other.
+fn world(name: &str) -> World {
+    let mut world = World::new(name);
+    for _ in 0..3 {
+        world.add(None, true);
+    }
+    world.run(1200);
+    world
+}
+
+fn push(world: &mut World, bytes: Vec<u8>, to: PushTarget) -> Result<ObjectView, String> {
+    world.command(0, |reply| Command::Push(bytes, to, reply)).try_recv().unwrap()
+}
+
+fn pause(world: &mut World, tag: &str, paused: bool) -> Result<(), String> {
+    let tag = tag.to_owned();
+    world.command(0, |reply| Command::Pause(tag, paused, reply)).try_recv().unwrap()
+}
+
+fn object(world: &mut World, node: usize, tag: &str) -> Option<ObjectView> {
+    world.snapshot(node).objects.into_iter().find(|object| object.tag == tag)
+}
+
+fn others(world: &World) -> Vec<u32> {
+    world.nodes[1..].iter().map(|node| node.radio.num).collect()
+}
+
+/// Until the publisher knows that both others have it.
+fn all_have_it(world: &mut World, tag: &str, seconds: u64) -> bool {
+    let all = others(world);
+    world.run_until(seconds, |world| object(world, 0, tag).is_some_and(|object| object.complete_at == all))
+}
+
+#[test]
+fn a_pushed_bundle_reaches_the_others_and_their_beacons_tell() {
+    let mut world = world("push");
+    let pushed = push(&mut world, policy(3), CLASS).unwrap();
+    assert_eq!((pushed.kind.as_str(), pushed.task, pushed.version, pushed.bytes), ("policy", 1, 3, 1500));
+    assert!(pushed.published_here && pushed.progress_percent == 100 && pushed.complete_at.is_empty());
+    let before = world.now;
+    assert!(all_have_it(&mut world, &pushed.tag, 6 * 3600), "{:?}", object(&mut world, 0, &pushed.tag));
+    println!("all have it after {} s", world.now.saturating_duration_since(before).as_secs());
+    for node in [1, 2] {
+        let there = object(&mut world, node, &pushed.tag).unwrap();
+        assert_eq!((there.progress_percent, there.published_here, there.version), (100, false, 3));
+        // It told how it went.
+        let told = |event: &Event| matches!(event, Event::Object(object) if object.progress_percent < 100);
+        assert!(world.nodes[node].events.iter().any(told));
+    }
+    // Whoever looks on sees each new holder.
+    let steps: Vec<usize> = world.nodes[0]
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Object(object) if object.tag == pushed.tag => Some(object.complete_at.len()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(steps.first(), Some(&0));
+    assert_eq!(steps.last(), Some(&2));
+    assert!(steps.is_sorted(), "{steps:?}");
+    // Both are remembered over a restart, though no beacon has come since.
+    world.restart(0);
+    let again = object(&mut world, 0, &pushed.tag).unwrap();
+    assert!(again.published_here);
+    assert_eq!(again.complete_at, others(&world));
+
+    // A newer version takes its place everywhere.
+    let newer = push(&mut world, policy(4), CLASS).unwrap();
+    assert!(all_have_it(&mut world, &newer.tag, 6 * 3600));
+    assert!((0..3).all(|node| object(&mut world, node, &pushed.tag).is_none()));
+    assert_eq!(world.nodes[0].store.bundles().unwrap(), [newer.tag]);
+}
+
+#[test]
+fn what_is_for_another_class_is_carried_too() {
+    let mut world = world("push-carried");
+    let bytes = bundle(ComponentKind::Model, ClassMask::of(1), 2, 900, &operator());
+    let refusal = push(&mut world, bytes.clone(), CLASS).unwrap_err();
+    assert!(refusal.contains("--class 0"), "{refusal}");
+    let pushed = push(&mut world, bytes, PushTarget::Class { class: 1 }).unwrap();
+    assert!(all_have_it(&mut world, &pushed.tag, 6 * 3600));
+}
+
+#[test]
+fn a_push_to_one_node_is_for_its_class() {
+    let mut world = world("push-node");
+    let num = world.nodes[2].radio.num;
+    let refused = push(&mut world, policy(1), PushTarget::Node { num: 0x0bad_0001 }).unwrap_err();
+    assert!(refused.contains("!0bad0001") && refused.contains("compotastic nodes"), "{refused}");
+    let other = bundle(ComponentKind::Policy, ClassMask::of(4), 1, 300, &operator());
+    let refused = push(&mut world, other, PushTarget::Node { num }).unwrap_err();
+    assert!(refused.contains("of device class 0") && refused.contains("--class 0"), "{refused}");
+    assert!(world.snapshot(0).objects.is_empty());
+    let pushed = push(&mut world, policy(1), PushTarget::Node { num }).unwrap();
+    let has_it = |world: &mut World| {
+        object(world, 0, &pushed.tag).is_some_and(|object| object.complete_at.contains(&num))
+    };
+    assert!(world.run_until(6 * 3600, has_it));
+}
+
+#[test]
+fn pause_holds_it_back_and_withdrawal_ends_it() {
+    let mut world = world("push-paused");
+    let pushed = push(&mut world, policy(1), CLASS).unwrap();
+    pause(&mut world, &pushed.tag, true).unwrap();
+    world.run(4 * 3600);
+    assert!(object(&mut world, 0, &pushed.tag).unwrap().complete_at.is_empty());
+    // A restart does not lift it.
+    world.restart(0);
+    assert!(object(&mut world, 0, &pushed.tag).unwrap().paused);
+    world.run(4 * 3600);
+    assert!((1..3).all(|node| object(&mut world, node, &pushed.tag).is_none()));
+    pause(&mut world, &pushed.tag, false).unwrap();
+    assert!(all_have_it(&mut world, &pushed.tag, 6 * 3600));
+
+    let second = push(&mut world, policy(2), CLASS).unwrap();
+    let withdrawn = second.tag.clone();
+    world.command(0, |reply| Command::Withdraw(withdrawn, reply)).try_recv().unwrap().unwrap();
+    world.run(3600);
+    world.restart(0);
+    world.run(4 * 3600);
+    assert!((0..3).all(|node| object(&mut world, node, &second.tag).is_none()));
+    assert!(world.nodes[0].store.bundles().unwrap().is_empty());
+    let refused = pause(&mut world, &second.tag, false).unwrap_err();
+    assert!(refused.contains("is published here"), "{refused}");
+    // Pushed again, it goes.
+    push(&mut world, policy(2), CLASS).unwrap();
+    assert!(all_have_it(&mut world, &second.tag, 6 * 3600));
+}
+
+#[test]
+fn what_is_altered_or_signed_by_others_is_refused() {
+    let mut world = world("push-refused");
+    let good = policy(5);
+    let mut altered = good.clone();
+    *altered.last_mut().unwrap() ^= 1;
+    let refused = push(&mut world, altered, CLASS).unwrap_err();
+    assert!(refused.contains("the content is not what the manifest says"), "{refused}");
+    // Any byte at all.
+    for at in (0..good.len()).step_by(13) {
+        let mut altered = good.clone();
+        altered[at] ^= 0x10;
+        assert!(push(&mut world, altered, CLASS).is_err(), "byte {at}");
+    }
+    let stranger = SigningKey::from_bytes(&[0x66; 32]);
+    let theirs = bundle(ComponentKind::Policy, ClassMask::of(0), 5, 1500, &stranger);
+    let refused = push(&mut world, theirs, CLASS).unwrap_err();
+    assert!(refused.contains("neither root nor delegated") && refused.contains("operators"), "{refused}");
+    let refused = push(&mut world, b"hello".to_vec(), CLASS).unwrap_err();
+    assert!(refused.contains("compotastic bundle build"), "{refused}");
+    assert!(world.snapshot(0).objects.is_empty());
+    assert!(world.nodes[0].store.bundles().unwrap().is_empty());
+
+    push(&mut world, good, CLASS).unwrap();
+    let refused = push(&mut world, policy(4), CLASS).unwrap_err();
+    assert!(refused.contains("higher version"), "{refused}");
+    assert_eq!(world.nodes[0].store.bundles().unwrap().len(), 1);
+}
+
+#[test]
+fn a_push_goes_on_after_a_restart_in_the_middle() {
+    let mut world = world("push-restart");
+    let bytes = bundle(ComponentKind::Policy, ClassMask::of(0), 1, 6000, &operator());
+    let pushed = push(&mut world, bytes, CLASS).unwrap();
+    let begun = |world: &mut World| {
+        object(world, 1, &pushed.tag).is_some_and(|object| (10..90).contains(&object.progress_percent))
+    };
+    assert!(world.run_until(6 * 3600, begun));
+    // The publisher, and one that has a part.
+    for node in [0, 1] {
+        world.restart(node);
+    }
+    assert!(object(&mut world, 0, &pushed.tag).unwrap().published_here);
+    assert!(all_have_it(&mut world, &pushed.tag, 12 * 3600), "{:?}", object(&mut world, 1, &pushed.tag));
+}
