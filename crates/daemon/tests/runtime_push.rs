@@ -5,7 +5,11 @@ mod mesh_of_cores;
 use compotastic_bundle::{
     BundleFile, ClaimedManifest, ClassMask, ComponentKind, Manifest, build_stream, object::Layout,
 };
-use compotastic_daemon::seam::{Command, Event, ObjectView, PushTarget};
+use compotastic_daemon::{
+    cli::{ApiArgs, push::LivePushArgs},
+    http::{Api, HttpArgs},
+    seam::{Command, Event, NodeHandle, ObjectView, PushTarget},
+};
 use ed25519_dalek::SigningKey;
 use mesh_of_cores::{World, operator};
 
@@ -208,4 +212,54 @@ fn a_push_goes_on_after_a_restart_in_the_middle() {
     }
     assert!(object(&mut world, 0, &pushed.tag).unwrap().published_here);
     assert!(all_have_it(&mut world, &pushed.tag, 12 * 3600), "{:?}", object(&mut world, 1, &pushed.tag));
+}
+
+/// The command, the API and the node, as a person uses them; the mesh runs many times faster than real time.
+#[test]
+fn the_command_sees_the_push_end() {
+    let folder = mesh_of_cores::Folder::new("push-command");
+    std::fs::create_dir_all(&folder.0).unwrap();
+    let file = folder.0.join("v1.bundle");
+    std::fs::write(&file, policy(1)).unwrap();
+    let (handle, mut inbox, events) = NodeHandle::new();
+    let (ready, started) = std::sync::mpsc::channel();
+    let mesh = std::thread::spawn(move || {
+        let mut world = world("push-mesh");
+        ready.send(world.nodes[0].store.clone()).unwrap();
+        loop {
+            match inbox.try_recv() {
+                Ok(command) => world.nodes[0].core.handle_command(world.now, command),
+                Err(tokio::sync::mpsc::error::TryRecvError::Disconnected) => return,
+                Err(_) => {}
+            }
+            world.run(20);
+            for event in world.nodes[0].events.drain(..) {
+                let _ = events.send(event);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+    });
+    let store = started.recv().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let args = HttpArgs { listen: "127.0.0.1:0".parse().unwrap(), ..HttpArgs::default() };
+    let listener = runtime.block_on(compotastic_daemon::http::bind(args.listen)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let api = runtime.block_on(async { Api::new(handle, store, None, &args).unwrap() });
+    runtime.spawn(api.serve(listener, std::future::pending()));
+    let push = |to: &str| {
+        compotastic_daemon::cli::push::run(LivePushArgs {
+            api: ApiArgs { api: Some(format!("http://{address}")), token_file: None },
+            file: file.clone(),
+            to: to.into(),
+            follow_s: Some(60),
+            no_follow: false,
+            json: false,
+        })
+    };
+    let refused = format!("{:#}", push("class:3").unwrap_err());
+    assert!(refused.contains("build it with --class 3"), "{refused}");
+    push("class:0").unwrap();
+    push("node:!0a000002").unwrap();
+    runtime.shutdown_background();
+    mesh.join().unwrap();
 }

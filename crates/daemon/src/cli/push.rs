@@ -125,19 +125,24 @@ pub fn run(args: LivePushArgs) -> Result<()> {
     let object: ObjectView = client
         .post_bytes(&format!("/api/updates?to={}", encoded(&args.to)), "application/octet-stream", &bundle)
         .with_context(|| format!("{} is not pushed", args.file.display()))?;
-    let targets = match to {
+    let meant: Option<BTreeSet<u32>> = match to {
         PushTarget::Class { class } => {
-            Some(state.nodes.iter().filter(|node| node.member && node.device_class == Some(class)).count())
+            let of_class = state.nodes.iter().filter(|node| node.member && node.device_class == Some(class));
+            Some(of_class.map(|node| node.num).collect())
         }
         PushTarget::Node { .. } => None,
     };
+    let targets = meant.as_ref().map(BTreeSet::len);
     let view = View { json: args.json, start, nodes: state.nodes };
     view.tell("published", &object, &[], targets);
     let Some(events) = events else { return Ok(()) };
     let mut has: BTreeSet<u32> = object.complete_at.iter().copied().collect();
     let complete = |has: &BTreeSet<u32>| match to {
         PushTarget::Node { num } => has.contains(&num),
-        PushTarget::Class { .. } => targets.is_some_and(|all| all > 0 && has.len() >= all),
+        // Nodes of other classes may have it too: they pass it on.
+        PushTarget::Class { .. } => {
+            meant.as_ref().is_some_and(|meant| !meant.is_empty() && meant.is_subset(has))
+        }
     };
     // The events are read on a thread of their own: a quiet mesh must not keep --for from ending.
     let (sender, news) = std::sync::mpsc::sync_channel(64);
