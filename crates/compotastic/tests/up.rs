@@ -56,11 +56,15 @@ impl Daemon {
         daemon
     }
 
-    /// What a command tells with `--json`; none where it fails.
+    /// The object that a command prints with `--json`, the last one of several lines; none where it fails.
     fn json(&self, command: &[&str]) -> Option<Value> {
         let out = Command::new(PROGRAM).args(command).args(["--json", "--api", &self.api]).output().unwrap();
         let text = String::from_utf8(out.stdout).unwrap();
-        out.status.success().then(|| serde_json::from_str(text.lines().last().unwrap_or("null")).ok()).flatten()
+        let last = text.lines().last().unwrap_or_default();
+        out.status
+            .success()
+            .then(|| serde_json::from_str(&text).or_else(|_| serde_json::from_str(last)).ok())
+            .flatten()
     }
 
     fn kill(mut self) {
@@ -82,7 +86,8 @@ fn a_job_outlives_a_daemon_that_is_killed() {
     let state = new_folder("up-killed");
     let port = free_port();
     let daemon = Daemon::start(&state, port);
-    let asked = daemon.json(&["ask", "two hikers, one with a broken ankle, below the north ridge hut"]).unwrap();
+    let asked =
+        daemon.json(&["ask", "two hikers, one with a broken ankle, below the north ridge hut"]).unwrap();
     assert_eq!(asked["state"], "done", "{asked}");
     assert!(asked["class"].is_string(), "the program's own model answers: {asked}");
     let status = daemon.json(&["status"]).unwrap();
@@ -115,7 +120,16 @@ fn a_job_outlives_a_daemon_that_is_killed() {
 
 fn refused(radio: &str) -> String {
     let state = new_folder("up-refused");
-    fails(&["up", "--no-model", "--radio", radio, "--listen", "127.0.0.1:0", "--state", state.to_str().unwrap()])
+    fails(&[
+        "up",
+        "--no-model",
+        "--radio",
+        radio,
+        "--listen",
+        "127.0.0.1:0",
+        "--state",
+        state.to_str().unwrap(),
+    ])
 }
 
 #[test]
@@ -173,9 +187,18 @@ fn swarms_and_questions_that_cannot_be() {
     let state = state.to_str().unwrap();
     let region = fails(&["swarm", "new", "hills", "--region", "ATLANTIS", "--state", state]);
     assert!(region.contains("EU_868"), "{region}");
-    let name = fails(&["swarm", "new", "a name that is far too long", "--region", "EU_868", "--state", state]);
+    let name =
+        fails(&["swarm", "new", "a name that is far too long", "--region", "EU_868", "--state", state]);
     assert!(name.contains("11 bytes"), "{name}");
-    let join = fails(&["swarm", "join", "compotastic:AAAA", "--state", state, "--radio", "sim:scenarios/two-huts.toml"]);
+    let join = fails(&[
+        "swarm",
+        "join",
+        "compotastic:AAAA",
+        "--state",
+        state,
+        "--radio",
+        "sim:scenarios/two-huts.toml",
+    ]);
     assert!(join.contains("enrolment"), "{join}");
     let nobody = fails(&["ask", "hello", "--api", &format!("http://127.0.0.1:{}", free_port())]);
     assert!(nobody.contains("compotastic up"), "{nobody}");
