@@ -1,6 +1,6 @@
 //! Receiving an object: true and false symbols in any order, restarts, power cuts. Nothing false gets in.
 //!
-//! Objects, flash and memory are small, so that there are thousands of executions a second: what depends on size is in the property tests.
+//! Objects, flash and memory are small, so that executions are many a second: what depends on size is in the property tests.
 #![no_main]
 
 use compotastic_bundle::{
