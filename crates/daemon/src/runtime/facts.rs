@@ -141,12 +141,13 @@ pub fn way_to(info: &RadioInfo, swarm: &EnrolmentRecord) -> Result<(Preset, Regi
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use compotastic_wire::SwarmKey;
 
     use super::*;
 
-    fn swarm() -> EnrolmentRecord {
+    /// A swarm for tests.
+    pub(crate) fn swarm() -> EnrolmentRecord {
         EnrolmentRecord {
             swarm_id: [1; 8],
             channel_name: "hills".try_into().unwrap(),

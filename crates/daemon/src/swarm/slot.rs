@@ -204,24 +204,8 @@ pub async fn write(radio: &mut RadioHandle, slot: &Slot) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use compotastic_wire::SwarmKey;
-
     use super::*;
-
-    fn swarm() -> EnrolmentRecord {
-        EnrolmentRecord {
-            swarm_id: [1; 8],
-            channel_name: "hills".try_into().unwrap(),
-            channel_key: heapless::Vec::from_slice(&[7; 32]).unwrap(),
-            swarm_key: SwarmKey([3; 16]),
-            epoch: 1,
-            operator_keys: heapless::Vec::from_slice(&[[5; 32]]).unwrap(),
-            region: "EU_868".try_into().unwrap(),
-            preset: "LONG_FAST".try_into().unwrap(),
-            port: 448,
-            hop_limit: 5,
-        }
-    }
+    use crate::runtime::facts::tests::swarm;
 
     fn radio(used: u8) -> RadioInfo {
         let channels = (0..8)
