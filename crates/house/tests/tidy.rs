@@ -1,6 +1,6 @@
 //! Sizes, leftovers, and words that mean nothing to a reader of the repository.
 
-use compotastic_house::{root, tracked_files};
+use compotastic_house::{metadata, packages, root, tracked_files};
 
 /// Only the two encoders may be larger than this, in bytes.
 const FILE_MAX: u64 = 1_000_000;
@@ -43,4 +43,22 @@ fn sources_are_finished_and_can_be_held_in_the_head() {
             assert!(!(core && dated), "{}:{}: the core reads no clock", file.display(), number + 1);
         }
     }
+}
+
+/// `cargo run` from the root, the first command of the README, takes the one program there is.
+#[test]
+fn the_workspace_has_one_program() {
+    let metadata = metadata();
+    let members: Vec<&str> =
+        metadata["workspace_members"].as_array().into_iter().flatten().filter_map(|id| id.as_str()).collect();
+    let mut programs: Vec<&str> = packages(&metadata)
+        .filter(|package| package["id"].as_str().is_some_and(|id| members.contains(&id)))
+        .flat_map(|package| package["targets"].as_array().into_iter().flatten())
+        .filter(|target| {
+            target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "bin"))
+        })
+        .filter_map(|target| target["name"].as_str())
+        .collect();
+    programs.sort_unstable();
+    assert_eq!(programs, ["compotastic"], "other programs of the workspace are examples");
 }

@@ -90,7 +90,7 @@ pub fn make(inputs: &Inputs, plan: &Plan, mut report: impl FnMut(usize, f64)) ->
     let mut note = String::from(
         "# Where text-v1.bin comes from. Written with it, by the command below; any machine makes the same bytes.\n",
     );
-    note += "command = \"cargo run --release -p compotastic-text-train -- train --corpus crates/text/corpus \
+    note += "command = \"cargo run --release -p compotastic-text-train --example train -- train --corpus crates/text/corpus \
              --wordnet /usr/share/wordnet --out crates/text/tables/text-v1.bin\"\n";
     note += &format!("table_sha256 = \"{}\"\n", sha256_hex(&table));
     note += &format!("inputs_sha256 = \"{digest}\"\n");

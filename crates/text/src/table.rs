@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::symbols::SYMBOLS;
 
-/// The trained table, made by `compotastic-text-train` (see `tables/text-v1.toml`).
+/// The trained table, made by the example `train` of `compotastic-text-train` (see `tables/text-v1.toml`).
 pub const TABLE: &[u8] = include_bytes!("../tables/text-v1.bin");
 /// The version of the table's layout and contents; codec byte 1 stands for exactly this one.
 pub const TABLE_VERSION: u8 = 1;
