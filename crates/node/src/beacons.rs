@@ -204,7 +204,7 @@ impl<F: NorFlash> Agent<'_, F> {
         let wait = Duration::from_millis(u64::from(self.rng.below(ANSWER_WITHIN.as_micros() as u32 / 1000)));
         let at = (now + wait).max(self.beacons.said_at + ANSWER_GAP);
         // One that is due anyway is as good.
-        if self.beacons.timer.poll_timeout() > at {
+        if self.beacons.timer.speaks_at().is_none_or(|due| due > at) {
             self.beacons.answer_at = Some(at);
         }
     }

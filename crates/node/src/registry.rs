@@ -154,13 +154,13 @@ impl Registry {
         }
     }
 
-    /// The best executor for a job: a live foundation model before a student, then few hops, low load, and the
-    /// node number, so that the choice does not depend on the order in which beacons came.
+    /// The best executor for a job: a live foundation model before a student, then one that was not silent more often than losses
+    /// explain, few hops, low load, and the node number, so that the choice does not depend on the order in which beacons came.
     pub fn executor(&self, now: Instant, need: Need) -> Option<&Entry> {
-        self.entries
-            .iter()
-            .filter(|entry| entry.can_execute(now, need))
-            .min_by_key(|entry| (!entry.is_far_asked(), entry.hops_away, entry.beacon.load, entry.num.0))
+        self.entries.iter().filter(|entry| entry.can_execute(now, need)).min_by_key(|entry| {
+            let (is_far_asked, is_silent) = (entry.is_far_asked(), entry.silences > FORGIVEN);
+            (!is_far_asked, is_silent, entry.hops_away, entry.beacon.load, entry.num.0)
+        })
     }
 
     /// When an executor that is passed over will be asked again, if it may only have been out of reach for a moment.
@@ -243,6 +243,23 @@ mod tests {
         assert!(registry.executor(at(2), Need::Any { task: 2 }).is_none());
         // Avoidance expires.
         assert_eq!(registry.executor(at(700), Need::Foundation).unwrap().num, NodeNum(30));
+    }
+
+    #[test]
+    fn one_that_was_silent_again_and_again_comes_after_a_farther_one() {
+        let mut registry = Registry::default();
+        registry.handle_beacon(at(0), NodeNum(20), 0, &beacon(EDGE));
+        registry.handle_beacon(at(0), NodeNum(30), 3, &beacon(EDGE));
+        let asked =
+            |registry: &Registry, second| registry.executor(at(second), Need::Foundation).unwrap().num;
+        for _ in 0..FORGIVEN {
+            registry.handle_silence(at(1), NodeNum(20));
+        }
+        assert_eq!(asked(&registry, 4_000), NodeNum(20), "losses explain so many");
+        registry.handle_silence(at(4_000), NodeNum(20));
+        assert_eq!(asked(&registry, 8_000), NodeNum(30), "though it is not avoided any more");
+        registry.handle_answer(at(8_001), NodeNum(20));
+        assert_eq!(asked(&registry, 8_002), NodeNum(20));
     }
 
     #[test]

@@ -80,6 +80,11 @@ impl Trickle {
         speak
     }
 
+    /// When it is time to speak in this interval; none where that is past.
+    pub fn speaks_at(&self) -> Option<Instant> {
+        (!self.fired).then_some(self.fires_at)
+    }
+
     /// When to call [`Self::poll`] next.
     pub fn poll_timeout(&self) -> Instant {
         if self.fired { self.ends_at } else { self.fires_at }
