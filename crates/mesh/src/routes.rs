@@ -140,9 +140,11 @@ impl Routes {
 
     fn score(&self, now: Instant, way: &Way) -> u64 {
         let neighbour = self.table.iter().find(|route| route.to.last_byte() == way.next_hop);
+        // The share flatters weak links: a packet that is repeated has several chances to come directly first.
+        let by_snr = link_cost_by_snr(way.snr_margin_qdb);
         let link = match neighbour {
-            Some(neighbour) if neighbour.samples >= SAMPLES => link_cost(neighbour.direct_share),
-            _ => link_cost_by_snr(way.snr_margin_qdb),
+            Some(neighbour) if neighbour.samples >= SAMPLES => link_cost(neighbour.direct_share).max(by_snr),
+            _ => by_snr,
         };
         way.score(now, link)
     }

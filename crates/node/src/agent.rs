@@ -625,8 +625,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             if job.next_at > soon {
                 job.next_at = soon;
             }
-            // There can be no answer to what did not leave.
-            job.reminded = true;
+            job.need_not_remind();
         }
     }
 

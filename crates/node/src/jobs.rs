@@ -130,8 +130,8 @@ pub struct Job {
     pub next_at: Instant,
     /// When the request is repeated if the reminder brings nothing.
     repeat_at: Instant,
-    /// The neighbours were reminded of the missing answer to the last request.
-    pub reminded: bool,
+    /// How often the neighbours may still be reminded of the missing answer to the last request.
+    reminders_left: u8,
     /// The sender of a refusal that said "not now": why the job waits.
     pub refused: bool,
     /// It waits since no executor is known: word of one wakes it.
@@ -147,6 +147,11 @@ pub struct Jobs {
 
 /// How long a reminder may take: its own turn and the reply's, one hop each.
 pub(crate) const REMINDER_WAIT: Duration = Duration::from_secs(8);
+/// Reminders of one request at most, and the time between two.
+const REMINDERS: u8 = 3;
+const REMIND_AGAIN: Duration = Duration::from_secs(40);
+/// No wait for an answer takes more than this part of what is left until the deadline, but for a round trip's.
+const TRIES_IN_WHAT_IS_LEFT: u64 = 3;
 /// Longest waiting time between two requests of a job.
 const REPLY_WAIT_MAX: Duration = Duration::from_secs(1800);
 
@@ -186,7 +191,7 @@ impl Jobs {
             attempts_here: 0,
             next_at: now,
             repeat_at: now,
-            reminded: false,
+            reminders_left: 0,
             refused: false,
             waits_for_executor: false,
         };
@@ -320,25 +325,38 @@ impl Job {
             }
             let _ = self.asked.push(executor);
         }
-        self.reminded = false;
+        self.reminders_left = REMINDERS;
         self.waits_for_executor = phase == Phase::Calling;
         // More patience with each attempt, and a jitter against lock step.
         let doublings = self.attempts.saturating_sub(1).min(doublings);
         let patience = (round_trip.as_micros() << doublings).min(REPLY_WAIT_MAX.as_micros());
+        // Near the deadline nobody is spared any more: what is left has room for some tries.
+        let left = self.deadline.saturating_duration_since(now).as_micros();
+        let patience = patience.min(round_trip.as_micros().max(left / TRIES_IN_WHAT_IS_LEFT));
         let jitter_us = patience / 4 * u64::from(rng.below(1000)) / 1000;
         self.repeat_at = now + Duration::from_micros(patience + jitter_us);
         self.next_at = if matches!(phase, Phase::Asked(_)) { now + round_trip } else { self.repeat_at };
     }
 
-    /// The packet and the executor to remind the neighbours of, once per request: most answers that are lost are lost on the
-    /// last hop.
+    /// The packet and the executor to remind the neighbours of: most answers that are lost are lost on the last hop. Once for each
+    /// request, and again while there is time before its repetition, which costs the whole way.
     pub fn remind(&mut self, now: Instant) -> Option<(NodeNum, u32)> {
         let (Phase::Asked(executor), Some(packet)) = (self.phase, self.last_packet) else { return None };
-        if core::mem::replace(&mut self.reminded, true) {
+        let again = self.reminders_left < REMINDERS;
+        if self.reminders_left == 0 || again && now >= self.repeat_at {
             return None;
         }
-        self.next_at = self.repeat_at.max(now + REMINDER_WAIT);
+        self.reminders_left -= 1;
+        let last = self.reminders_left == 0;
+        let soon = now + REMIND_AGAIN;
+        self.next_at =
+            if last || soon > self.repeat_at { self.repeat_at.max(now + REMINDER_WAIT) } else { soon };
         Some((executor, packet))
+    }
+
+    /// There is no answer that the neighbours could have missed: it is on its way, or the request did not leave.
+    pub fn need_not_remind(&mut self) {
+        self.reminders_left = 0;
     }
 
     /// Whether an answer of this node can be to this job: names repeat, those who were asked are few.
@@ -372,8 +390,7 @@ impl Job {
     pub fn wait_for(&mut self, now: Instant, wait: Duration) {
         self.next_at = self.next_at.max(now + wait);
         self.repeat_at = self.next_at;
-        // What is on its way needs no reminder.
-        self.reminded = true;
+        self.need_not_remind();
     }
 
     /// Sends again after `wait`, a jitter on top.
@@ -429,7 +446,7 @@ mod tests {
         job.handle_sent(at(0), 0x1_0005, Phase::Asked(NodeNum(9)), round_trip, 7, &mut rng);
         assert_eq!(job.next_at, at(20), "the first expiry reminds");
         assert_eq!(job.remind(at(20)), Some((NodeNum(9), 0x1_0005)));
-        assert_eq!(job.remind(at(30)), None, "once per request");
+        assert_eq!(job.remind(at(30)), None, "the request is repeated now");
         let first = job.next_at.as_micros();
         job.handle_sent(at(100), 0x1_0009, Phase::Asked(NodeNum(9)), round_trip, 7, &mut rng);
         assert_eq!(job.next_at, at(120));
@@ -438,6 +455,42 @@ mod tests {
         assert_eq!((job.first_packet, job.last_packet), (Some(0x1_0005), Some(0x1_0009)));
         assert!(jobs.by_reference(5).is_some());
         assert!(jobs.by_packet(0x1_0009).is_some());
+    }
+
+    #[test]
+    fn a_long_wait_has_room_for_three_reminders() {
+        let mut rng = Rng::from_seed(3);
+        let mut jobs = Jobs::new();
+        jobs.submit(at(0), text(), Priority::Low, Duration::from_secs(90_000), None).unwrap();
+        let job = jobs.at(0);
+        for packet in 1..=6 {
+            job.handle_sent(at(0), packet, Phase::Asked(NodeNum(9)), Duration::from_secs(20), 7, &mut rng);
+        }
+        let repeat_at = job.repeat_at;
+        assert!(repeat_at > at(600), "{repeat_at:?}");
+        for due in [20, 60, 100] {
+            assert_eq!(job.next_at, at(due));
+            assert_eq!(job.remind(at(due)), Some((NodeNum(9), 6)));
+        }
+        assert_eq!((job.next_at, job.remind(at(140))), (repeat_at, None));
+    }
+
+    #[test]
+    fn near_the_deadline_nobody_is_patient() {
+        let mut rng = Rng::from_seed(3);
+        let mut jobs = Jobs::new();
+        jobs.submit(at(0), text(), Priority::Low, Duration::from_secs(3600), None).unwrap();
+        let job = jobs.at(0);
+        let mut sent = 0;
+        while job.next_at < job.deadline {
+            let now = job.next_at.max(job.repeat_at);
+            job.handle_sent(now, 1, Phase::Asked(NodeNum(9)), Duration::from_secs(100), 7, &mut rng);
+            job.need_not_remind();
+            job.next_at = job.repeat_at;
+            sent += 1;
+        }
+        // Doubling alone would have sent five.
+        assert!((9..=14).contains(&sent), "{sent}");
     }
 
     #[test]
