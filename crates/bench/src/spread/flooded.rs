@@ -4,6 +4,9 @@
 //! - **Flooded fountain**: the chunks, then coded symbols without end; a receiver is complete with any K distinct symbols
 //!   ([`super::mds`]: better than any code that fits a device).
 //!
+//! The fountain comes twice: by managed flooding, where a node that hears another repeat a packet does not repeat it any more (all nodes are
+//! clients), and by plain flooding, where each node repeats each packet once (all nodes have the role ROUTER_LATE).
+//!
 //! Both know at once and for free when the last node is complete, and which length and hash the object has: generous.
 //!
 //! Tuned: bytes of a chunk, and the least time between two floods, in times that a flood takes to cross the mesh (so that

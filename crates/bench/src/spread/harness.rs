@@ -10,6 +10,7 @@
 
 use compotastic_mesh::{
     rng::Rng,
+    router::Role,
     time::{Duration, Instant},
 };
 use compotastic_sim::{
@@ -89,6 +90,8 @@ pub enum Peer {
     Carousel(flooded::Tuning),
     /// Coded symbols flooded.
     Fountain(flooded::Tuning),
+    /// The same where nobody is spared a repetition by hearing another's.
+    PlainFountain(flooded::Tuning),
     /// Blocks pulled hop by hop.
     Blocks(blocks::Tuning),
 }
@@ -101,27 +104,35 @@ pub fn run_peer(spec: &Spec<'_>, peer: &Peer) -> Outcome {
     match peer {
         Peer::Unicast(tuning) => {
             let object = object_of(tuning.chunk);
-            run_apps(spec, true, |node, _| Unicast::new(node, nodes, &object, tuning))
+            run_apps(spec, Role::Client, true, |node, _| Unicast::new(node, nodes, &object, tuning))
         }
-        Peer::Carousel(tuning) | Peer::Fountain(tuning) => {
+        Peer::Carousel(tuning) | Peer::Fountain(tuning) | Peer::PlainFountain(tuning) => {
             let object = object_of(tuning.chunk);
-            let fountain = matches!(peer, Peer::Fountain(_));
-            run_apps(spec, true, |node, _| Flooded::new(node, &object, fountain, tuning, flood))
+            let fountain = !matches!(peer, Peer::Carousel(_));
+            // Of the roles that always repeat, the one with the clients' spread of delays.
+            let plain = matches!(peer, Peer::PlainFountain(_));
+            let role = if plain { Role::RouterLate } else { Role::Client };
+            run_apps(spec, role, true, |node, _| Flooded::new(node, &object, fountain, tuning, flood))
         }
         Peer::Blocks(tuning) => {
             let object = object_of(blocks::BLOCK);
-            run_apps(spec, false, |node, seed| Blocks::new(node, &object, tuning, seed))
+            run_apps(spec, Role::Client, false, |node, seed| Blocks::new(node, &object, tuning, seed))
         }
     }
 }
 
-fn run_apps<A: App>(spec: &Spec<'_>, floods: bool, mut app: impl FnMut(usize, u64) -> A) -> Outcome {
+fn run_apps<A: App>(
+    spec: &Spec<'_>,
+    role: Role,
+    floods: bool,
+    mut app: impl FnMut(usize, u64) -> A,
+) -> Outcome {
     let begin_at = Instant::ZERO + WARM_UP;
     let seeds = Rng::from_seed(spec.seed).child(0x7065_6572);
     let mut world = world(spec);
     for (node, position) in spec.topology.positions.iter().enumerate() {
         let seed = seeds.child(node as u64).next_u64();
-        world.add(PeerNode::new(node, app(node, seed), seed, begin_at), *position);
+        world.add(PeerNode::new(node, role, app(node, seed), seed, begin_at), *position);
     }
     world.run_until(begin_at, |_, _| {});
     // What can be told of the object from the outside: it is there now.
@@ -198,11 +209,12 @@ mod tests {
         Spec { topology, loss, bytes: 3000, reference, seed: 7 }
     }
 
-    fn peers() -> [Peer; 4] {
+    fn peers() -> [Peer; 5] {
         [
             Peer::Unicast(unicast::Tuning::default()),
             Peer::Carousel(flooded::Tuning::default()),
             Peer::Fountain(flooded::Tuning::default()),
+            Peer::PlainFountain(flooded::Tuning::default()),
             Peer::Blocks(blocks::Tuning::default()),
         ]
     }

@@ -85,11 +85,11 @@ pub struct PeerNode<A> {
 
 impl<A: App> PeerNode<A> {
     /// A node that is switched on at the start; its application begins at `begin_at`.
-    pub fn new(node: usize, app: A, seed: u64, begin_at: Instant) -> Self {
+    pub fn new(node: usize, role: Role, app: A, seed: u64, begin_at: Instant) -> Self {
         let num = number(node);
         let config = RouterConfig {
             num,
-            role: Role::Client,
+            role,
             preset: PRESET,
             region: REGION,
             hop_limit: 7,
@@ -105,7 +105,7 @@ impl<A: App> PeerNode<A> {
         Self {
             num,
             router,
-            modules: PeriodicBroadcasts::new(num, Role::Client, scale_ppm, seed, Instant::ZERO),
+            modules: PeriodicBroadcasts::new(num, role, scale_ppm, seed, Instant::ZERO),
             governor: Governor::new(Instant::ZERO),
             app,
             waiting: None,

@@ -141,6 +141,7 @@ fn outcome(spec: &Spec<'_>, method: Method) -> Result<Outcome> {
         Method::Unicast => Peer::Unicast(Default::default()),
         Method::FloodedCarousel => Peer::Carousel(Default::default()),
         Method::FloodedFountain => Peer::Fountain(Default::default()),
+        Method::PlainFountain => Peer::PlainFountain(Default::default()),
         Method::BlockPull => Peer::Blocks(Default::default()),
     };
     Ok(harness::run_peer(spec, &peer))

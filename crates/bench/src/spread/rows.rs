@@ -20,18 +20,21 @@ pub enum Method {
     FloodedCarousel,
     /// Symbols of an ideal fountain flooded.
     FloodedFountain,
+    /// The same by plain flooding: each node repeats each packet once.
+    PlainFountain,
     /// Blocks of 1 KiB pulled hop by hop.
     BlockPull,
 }
 
 impl Method {
     /// All, ours first.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Compotastic,
         Self::CompotasticHosted,
         Self::Unicast,
         Self::FloodedCarousel,
         Self::FloodedFountain,
+        Self::PlainFountain,
         Self::BlockPull,
     ];
 
@@ -43,6 +46,7 @@ impl Method {
             Self::Unicast => "unicast",
             Self::FloodedCarousel => "flooded-carousel",
             Self::FloodedFountain => "flooded-fountain",
+            Self::PlainFountain => "plain-fountain",
             Self::BlockPull => "block-pull",
         }
     }

@@ -90,16 +90,14 @@ pub fn print_targets(rows: &[Row]) {
             of.len(),
             verdict(references <= REFERENCES_TARGET)
         );
-        let fountain: Vec<&Row> = rows
-            .iter()
-            .filter(|row| {
-                row.method == Method::FloodedFountain && row.class.is_field() && row.nodes == FOUNTAIN_NODES
-            })
-            .collect();
-        if let Some(times) = airtime_ratio(rows, &fountain, ours) {
+        for (method, flooding) in [(Method::FloodedFountain, "managed"), (Method::PlainFountain, "plain")] {
+            let of_fields = |row: &&Row| row.class.is_field() && row.nodes == FOUNTAIN_NODES;
+            let fountain: Vec<&Row> =
+                rows.iter().filter(|row| row.method == method).filter(of_fields).collect();
+            let Some(times) = airtime_ratio(rows, &fountain, ours) else { continue };
             println!(
-                "{ours}: {times:.2} times less air time than a flooded fountain on the {FOUNTAIN_NODES}-node fields (target: at \
-                 least {FOUNTAIN_TARGET}): {}",
+                "{ours}: {times:.2} times less air time than a fountain over {flooding} flooding on the {FOUNTAIN_NODES}-node fields \
+                 (target: at least {FOUNTAIN_TARGET}): {}",
                 verdict(times >= FOUNTAIN_TARGET)
             );
         }

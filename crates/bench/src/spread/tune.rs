@@ -24,6 +24,7 @@ fn method(peer: &Peer) -> Method {
         Peer::Unicast(_) => Method::Unicast,
         Peer::Carousel(_) => Method::FloodedCarousel,
         Peer::Fountain(_) => Method::FloodedFountain,
+        Peer::PlainFountain(_) => Method::PlainFountain,
         Peer::Blocks(_) => Method::BlockPull,
     }
 }
@@ -37,6 +38,9 @@ fn settings() -> Vec<Peer> {
         );
         settings.extend(
             [0.0, 2.0, 4.0, 8.0].map(|gap_floods| Peer::Fountain(flooded::Tuning { chunk, gap_floods })),
+        );
+        settings.extend(
+            [0.0, 2.0, 4.0, 8.0].map(|gap_floods| Peer::PlainFountain(flooded::Tuning { chunk, gap_floods })),
         );
     }
     for advert_s in [60, 240, 960] {
