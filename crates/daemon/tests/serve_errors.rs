@@ -57,7 +57,9 @@ async fn a_port_in_use_is_named() {
     let port = taken.local_addr().unwrap().port();
     let error = server().await.listen(LOOPBACK, port, 3).await.unwrap_err().to_string();
     assert!(error.contains(&format!("port {port} (node 0, upper hut) is in use")), "{error}");
-    assert!(error.contains("--port"), "{error}");
+    assert!(error.contains("another --port"), "{error}");
+    let error = server().await.listen_http(LOOPBACK, port, 3).await.unwrap_err().to_string();
+    assert!(error.contains("another --http-port"), "{error}");
     let error = server().await.listen(LOOPBACK, u16::MAX, 3).await.unwrap_err().to_string();
     assert!(error.contains("do not fit above port 65535"), "{error}");
 }
