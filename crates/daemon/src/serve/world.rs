@@ -178,26 +178,23 @@ impl Host {
         let mut buffer = [0; 512];
         for node in 0..self.sessions.len() {
             let Some(session) = &self.sessions[node] else { continue };
-            let gone = loop {
+            loop {
                 let permit = match session.to_client.try_reserve() {
                     Ok(permit) => permit,
                     Err(mpsc::error::TrySendError::Full(())) => {
                         blocked = true;
-                        break false;
+                        break;
                     }
-                    Err(mpsc::error::TrySendError::Closed(())) => break true,
+                    // Its last words may still be on their way; after them comes word that it is gone.
+                    Err(mpsc::error::TrySendError::Closed(())) => break,
                 };
                 if let Some(length) = self.served.poll_from_radio(node, &mut buffer) {
                     permit.send(ToClient::FromRadio(buffer[..length].to_vec()));
                 } else if self.served.poll_down(node) {
                     permit.send(ToClient::Down);
                 } else {
-                    break false;
+                    break;
                 }
-            };
-            if gone {
-                self.served.disconnect(node);
-                self.sessions[node] = None;
             }
         }
         blocked
