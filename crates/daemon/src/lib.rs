@@ -3,6 +3,7 @@
 
 pub mod brain;
 pub mod cli;
+pub mod device_http;
 pub mod doctor;
 pub mod http;
 pub mod people;

@@ -272,6 +272,26 @@ fn what_one_writes_the_others_see_and_all_hear_the_mesh() {
 }
 
 #[test]
+fn what_one_asks_the_others_do_not_take_for_the_nodes_own() {
+    let mut bench = Bench::new(ShareConfig::default());
+    let (a, b) = (bench.client(), bench.client());
+    let asks = |port| Data { want_response: true, ..data(port, b"") };
+    bench.sends(&a, 5, OTHER, asks(PortNum::POSITION_APP));
+    bench.sends(&a, 6, OTHER, asks(PortNum::TRACEROUTE_APP));
+    let own = MeshPacket {
+        to: OTHER,
+        payload: Some(MeshPacketPayload::Decoded(asks(PortNum::NODEINFO_APP))),
+        ..Default::default()
+    };
+    bench.hub.handle_radio(bench.now_ms, &RadioInput::Own(own.to_vec::<64>().unwrap().to_vec()));
+    assert_eq!(bench.ids_until(30_000), [5, 6]);
+    assert_eq!(b.kinds(), Vec::<String>::new());
+    bench.sends(&a, 7, OTHER, Data { want_response: true, ..data(PortNum::TEXT_MESSAGE_APP, b"well?") });
+    assert_eq!(bench.ids_until(40_000), [7]);
+    assert_eq!(b.packets(), [(NUM, PortNum::TEXT_MESSAGE_APP, 0, 0)], "texts are said to all");
+}
+
+#[test]
 fn a_reply_names_the_message_as_each_knows_it() {
     let mut bench = Bench::new(ShareConfig::default());
     let (a, b) = (bench.client(), bench.client());

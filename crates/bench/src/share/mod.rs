@@ -100,7 +100,7 @@ async fn measure(args: &ShareArgs) -> Result<()> {
     let local = SocketAddr::from(([127, 0, 0, 1], 0));
     // The limit of air for each client is off: what is measured is the order.
     let config = ShareConfig { clients: args.clients, airtime_permille: 1_000, ..ShareConfig::default() };
-    let ShareHandle { address, radio, for_radio, state: _state } = spawn(local, config).await?;
+    let ShareHandle { address, radio, for_radio, state: _state, .. } = spawn(local, config).await?;
     let mesh = radio::shared(radio, for_radio);
     show(args, row(args, "shared", address, mesh).await?)?;
     let (address, mesh) = fifo::spawn(local).await?;

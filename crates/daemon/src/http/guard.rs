@@ -150,7 +150,7 @@ token (the file is made), or take 127.0.0.1"
 }
 
 /// True for names that no other machine can have, with or without a port.
-fn is_loopback_name(host: &str) -> bool {
+pub fn is_loopback_name(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),

@@ -147,11 +147,21 @@ impl AsyncWrite for Watched {
 
 /// The connection of a request.
 #[derive(Clone, Debug)]
-pub struct Connection(Arc<Watch>);
+pub struct Connection {
+    watch: Arc<Watch>,
+    peer: SocketAddr,
+}
+
+impl Connection {
+    /// Who is at its other end.
+    pub const fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+}
 
 impl Connected<IncomingStream<'_, Limited>> for Connection {
     fn connect_info(stream: IncomingStream<'_, Limited>) -> Self {
-        Self(stream.io().watch.clone())
+        Self { watch: stream.io().watch.clone(), peer: *stream.remote_addr() }
     }
 }
 
@@ -166,7 +176,7 @@ impl Drop for Running {
 
 /// Keeps a connection open while a handler runs on it, however long that takes.
 pub async fn mark_running(
-    ConnectInfo(Connection(watch)): ConnectInfo<Connection>,
+    ConnectInfo(Connection { watch, .. }): ConnectInfo<Connection>,
     request: Request,
     next: Next,
 ) -> Response {

@@ -7,7 +7,7 @@ pub mod bodies;
 mod docs;
 mod events;
 pub mod guard;
-mod listen;
+pub(crate) mod listen;
 mod openai;
 mod openai_shapes;
 mod problem;

@@ -9,14 +9,14 @@ use compotastic_client::framing::{self, Deframer, Item};
 use compotastic_messages::{Message as _, ToRadio};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     time::timeout,
 };
 
 use super::world::{Command, ToClient};
 
 /// A connection on which nothing was said to the node for this time is closed, as the firmware does.
-const IDLE: Duration = Duration::from_secs(15 * 60);
+pub(super) const IDLE: Duration = Duration::from_secs(15 * 60);
 /// A client that takes nothing for this long is gone.
 const STALL: Duration = Duration::from_secs(60);
 /// Frames that wait between the world and a stream; what more there is waits in the device's own queue.
@@ -37,7 +37,9 @@ where
 {
     let session = next_session();
     let (to_client, mut from_world) = mpsc::channel(TO_CLIENT);
-    if commands.send(Command::Connect { node, session, to_client }).await.is_err() {
+    let (answer, taken) = oneshot::channel();
+    let connect = Command::Connect { node, session, to_client, only_if_free: false, answer };
+    if commands.send(connect).await.is_err() || !matches!(taken.await, Ok(true)) {
         return;
     }
     let (mut reader, mut writer) = tokio::io::split(stream);

@@ -1,130 +1,144 @@
-//! The HTTP form of the client API, as radios with Wi-Fi have it: what web apps speak.
+//! The HTTP form of the client API of a served node.
 //!
-//! `PUT /api/v1/toradio` takes one `ToRadio`, `GET /api/v1/fromradio` gives one `FromRadio`, or nothing, each a bare message without
-//! a frame. There is one client for each node here too: whoever speaks takes the place of the one before, over TCP or HTTP.
+//! A node has one client, over TCP or HTTP, and one queue for it: all that speak HTTP to it are that one client.
+//! Whoever asks for the state takes the place of the one before; polls alone do not, so that a web app that is left
+//! open does not put out a program over TCP: it is told so (409), and has the node back when that has gone.
 
-use std::{sync::Arc, time::Duration};
-
-use axum::{
-    Router,
-    body::Bytes,
-    extract::{DefaultBodyLimit, Query, State},
-    http::{HeaderName, StatusCode},
-    response::{IntoResponse, Response},
-    routing::{get, put},
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
 };
-use compotastic_messages::{Message as _, ToRadio};
-use serde::Deserialize;
+
+use anyhow::Result;
+use compotastic_messages::{ToRadio, ToRadioPayload};
 use tokio::{
     net::TcpListener,
-    sync::{Mutex, mpsc},
+    sync::{Mutex, mpsc, oneshot},
     time::timeout,
 };
 
 use super::{
-    connection::{TO_CLIENT, next_session},
+    connection::{IDLE, TO_CLIENT, next_session},
     world::{Command, ToClient},
 };
+use crate::device_http::{self, Asker, PATIENCE, Pages, Radio, Refusal, rebooted};
 
-/// Longest message.
-const MESSAGE_MAX: usize = 512;
-/// The world has put what there is into the channel by then.
-const PATIENCE: Duration = Duration::from_millis(50);
-/// Messages that one answer holds with `all=true`.
-const ALL_MAX: usize = 64;
-/// Pages from anywhere may talk to a simulated radio.
-const CORS: [(HeaderName, &str); 3] = [
-    (HeaderName::from_static("access-control-allow-origin"), "*"),
-    (HeaderName::from_static("access-control-allow-methods"), "GET, PUT, OPTIONS"),
-    (HeaderName::from_static("access-control-allow-headers"), "Content-Type"),
-];
+/// How often it is looked whether the client has been silent for too long.
+const LOOK: Duration = Duration::from_secs(30);
 
-/// A client that is taken as connected until another comes.
-struct Open {
-    session: u64,
-    from_world: mpsc::Receiver<ToClient>,
+/// The client of a node.
+enum Client {
+    /// None so far.
+    None,
+    /// It is connected until another comes, or it is silent for too long.
+    Open { session: u64, from_world: mpsc::Receiver<ToClient>, heard: Instant },
+    /// Another has taken its place, or it was silent for too long.
+    Lost,
 }
 
 #[derive(Clone)]
 struct Node {
     node: usize,
     commands: mpsc::Sender<Command>,
-    open: Arc<Mutex<Option<Open>>>,
+    client: Arc<Mutex<Client>>,
 }
 
 impl Node {
-    /// The client's session; a new one where there is none or another client has taken its place.
-    async fn session<'a>(&self, open: &'a mut Option<Open>) -> Option<&'a mut Open> {
-        if open.as_ref().is_none_or(|open| open.from_world.is_closed() && open.from_world.is_empty()) {
-            let (to_client, from_world) = mpsc::channel(TO_CLIENT);
-            let session = next_session();
-            self.commands.send(Command::Connect { node: self.node, session, to_client }).await.ok()?;
-            *open = Some(Open { session, from_world });
+    /// Takes the node, from another client too unless `only_if_free`. False if there is another, or it restarts.
+    async fn connect(&self, client: &mut Client, only_if_free: bool) -> Result<bool, Refusal> {
+        let (to_client, from_world) = mpsc::channel(TO_CLIENT);
+        let (answer, taken) = oneshot::channel();
+        let session = next_session();
+        let command = Command::Connect { node: self.node, session, to_client, only_if_free, answer };
+        self.commands.send(command).await.map_err(|_| Refusal::Down)?;
+        let taken = taken.await.map_err(|_| Refusal::Down)?;
+        if taken {
+            *client = Client::Open { session, from_world, heard: Instant::now() };
         }
-        open.as_mut()
+        Ok(taken)
+    }
+
+    /// Lets go of a client that has been silent for too long.
+    async fn let_go(&self, idle: Duration) {
+        let mut client = self.client.lock().await;
+        if let Client::Open { session, heard, .. } = &*client
+            && heard.elapsed() > idle
+        {
+            let session = *session;
+            *client = Client::Lost;
+            // The world looks whether it is still this session's.
+            let _ = self.commands.send(Command::Disconnect { node: self.node, session }).await;
+        }
     }
 }
 
-#[derive(Deserialize)]
-struct Which {
-    /// All that there is, one message after the other; by default one.
-    #[serde(default)]
-    all: bool,
-}
-
-/// Answers until the listener's task is ended.
-pub(super) async fn serve(listener: TcpListener, node: usize, commands: mpsc::Sender<Command>) {
-    let state = Node { node, commands, open: Arc::default() };
-    let api = Router::new()
-        .route("/api/v1/toradio", put(to_radio).options(preflight))
-        .route("/api/v1/fromradio", get(from_radio).options(preflight))
-        .layer(DefaultBodyLimit::max(MESSAGE_MAX))
-        .with_state(state);
-    if let Err(error) = axum::serve(listener, api).await {
-        tracing::warn!(node, %error, "http");
-    }
-}
-
-async fn preflight() -> Response {
-    (StatusCode::NO_CONTENT, CORS).into_response()
-}
-
-fn problem(status: StatusCode, what: &'static str) -> Response {
-    (status, CORS, what).into_response()
-}
-
-async fn to_radio(State(state): State<Node>, body: Bytes) -> Response {
-    if ToRadio::decode(&body).is_err() {
-        return problem(StatusCode::BAD_REQUEST, "the body is no ToRadio message\n");
-    }
-    let mut open = state.open.lock().await;
-    let Some(client) = state.session(&mut open).await else {
-        return problem(StatusCode::SERVICE_UNAVAILABLE, "the simulated world has ended\n");
-    };
-    let command = Command::ToRadio { node: state.node, session: client.session, bytes: body.to_vec() };
-    match state.commands.send(command).await {
-        Ok(()) => (StatusCode::OK, CORS).into_response(),
-        Err(_) => problem(StatusCode::SERVICE_UNAVAILABLE, "the simulated world has ended\n"),
-    }
-}
-
-async fn from_radio(State(state): State<Node>, Query(which): Query<Which>) -> Response {
-    let mut open = state.open.lock().await;
-    let Some(client) = state.session(&mut open).await else {
-        return problem(StatusCode::SERVICE_UNAVAILABLE, "the simulated world has ended\n");
-    };
-    let mut body = Vec::new();
-    for _ in 0..if which.all { ALL_MAX } else { 1 } {
-        match timeout(PATIENCE, client.from_world.recv()).await {
-            Ok(Some(ToClient::FromRadio(bytes))) => body.extend_from_slice(&bytes),
-            // It has gone down, or another client is there: the next request begins anew.
-            Ok(Some(ToClient::Down) | None) => {
-                *open = None;
-                break;
+impl Radio for Node {
+    async fn put(&self, _: Asker, message: &ToRadio<'_>, bytes: &[u8]) -> Result<(), Refusal> {
+        let asks_for_state = matches!(message.payload, Some(ToRadioPayload::WantConfigId(_)));
+        let mut client = self.client.lock().await;
+        if matches!(&*client, Client::Open { from_world, .. } if from_world.is_closed()) {
+            *client = Client::Lost;
+        }
+        match &mut *client {
+            Client::Open { heard, .. } => *heard = Instant::now(),
+            // It does not know that its messages would not be answered.
+            Client::Lost if !asks_for_state => return Err(Refusal::Taken),
+            Client::Lost | Client::None => {
+                if !self.connect(&mut client, false).await? {
+                    return Err(Refusal::Down);
+                }
             }
-            Err(_) => break,
+        }
+        let Client::Open { session, .. } = *client else { return Err(Refusal::Down) };
+        let command = Command::ToRadio { node: self.node, session, bytes: bytes.to_vec() };
+        self.commands.send(command).await.map_err(|_| Refusal::Down)
+    }
+
+    async fn get(&self, _: Asker, most: usize) -> Result<Vec<u8>, Refusal> {
+        let mut client = self.client.lock().await;
+        let mut messages = Vec::new();
+        if let Client::Open { from_world, heard, .. } = &mut *client {
+            *heard = Instant::now();
+            for _ in 0..most {
+                match timeout(PATIENCE, from_world.recv()).await {
+                    Ok(Some(ToClient::FromRadio(bytes))) => messages.extend_from_slice(&bytes),
+                    // It is told `rebooted` when the node is up again.
+                    Ok(Some(ToClient::Down)) | Err(_) => return Ok(messages),
+                    Ok(None) => {
+                        *client = Client::Lost;
+                        break;
+                    }
+                }
+            }
+        }
+        match *client {
+            Client::Lost if messages.is_empty() => {
+                if self.connect(&mut client, true).await? {
+                    Ok(rebooted())
+                } else {
+                    Err(Refusal::Taken)
+                }
+            }
+            _ => Ok(messages),
         }
     }
-    let kind = [(HeaderName::from_static("content-type"), "application/x-protobuf")];
-    (StatusCode::OK, CORS, kind, body).into_response()
+}
+
+/// Answers until the task is ended.
+pub(super) async fn serve(listener: TcpListener, node: usize, commands: mpsc::Sender<Command>) {
+    let radio = Node { node, commands, client: Arc::new(Mutex::new(Client::None)) };
+    let looks = async {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            radio.let_go(IDLE).await;
+        }
+    };
+    tokio::select! {
+        ended = device_http::serve(listener, radio.clone(), Pages::All) => {
+            if let Err(error) = ended {
+                tracing::warn!(node, "{error:#}");
+            }
+        }
+        () = looks => {}
+    }
 }

@@ -107,7 +107,7 @@ impl Server {
         port: u16,
         count: usize,
     ) -> Result<Vec<(usize, SocketAddr)>> {
-        let listeners = self.bind(bind, port, count).await?;
+        let listeners = self.bind(bind, port, "--port", count).await?;
         let mut addresses = Vec::with_capacity(listeners.len());
         for (node, listener) in listeners {
             addresses.push((node, listener.local_addr()?));
@@ -123,7 +123,7 @@ impl Server {
         port: u16,
         count: usize,
     ) -> Result<Vec<(usize, SocketAddr)>> {
-        let listeners = self.bind(bind, port, count).await?;
+        let listeners = self.bind(bind, port, "--http-port", count).await?;
         let mut addresses = Vec::with_capacity(listeners.len());
         for (node, listener) in listeners {
             addresses.push((node, listener.local_addr()?));
@@ -132,16 +132,22 @@ impl Server {
         Ok(addresses)
     }
 
-    async fn bind(&self, bind: IpAddr, port: u16, count: usize) -> Result<Vec<(usize, TcpListener)>> {
+    async fn bind(
+        &self,
+        bind: IpAddr,
+        port: u16,
+        flag: &str,
+        count: usize,
+    ) -> Result<Vec<(usize, TcpListener)>> {
         let count = count.min(self.nodes.len());
         ensure!(
             usize::from(port) + count.saturating_sub(1) <= usize::from(u16::MAX),
-            "{count} nodes do not fit above port {port}: take a lower --port, or fewer --nodes"
+            "{count} nodes do not fit above port {port}: take a lower {flag}, or fewer --nodes"
         );
         let mut listeners = Vec::with_capacity(count);
         for row in self.nodes.iter().take(count).filter(|row| row.served) {
             let port = if port == 0 { 0 } else { port + row.index as u16 };
-            listeners.push((row.index, bind_port(bind, port, row).await?));
+            listeners.push((row.index, bind_port(bind, port, flag, row).await?));
         }
         Ok(listeners)
     }
@@ -188,15 +194,16 @@ fn read(path: &Path) -> Result<Scenario> {
     Scenario::load(path).map_err(|error| anyhow!("{}: {error}", path.display()))
 }
 
-async fn bind_port(bind: IpAddr, port: u16, row: &NodeRow) -> Result<TcpListener> {
+/// `flag` named the port.
+async fn bind_port(bind: IpAddr, port: u16, flag: &str, row: &NodeRow) -> Result<TcpListener> {
     TcpListener::bind((bind, port)).await.map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => anyhow!(
-            "port {port} (node {}, {}) is in use: end what listens there, or choose another --port or fewer --nodes",
+            "port {port} (node {}, {}) is in use: end what listens there, or choose another {flag} or fewer --nodes",
             row.index,
             row.name
         ),
         std::io::ErrorKind::PermissionDenied => {
-            anyhow!("port {port} may not be opened: ports below 1024 need root; choose a higher --port")
+            anyhow!("port {port} may not be opened: ports below 1024 need root; choose a higher {flag}")
         }
         std::io::ErrorKind::AddrNotAvailable => {
             anyhow!("{bind} is not an address of this machine; leave out --bind to listen on loopback")
@@ -269,11 +276,19 @@ pub fn run(args: ServeArgs) -> Result<()> {
         eprintln!("The mesh warms up: {} nodes tell who they are ...", scenario.node_count());
         let mut server = Server::start(scenario, options).await?;
         let addresses = server.listen(args.bind, args.port, usize::from(args.nodes)).await?;
-        if let Some(port) = args.http_port {
-            server.listen_http(args.bind, port, usize::from(args.nodes)).await?;
-        }
+        let web = match args.http_port {
+            Some(port) => server.listen_http(args.bind, port, usize::from(args.nodes)).await?,
+            None => Vec::new(),
+        };
         let mut out = std::io::stdout().lock();
         write!(out, "{}", table(server.nodes(), &addresses))?;
+        if let Some((node, address)) = web.first() {
+            let name = &server.nodes()[*node].name;
+            writeln!(
+                out,
+                "\nWeb apps connect over HTTP to {address} ({name}); the next node has the next port."
+            )?;
+        }
         let (_, first) = addresses.first().context("no node has a port: take a larger --nodes")?;
         writeln!(
             out,

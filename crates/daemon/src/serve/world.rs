@@ -37,8 +37,14 @@ impl Default for Options {
 
 /// What a connection asks of the world.
 pub(super) enum Command {
-    /// A client is there; the one before it is closed.
-    Connect { node: usize, session: u64, to_client: mpsc::Sender<ToClient> },
+    /// A client is there; the one before it is closed, or it has none if `only_if_free`. Answers whether it is taken.
+    Connect {
+        node: usize,
+        session: u64,
+        to_client: mpsc::Sender<ToClient>,
+        only_if_free: bool,
+        answer: oneshot::Sender<bool>,
+    },
     /// A `ToRadio` message.
     ToRadio { node: usize, session: u64, bytes: Vec<u8> },
     /// The client is gone.
@@ -172,26 +178,23 @@ impl Host {
         let mut buffer = [0; 512];
         for node in 0..self.sessions.len() {
             let Some(session) = &self.sessions[node] else { continue };
-            let gone = loop {
+            loop {
                 let permit = match session.to_client.try_reserve() {
                     Ok(permit) => permit,
                     Err(mpsc::error::TrySendError::Full(())) => {
                         blocked = true;
-                        break false;
+                        break;
                     }
-                    Err(mpsc::error::TrySendError::Closed(())) => break true,
+                    // Its last words may still be on their way; after them comes word that it is gone.
+                    Err(mpsc::error::TrySendError::Closed(())) => break,
                 };
                 if let Some(length) = self.served.poll_from_radio(node, &mut buffer) {
                     permit.send(ToClient::FromRadio(buffer[..length].to_vec()));
                 } else if self.served.poll_down(node) {
                     permit.send(ToClient::Down);
                 } else {
-                    break false;
+                    break;
                 }
-            };
-            if gone {
-                self.served.disconnect(node);
-                self.sessions[node] = None;
             }
         }
         blocked
@@ -208,10 +211,15 @@ impl Host {
 
     fn handle(&mut self, command: Command) {
         match command {
-            Command::Connect { node, session, to_client } => {
+            Command::Connect { node, session, to_client, only_if_free, answer } => {
+                let there = self.sessions[node].as_ref().is_some_and(|it| !it.to_client.is_closed());
                 // One that restarts takes nobody: the stream ends.
-                let taken = self.served.connect(node);
-                self.sessions[node] = taken.then_some(Session { id: session, to_client });
+                let taken = !(only_if_free && there) && self.served.connect(node);
+                if taken || !only_if_free {
+                    self.sessions[node] = taken.then_some(Session { id: session, to_client });
+                }
+                // It may be gone by now.
+                let _ = answer.send(taken);
             }
             Command::ToRadio { node, session, bytes } if self.is(node, session) => {
                 self.served.handle_to_radio(node, &bytes);

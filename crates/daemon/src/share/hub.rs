@@ -5,18 +5,18 @@ use std::{
     sync::Arc,
 };
 
-use compotastic_mesh::packet::{HEADER, MAX_FRAME};
 use compotastic_messages::{
-    AdminMessage, AdminPayload, ClientNotification, ConfigType, Data, FromRadio, FromRadioPayload, Heartbeat,
-    LogLevel, MAX_PAYLOAD, MeshPacket, MeshPacketPayload, Message, PortNum, Priority, QueueStatus, Routing,
-    RoutingError, ToRadio, ToRadioPayload,
+    AdminMessage, ClientNotification, Data, FromRadio, FromRadioPayload, Heartbeat, LogLevel, MAX_PAYLOAD,
+    MeshPacket, MeshPacketPayload, Message, PortNum, Priority, QueueStatus, Routing, RoutingError, ToRadio,
+    ToRadioPayload,
 };
 use tracing::{debug, info};
 
 use super::{
     ForRadio, IDLE_MS, Outbox, PLACES, RadioInput, ShareConfig, Shared, WAIT_MS,
-    cache::{Cache, encoded, shared},
+    cache::{Cache, shared},
     client::{Client, Pending},
+    packets::{allowed_priority, effective_priority, frame_length, is_for_all, is_harmless, shown, with_ids},
     queues::Turns,
     routes::Routes,
 };
@@ -29,12 +29,6 @@ const QUEUE_FULL: i32 = 32;
 const CONTROL: usize = 32;
 /// The node's information is broadcast at a client's wish so often at most, as firmware does.
 const NODE_INFO_MS: u64 = 60_000;
-/// What public keys add to a frame.
-const PKC: usize = 12;
-/// The bit field that a radio adds.
-const BITFIELD: usize = 2;
-/// A signature with its tag and length.
-const SIGNATURE: usize = 66;
 
 /// A client of the hub; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -128,6 +122,13 @@ impl Hub {
     pub fn close(&mut self) {
         let all: Vec<ClientId> = self.clients.keys().copied().collect();
         all.into_iter().for_each(|id| self.disconnect(id));
+    }
+
+    /// A client is there, though it says nothing.
+    pub fn handle_life(&mut self, now_ms: u64, id: ClientId) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.heard_ms = now_ms;
+        }
     }
 
     fn tell(&self, id: ClientId, message: Shared) {
@@ -272,7 +273,8 @@ impl Hub {
         let airtime_us =
             if local { 0 } else { self.cache.airtime_us(frame_length(&packet, self.cache.signs)) };
         packet.priority = allowed_priority(packet.priority, port);
-        let shown = (!local && admin.is_none() && packet.decoded().is_some()).then(|| shown(&packet));
+        let for_all = !local && packet.decoded().is_some_and(is_for_all);
+        let shown = for_all.then(|| shown(&packet));
         let pending = Pending {
             id: mesh_id,
             port,
@@ -327,7 +329,9 @@ impl Hub {
                 packet.from = self.cache.num;
                 if let Some(data) = packet.decoded() {
                     self.turns.handle_used(now_ms, data.portnum);
-                    self.tell_all(&shown(&packet));
+                    if is_for_all(data) {
+                        self.tell_all(&shown(&packet));
+                    }
                 }
             }
             RadioInput::Refused { id, error } => {
@@ -496,95 +500,6 @@ fn draw(random: &mut u64) -> u32 {
     value = (value ^ value >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     value = (value ^ value >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
     ((value ^ value >> 31) >> 32) as u32 | 1
-}
-
-/// The same packet under other ids.
-fn with_ids(packet: &MeshPacket<'_>, request_id: u32, reply_id: u32) -> Shared {
-    let mut packet = packet.clone();
-    if let Some(MeshPacketPayload::Decoded(data)) = &mut packet.payload {
-        data.request_id = request_id;
-        data.reply_id = reply_id;
-    }
-    shared(FromRadioPayload::Packet(packet))
-}
-
-/// A packet of the node's own as its other clients see it.
-fn shown(packet: &MeshPacket<'_>) -> Shared {
-    let mut packet = packet.clone();
-    packet.hop_start = packet.hop_limit;
-    packet.rx_time = Some(unix_s());
-    let message = FromRadio::from(FromRadioPayload::Packet(packet));
-    encoded(&message)
-}
-
-/// Seconds since 1970.
-fn unix_s() -> u32 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs() as u32)
-}
-
-/// Bytes of the frame that a packet becomes, as far as can be told from here.
-fn frame_length(packet: &MeshPacket<'_>, signs: bool) -> usize {
-    let mut buffer = [0; 512];
-    let content = match &packet.payload {
-        Some(MeshPacketPayload::Decoded(data)) => {
-            let length = data.encode_to(&mut buffer).unwrap_or(MAX_FRAME);
-            let bitfield = if data.bitfield.is_some() { 0 } else { BITFIELD };
-            let in_the_open = matches!(
-                data.portnum,
-                PortNum::TRACEROUTE_APP
-                    | PortNum::NODEINFO_APP
-                    | PortNum::ROUTING_APP
-                    | PortNum::POSITION_APP
-            );
-            let pkc = if packet.is_broadcast() || in_the_open { 0 } else { PKC };
-            let plain = length + bitfield + pkc;
-            let signed = signs && packet.is_broadcast() && HEADER + plain + SIGNATURE <= MAX_FRAME;
-            plain + if signed { SIGNATURE } else { 0 }
-        }
-        Some(MeshPacketPayload::Encrypted(bytes)) => bytes.len(),
-        None => 0,
-    };
-    (HEADER + content).min(MAX_FRAME)
-}
-
-/// Nobody passes all others by calling its packets urgent.
-fn allowed_priority(asked: Priority, port: PortNum) -> Priority {
-    if asked > Priority::HIGH && port != PortNum::ALERT_APP { Priority::HIGH } else { asked }
-}
-
-/// The order among the packets of one client, after the firmware's rules for what has none.
-fn effective_priority(packet: &MeshPacket<'_>, port: PortNum) -> u32 {
-    let request = packet.decoded().is_some_and(|data| data.want_response);
-    let response = packet.decoded().is_some_and(|data| data.request_id != 0);
-    let priority = match packet.priority {
-        Priority::UNSET => match port {
-            PortNum::ROUTING_APP => Priority::ACK,
-            PortNum::TEXT_MESSAGE_APP | PortNum::ADMIN_APP => Priority::HIGH,
-            _ if response => Priority::RESPONSE,
-            _ if request || packet.want_ack => Priority::RELIABLE,
-            _ => Priority::DEFAULT,
-        },
-        priority => priority,
-    };
-    priority.0
-}
-
-/// An admin message that reads something which is no secret.
-fn is_harmless(admin: &[u8]) -> bool {
-    match AdminMessage::decode(admin).ok().and_then(|admin| admin.payload) {
-        Some(AdminPayload::GetConfigRequest(kind)) => kind != ConfigType::SECURITY_CONFIG,
-        Some(
-            AdminPayload::GetOwnerRequest(_)
-            | AdminPayload::GetChannelRequest(_)
-            | AdminPayload::GetModuleConfigRequest(_)
-            | AdminPayload::GetDeviceMetadataRequest(_)
-            | AdminPayload::GetCannedMessageModuleMessagesRequest(_)
-            | AdminPayload::GetRingtoneRequest(_)
-            | AdminPayload::GetDeviceConnectionStatusRequest(_),
-        ) => true,
-        _ => false,
-    }
 }
 
 /// A word to a client before it is closed.

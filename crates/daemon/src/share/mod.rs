@@ -12,8 +12,10 @@
 
 mod cache;
 mod client;
+mod http;
 mod hub;
 mod outbox;
+mod packets;
 mod queues;
 mod routes;
 mod server;
@@ -23,6 +25,8 @@ use std::net::SocketAddr;
 pub use hub::{ClientId, Hub};
 pub use outbox::{Outbox, Shared};
 pub use server::{ShareHandle, ShareState, spawn};
+
+use crate::device_http::Origin;
 
 /// Clients that are served at once, where nothing else is said.
 pub const CLIENTS: usize = 64;
@@ -39,6 +43,17 @@ pub struct ShareOptions {
     /// Share the radio with other programs: they connect to this address as to a Meshtastic device, e.g. 0.0.0.0:4403
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub share: Option<SocketAddr>,
+    /// Share it with web apps too, over HTTP at this address, e.g. 127.0.0.1:4481
+    #[arg(long, requires = "share", value_name = "ADDRESS:PORT")]
+    pub share_http: Option<SocketAddr>,
+    /// Site whose pages may use the shared radio, beside those of this machine
+    #[arg(
+        long,
+        requires = "share_http",
+        value_name = "SITE",
+        default_value = "https://client.meshtastic.org"
+    )]
+    pub share_http_page: Vec<Origin>,
     /// Programs on the shared radio may listen, not send
     #[arg(long, requires = "share")]
     pub share_read_only: bool,
@@ -56,7 +71,9 @@ pub struct ShareOptions {
 impl ShareOptions {
     /// What the hub is told.
     pub fn config(&self) -> ShareConfig {
+        let sites = self.share_http_page.clone();
         ShareConfig {
+            http: self.share_http.map(|address| HttpShare { address, sites }),
             read_only: self.share_read_only,
             no_admin: self.share_no_admin,
             clients: self.share_clients.max(1),
@@ -65,9 +82,20 @@ impl ShareOptions {
     }
 }
 
+/// How web apps reach the hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpShare {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Sites whose pages are taken, beside those of this machine.
+    pub sites: Vec<Origin>,
+}
+
 /// How the hub behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShareConfig {
+    /// For web apps.
+    pub http: Option<HttpShare>,
     /// Clients may not send.
     pub read_only: bool,
     /// Clients may not read secrets or change settings.
@@ -80,7 +108,7 @@ pub struct ShareConfig {
 
 impl Default for ShareConfig {
     fn default() -> Self {
-        Self { read_only: false, no_admin: false, clients: CLIENTS, airtime_permille: 50 }
+        Self { http: None, read_only: false, no_admin: false, clients: CLIENTS, airtime_permille: 50 }
     }
 }
 

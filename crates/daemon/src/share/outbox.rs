@@ -59,6 +59,12 @@ impl Outbox {
         self.wake.notify_one();
     }
 
+    /// Nothing more comes, and nothing waits.
+    pub fn is_closed(&self) -> bool {
+        let inner = self.inner();
+        inner.closed && inner.state.is_empty() && inner.live.is_empty()
+    }
+
     /// The next message, where one waits.
     pub fn take(&self) -> Option<Shared> {
         let mut inner = self.inner();

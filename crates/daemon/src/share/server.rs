@@ -18,7 +18,8 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::{ClientId, ForRadio, Hub, Outbox, RadioInput, ShareConfig, hub::notice};
+use super::{ClientId, ForRadio, Hub, Outbox, RadioInput, ShareConfig, http, hub::notice};
+use crate::device_http::Pages;
 
 /// Messages from all clients together that may wait for the hub; each client has at most one more in hand, so none can crowd out others.
 const INBOX: usize = 64;
@@ -30,9 +31,11 @@ const TO_RADIO: usize = 2;
 const WRITE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What comes to the hub from its clients.
-enum FromClient {
+pub enum FromClient {
     Come(oneshot::Sender<Option<(ClientId, Arc<Outbox>)>>),
     Said(ClientId, Vec<u8>),
+    /// It has nothing to say, and is there: it polls.
+    Lives(ClientId),
     Gone(ClientId),
 }
 
@@ -54,6 +57,8 @@ pub struct ShareState {
 pub struct ShareHandle {
     /// Where clients connect.
     pub address: SocketAddr,
+    /// Where web apps do.
+    pub http: Option<SocketAddr>,
     /// What the radio says goes here; nothing of a handshake may be left out.
     pub radio: mpsc::Sender<RadioInput>,
     /// What is to be said to the radio.
@@ -68,11 +73,17 @@ pub struct ShareHandle {
 /// # Errors
 /// Where the address cannot be listened on, with what to do about it.
 pub async fn spawn(address: SocketAddr, config: ShareConfig) -> Result<ShareHandle> {
-    let listener = TcpListener::bind(address).await.with_context(|| {
-        format!("cannot share the radio on {address}: is the port in use? Name another one with --share ADDRESS:PORT")
-    })?;
-    let address = listener.local_addr().context("the address of the shared radio")?;
+    let (listener, address) = bind(address, "--share").await?;
     info!(%address, "the radio is shared");
+    let web = match &config.http {
+        Some(http) => {
+            let (listener, address) = bind(http.address, "--share-http").await?;
+            info!(%address, "the radio is shared with web apps");
+            let pages = Pages::Some { sites: http.sites.clone(), loopback: address.ip().is_loopback() };
+            Some((listener, address, pages))
+        }
+        None => None,
+    };
     let (radio, from_radio) = mpsc::channel(RADIO);
     let (to_radio, for_radio) = mpsc::channel(TO_RADIO);
     let (inbox, from_clients) = mpsc::channel(INBOX);
@@ -81,9 +92,22 @@ pub async fn spawn(address: SocketAddr, config: ShareConfig) -> Result<ShareHand
     getrandom::fill(&mut seed)
         .map_err(|error| anyhow::anyhow!("no random numbers from the system: {error}"))?;
     let hub = Hub::new(config, u64::from_le_bytes(seed));
-    let accepting = tokio::spawn(accept(listener, inbox));
+    let mut accepting = vec![tokio::spawn(accept(listener, inbox.clone()))];
+    let http = web.as_ref().map(|(_, address, _)| *address);
+    if let Some((listener, _, pages)) = web {
+        accepting.push(tokio::spawn(http::serve(listener, inbox, pages)));
+    }
     tokio::spawn(run(hub, from_clients, from_radio, to_radio, shown, accepting));
-    Ok(ShareHandle { address, radio, for_radio, state })
+    Ok(ShareHandle { address, http, radio, for_radio, state })
+}
+
+/// A listener and where it listens; `flag` named the address.
+async fn bind(address: SocketAddr, flag: &str) -> Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("cannot share the radio on {address}: is the port in use? Name another one with {flag} ADDRESS:PORT")
+    })?;
+    let address = listener.local_addr().context("the address of the shared radio")?;
+    Ok((listener, address))
 }
 
 /// Owns the hub.
@@ -93,7 +117,7 @@ async fn run(
     mut from_radio: mpsc::Receiver<RadioInput>,
     to_radio: mpsc::Sender<ForRadio>,
     shown: watch::Sender<ShareState>,
-    accepting: JoinHandle<()>,
+    accepting: Vec<JoinHandle<()>>,
 ) {
     let start = Instant::now();
     let now_ms = || start.elapsed().as_millis() as u64;
@@ -123,6 +147,7 @@ async fn run(
                     }
                 }
                 FromClient::Said(id, bytes) => hub.handle_client(now_ms(), id, &bytes),
+                FromClient::Lives(id) => hub.handle_life(now_ms(), id),
                 FromClient::Gone(id) => hub.disconnect(id),
             },
             place = to_radio.reserve(), if full => {
@@ -135,7 +160,7 @@ async fn run(
             }
         }
     }
-    accepting.abort();
+    accepting.iter().for_each(JoinHandle::abort);
     hub.close();
     info!("the radio is not shared any more");
 }

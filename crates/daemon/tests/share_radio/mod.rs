@@ -43,6 +43,7 @@ impl Nodes for Known {
 /// A shared radio: where its clients connect, and what went out.
 pub struct SharedRadio {
     pub address: SocketAddr,
+    pub http: Option<SocketAddr>,
     pub sent: Arc<Mutex<Vec<OutPacket>>>,
     pub state: watch::Receiver<ShareState>,
     radio: mpsc::Sender<RadioInput>,
@@ -51,10 +52,10 @@ pub struct SharedRadio {
 impl SharedRadio {
     pub async fn start(config: ShareConfig) -> Self {
         let handle = spawn(SocketAddr::from(([127, 0, 0, 1], 0)), config).await.expect("a free port");
-        let ShareHandle { address, radio, for_radio, state } = handle;
+        let ShareHandle { address, http, radio, for_radio, state } = handle;
         let sent = Arc::default();
         tokio::spawn(run(radio.clone(), for_radio, Arc::clone(&sent)));
-        Self { address, sent, state, radio }
+        Self { address, http, sent, state, radio }
     }
 
     /// A packet comes from the mesh.
