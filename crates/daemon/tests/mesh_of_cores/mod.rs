@@ -244,6 +244,14 @@ impl World {
         self.up(index);
     }
 
+    /// The same for a node without a radio.
+    pub fn restart_native(&mut self, index: usize) {
+        self.restart(index);
+        let now = self.now;
+        self.nodes[index].core.settle_native(now).unwrap();
+        self.drain(index);
+    }
+
     pub fn pass(&mut self, seconds: u64) {
         self.now = self.now + Duration::from_secs(seconds);
         self.ms.fetch_add(seconds * 1000, Relaxed);
