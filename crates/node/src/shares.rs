@@ -31,7 +31,7 @@ pub enum Purpose {
     Beacons,
     /// Requests, offers, awards and parts of questions.
     Jobs,
-    /// Results and receipts.
+    /// Results and receipts, answers in words with all their parts.
     Results,
     /// Reports to the command post.
     Reports,
@@ -100,7 +100,10 @@ impl Purpose {
         {
             return Self::Keys;
         }
+        // A bit of its place says whether a part is of an answer: all of an answer is its asker's, and not its first frame alone.
+        let of_answer = payload.get(4).is_some_and(|place| place & 2 != 0);
         match class {
+            Some(FrameClass::Part) if of_answer => Self::Results,
             Some(FrameClass::Beacon) => Self::Beacons,
             Some(FrameClass::Result) => Self::Results,
             Some(FrameClass::Report) => Self::Reports,
@@ -271,7 +274,21 @@ fn times(airtime: Duration, sends: u8) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use compotastic_wire::{self as wire, Address, Frame, KeyRing, Part, SwarmKey};
+
     use super::*;
+
+    #[test]
+    fn all_parts_of_an_answer_are_results_and_those_of_a_question_are_not() {
+        let keys = KeyRing::new(1, SwarmKey([3; 16]));
+        let address = Address { from: 1, to: 2, id: 3 };
+        for (of_answer, purpose) in [(true, Purpose::Results), (false, Purpose::Jobs)] {
+            let part = Part { job: 0xffff, part: 1, parts: 3, of_answer, tag: 255, bytes: b"and so on" };
+            let mut payload = [0; 200];
+            let length = wire::seal(&Frame::Part(part), &keys, &address, &mut payload).unwrap();
+            assert_eq!(Purpose::of_frame(&payload[..length]), purpose);
+        }
+    }
 
     #[test]
     fn the_table_of_peers_forgets_who_used_least() {
