@@ -14,7 +14,7 @@ use compotastic_messages::{Data, MAX_PAYLOAD, Message as _, PortNum};
 use compotastic_node::hosted::FromRadio;
 
 use super::{
-    core::{Core, Mode, Output},
+    core::{Core, Mode, Output, owned},
     facts,
 };
 
@@ -59,6 +59,38 @@ impl Core {
         self.radio_link = radio;
         if let Mode::Hosted(station) = &mut self.mode {
             station.set_beside();
+        }
+    }
+
+    /// What of others is not bridged to a link, for people.
+    pub(super) fn show_not_bridged(&mut self, index: usize, what: &str) {
+        if let Some(link) = self.links.get_mut(index) {
+            what.clone_into(&mut link.not_bridged);
+        }
+    }
+
+    /// Gives what a node behind a radio has to say to the links that it is for.
+    pub(super) fn settle_hosted(&mut self, now: Instant) {
+        let Mode::Hosted(station) = &mut self.mode else { return };
+        station.set_radio_up(self.up);
+        station.settle(now);
+        let mut given = Vec::new();
+        // What the agent has to say waits while no link is open; its own timers repeat what was lost.
+        while (self.up || self.beside)
+            && let Some(packet) = station.poll_packet(now)
+        {
+            given.push((packet.ways, owned(packet)));
+            station.settle(now);
+        }
+        for (ways, packet) in given {
+            if ways.beside
+                && let Some(output) = self.seal_own(&packet)
+            {
+                self.push(output);
+            }
+            if ways.radio {
+                self.push(Output::Radio(Box::new(packet)));
+            }
         }
     }
 

@@ -549,30 +549,6 @@ impl Core {
         self.settle_station(now);
     }
 
-    fn settle_hosted(&mut self, now: Instant) {
-        let Mode::Hosted(station) = &mut self.mode else { return };
-        station.set_radio_up(self.up);
-        station.settle(now);
-        let mut given = Vec::new();
-        // What the agent has to say waits while no link is open; its own timers repeat what was lost.
-        while (self.up || self.beside)
-            && let Some(packet) = station.poll_packet(now)
-        {
-            given.push((packet.ways, owned(packet)));
-            station.settle(now);
-        }
-        for (ways, packet) in given {
-            if ways.beside
-                && let Some(output) = self.seal_own(&packet)
-            {
-                self.push(output);
-            }
-            if ways.radio {
-                self.push(Output::Radio(Box::new(packet)));
-            }
-        }
-    }
-
     pub(super) fn push(&mut self, output: Output) {
         self.outputs.push_back(output);
     }
@@ -584,13 +560,6 @@ impl Core {
         link.detail = detail;
         let view = link.clone();
         self.push(Output::Event(Event::Link(view)));
-    }
-
-    /// What of others is not bridged to a link, for people.
-    pub(super) fn show_not_bridged(&mut self, index: usize, what: &str) {
-        if let Some(link) = self.links.get_mut(index) {
-            what.clone_into(&mut link.not_bridged);
-        }
     }
 
     /// What the swarm knows of a node is kept with its names, and told where it has changed.
@@ -639,7 +608,7 @@ fn first_packet_id(now_ms: u64) -> u32 {
     (now_ms.saturating_sub(SINCE_MS) / 250).min(u64::from(u32::MAX / 2)) as u32
 }
 
-fn owned(packet: ToRadio) -> OwnedPacket {
+pub(super) fn owned(packet: ToRadio) -> OwnedPacket {
     OwnedPacket {
         to: packet.to.0,
         id: packet.id.0,
