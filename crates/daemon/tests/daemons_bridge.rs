@@ -210,7 +210,7 @@ async fn inner() {
     is_answered(&two, &one).await;
     tokio::time::sleep(Duration::from_secs(300)).await;
     let (on_lan, in_cloud) = (lan.most_brought(), cloud.most_brought());
-    assert!(in_cloud >= 1 && in_cloud <= 3 && on_lan <= 3, "{on_lan} on the LAN, {in_cloud} at the broker");
+    assert!((1..=3).contains(&in_cloud) && on_lan <= 3, "{on_lan} on the LAN, {in_cloud} at the broker");
     let nums = [one.num, two.num, open.num];
     let shot = open.until(1, "its state", |_| true).await;
     let strangers: Vec<u32> = shot
