@@ -194,7 +194,8 @@ pub struct AirtimeView {
     pub duty_cycle_percent: f32,
     /// Share of the air that bulk may use now, percent.
     pub bulk_share_percent: f32,
-    /// Which gate holds: `open`, `polite` (no bulk), `hard` (alerts only), `duty-cycle`, `quiet-hours`, `no-telemetry`.
+    /// Which gate holds: `open`, `polite` (no bulk), `hard` (alerts only), `duty-cycle`, `quiet-hours`, `no-telemetry`,
+    /// `lan-share` (the air behind the links is used up).
     pub gate: String,
     /// Factor by which periodic sends are stretched for a crowded mesh.
     pub congestion_factor: f32,
@@ -205,7 +206,7 @@ pub struct AirtimeView {
 /// Packets of one purpose.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PurposeView {
-    /// beacons, jobs, results, symbols, people, shared-clients, ...
+    /// beacons, jobs, results, symbols, people, shared-clients, mesh, relays, bridged, ...
     pub purpose: String,
     /// Packets since the start.
     pub packets: u64,
@@ -224,6 +225,9 @@ pub struct LinkView {
     pub detail: String,
     /// Times that it was connected anew.
     pub reconnects: u64,
+    /// What of other nodes does not go from the other links to this one, and why; empty where there is nothing to say.
+    #[serde(default)]
+    pub not_bridged: String,
 }
 
 /// The whole state at one moment.

@@ -118,6 +118,7 @@ node        name              short     heard  hops  SNR dB  battery  member  mo
         "00c0ffee",
         "1 d 02 h",
         "jobs           41",
+        "not to serial:/dev/ttyUSB0: packets of other nodes\n",
     ] {
         assert!(out.stdout.contains(part), "{part} is not in\n{}{}", out.stdout, out.stderr);
     }

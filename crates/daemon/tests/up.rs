@@ -237,7 +237,13 @@ async fn what_cannot_work_ends_with_what_to_do() {
     let error = fails(&folder, &[], &["udp:"]).await;
     assert!(error.contains("swarm join"), "{error}");
     let error = fails(&folder, &[], &["udp:", "tcp:127.0.0.1:1"]).await;
-    assert!(error.contains("goes with no other link"), "{error}");
+    assert!(error.contains("or with the radio's link"), "{error}");
+    let error = fails(&folder, &[], &["tcp:127.0.0.1:1", "udp:", "tcp:127.0.0.1:2"]).await;
+    assert!(error.contains("start a daemon for each") && error.contains("beside their radios"), "{error}");
+    let error = fails(&folder, &[], &["udp:", "udp:"]).await;
+    assert!(error.contains("named twice"), "{error}");
+    let error = fails(&folder, &["--share", "127.0.0.1:0"], &["udp:"]).await;
+    assert!(error.contains("--share shares a radio"), "{error}");
 }
 
 #[test]

@@ -552,8 +552,8 @@ impl<'a, F: NorFlash> Agent<'a, F> {
         }
     }
 
-    /// A packet on our port was heard. What is forged, replayed or malformed is counted and ignored.
-    pub fn handle_frame(&mut self, now: Instant, incoming: &InFrame<'_>) {
+    /// A packet on our port was heard. What is forged, replayed or malformed is counted and ignored; true for all else.
+    pub fn handle_frame(&mut self, now: Instant, incoming: &InFrame<'_>) -> bool {
         self.consider_new_epoch(now, incoming);
         let open = |to: NodeNum| {
             let address = wire::Address { from: incoming.from.0, to: to.0, id: incoming.id };
@@ -566,12 +566,12 @@ impl<'a, F: NorFlash> Agent<'a, F> {
         }
         let Ok((frame, to)) = opened else {
             self.refused_frames = self.refused_frames.saturating_add(1);
-            return;
+            return false;
         };
         let incoming = &InFrame { to, ..*incoming };
         if incoming.from == self.config.num || !self.replay.accept(incoming.from.0, incoming.id) {
             self.refused_frames = self.refused_frames.saturating_add(1);
-            return;
+            return false;
         }
         let for_us = incoming.to == self.config.num || incoming.to == NodeNum::BROADCAST;
         if incoming.hops_away == Some(0) && !matches!(frame, Frame::Beacon(_)) {
@@ -605,6 +605,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             }
             Frame::Request(_) | Frame::Report(_) | Frame::RecordRequest(_) => {}
         }
+        true
     }
 
     /// A packet of somebody else was heard, on another port than ours. Periodic broadcasts are no company.

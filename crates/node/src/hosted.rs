@@ -6,6 +6,8 @@
 //! would: the radio does not gate what its client sends. What it cannot know is how the air has changed since the last
 //! telemetry, and how long the radio keeps a packet; the gates stand lower for it.
 //!
+//! Beside the radio there may be links that carry whole packets (UDP multicast, a broker): see [`crate::beside`].
+//!
 //! No I/O: the host turns [`ToRadio`] and the inputs into the client API's messages, and checks at the handshake that the
 //! radio's number is the agent's, since the radio puts its own into `from`.
 
@@ -20,6 +22,7 @@ use heapless::Vec;
 
 use crate::{
     agent::{Agent, BULK_LEN, InFrame, LinkState, OutFrame},
+    beside::{Beside, Ways},
     manners::{Hold, Manners, Purpose, Wish},
 };
 
@@ -71,6 +74,8 @@ pub struct ToRadio {
     pub priority: Priority,
     /// Payload.
     pub payload: Vec<u8, { compotastic_wire::MAX_PAYLOAD }>,
+    /// Where it goes; to the radio alone where there are no other links.
+    pub ways: Ways,
 }
 
 /// A packet that the radio could read and passed to its client.
@@ -148,6 +153,11 @@ pub fn frame_len(payload_len: usize, broadcast: bool) -> usize {
     HEADER + if broadcast && signed <= MAX_DATA { signed } else { data }
 }
 
+/// What goes no further than the links beside the radio costs nobody's air.
+fn beside_cost(hop_limit: u8, airtime: Duration) -> Duration {
+    if hop_limit > 0 { airtime } else { Duration::ZERO }
+}
+
 /// The agent and what is known of its radio.
 pub struct HostedStation<'a, F: NorFlash> {
     agent: Agent<'a, F>,
@@ -159,6 +169,10 @@ pub struct HostedStation<'a, F: NorFlash> {
     held_until: Instant,
     /// Telemetry from then on is new.
     telemetry_from: Instant,
+    /// The link to the radio is open.
+    radio_up: bool,
+    /// Links that carry whole packets.
+    beside: Option<Beside>,
 }
 
 impl<'a, F: NorFlash> HostedStation<'a, F> {
@@ -178,7 +192,24 @@ impl<'a, F: NorFlash> HostedStation<'a, F> {
             waiting: Vec::new(),
             held_until: Instant::ZERO,
             telemetry_from: now + KEPT,
+            radio_up: true,
+            beside: None,
         }
+    }
+
+    /// There are links beside the radio that carry whole packets, from now on.
+    pub fn set_beside(&mut self) {
+        self.beside.get_or_insert_with(Beside::default);
+    }
+
+    /// The link to the radio is open, or not: then what there is goes beside it alone.
+    pub fn set_radio_up(&mut self, up: bool) {
+        self.radio_up = up;
+    }
+
+    /// What is known of the links beside the radio.
+    pub fn beside(&mut self) -> Option<&mut Beside> {
+        self.beside.as_mut()
     }
 
     /// The agent, to submit jobs, complete them and read its state. Call [`Self::settle`] afterwards.
@@ -206,6 +237,16 @@ impl<'a, F: NorFlash> HostedStation<'a, F> {
     /// Whether a packet is on our channel and port.
     pub fn is_ours(&self, packet: &FromRadio<'_>) -> bool {
         packet.port == self.config.own_port && packet.channel == self.config.channel
+    }
+
+    /// Index of the swarm's channel in the radio.
+    pub fn channel(&self) -> u8 {
+        self.config.channel
+    }
+
+    /// Time on air of a frame of this length.
+    pub fn time_on_air(&self, frame_len: usize) -> Duration {
+        Duration::from_micros(self.modem.time_on_air_us(frame_len))
     }
 
     /// The governor, to look at.
@@ -260,11 +301,54 @@ impl<'a, F: NorFlash> HostedStation<'a, F> {
                 airtime,
                 payload: packet.payload,
             };
-            self.agent.handle_frame(now, &frame);
+            if self.agent.handle_frame(now, &frame)
+                && let Some(beside) = &mut self.beside
+            {
+                beside.handle_heard(now, packet.from, true);
+            }
         } else {
             self.agent.handle_others(now, packet.port);
         }
         self.settle(now);
+    }
+
+    /// The radio passed a packet on that came by another link before: it took air all the same, and its sender is near the radio.
+    pub fn handle_again(&mut self, now: Instant, packet: &FromRadio<'_>) {
+        let airtime = self.airtime(packet.payload.len(), packet.to == NodeNum::BROADCAST);
+        self.manners.handle_heard(now, airtime);
+        if let Some(beside) = self.beside.as_mut().filter(|_| packet.port == self.config.own_port) {
+            beside.handle_heard(now, packet.from, true);
+        }
+    }
+
+    /// A packet came beside the radio; it took no air.
+    pub fn handle_beside(&mut self, now: Instant, packet: &FromRadio<'_>) {
+        if self.is_ours(packet) {
+            let frame = InFrame {
+                from: packet.from,
+                to: packet.to,
+                id: packet.id.0,
+                hops_away: packet.hops_away,
+                airtime: Duration::ZERO,
+                payload: packet.payload,
+            };
+            if self.agent.handle_frame(now, &frame)
+                && let Some(beside) = &mut self.beside
+            {
+                beside.handle_heard(now, packet.from, false);
+            }
+        }
+        self.settle(now);
+    }
+
+    /// A packet of others wants to go to links beside the radio; see [`Beside::admit_bridged`].
+    ///
+    /// # Errors
+    /// [`Hold::Lan`].
+    pub fn admit_bridged(&mut self, now: Instant, airtime: Duration) -> Result<(), Hold> {
+        self.beside.as_mut().ok_or(Hold::Lan)?.admit_bridged(now, airtime)?;
+        self.manners.shares_mut().count(Purpose::Bridged, 1, airtime);
+        Ok(())
     }
 
     /// The radio told its device metrics.
@@ -299,8 +383,10 @@ impl<'a, F: NorFlash> HostedStation<'a, F> {
         self.manners.settle(now);
         while !self.waiting.is_full() {
             let link = LinkState {
-                // Without fresh telemetry there is no share of the air for bulk.
-                utilization_permille: if self.manners.is_fresh(now) {
+                // Without fresh telemetry there is no share of the air for bulk; what goes past a radio that is gone takes none there.
+                utilization_permille: if !self.radio_up && self.beside.is_some() {
+                    0
+                } else if self.manners.is_fresh(now) {
                     self.manners.utilization_permille(now)
                 } else {
                     1000
@@ -345,11 +431,29 @@ impl<'a, F: NorFlash> HostedStation<'a, F> {
         }
     }
 
+    /// Where a packet may go now and how that is reckoned, or what holds it back.
+    fn passage(&self, now: Instant, out: &OutFrame) -> Result<(Ways, Wish), Hold> {
+        let wish = self.wish(out);
+        let Some(beside) = &self.beside else {
+            self.manners.check(now, &wish)?;
+            return Ok((Ways { radio: true, beside: false }, wish));
+        };
+        let cost = beside_cost(out.hop_limit, wish.airtime);
+        let room = beside.allows(now, cost);
+        if self.radio_up && !beside.is_beyond_the_radio(now, out.to) {
+            self.manners.check(now, &wish)?;
+            return Ok((Ways { radio: true, beside: room }, wish));
+        }
+        let wish = Wish { airtime: cost, sends: 1, ..wish };
+        self.manners.shares().check(now, &wish)?;
+        if room { Ok((Ways { radio: false, beside: true }, wish)) } else { Err(Hold::Lan) }
+    }
+
     /// An answer to a peer that has had its share is not kept: it asks again, and the answer is still known then.
     fn drop_what_is_too_much(&mut self, now: Instant) {
         for index in (0..self.waiting.len()).rev() {
             let wish = self.wish(&self.waiting[index]);
-            if wish.peer.is_some() && self.manners.check(now, &wish) == Err(Hold::Peer) {
+            if wish.peer.is_some() && self.passage(now, &self.waiting[index]).err() == Some(Hold::Peer) {
                 self.waiting.remove(index);
             }
         }
@@ -360,11 +464,19 @@ impl<'a, F: NorFlash> HostedStation<'a, F> {
         self.manners.settle(now);
         self.drop_what_is_too_much(now);
         let best = (0..self.waiting.len())
-            .filter(|index| self.manners.check(now, &self.wish(&self.waiting[*index])).is_ok())
+            .filter(|index| self.passage(now, &self.waiting[*index]).is_ok())
             .min_by_key(|index| (core::cmp::Reverse(self.waiting[*index].priority), *index))?;
+        let (ways, wish) = self.passage(now, &self.waiting[best]).ok()?;
         let out = self.waiting.remove(best);
-        let wish = self.wish(&out);
-        self.manners.handle_submitted(now, &wish);
+        if ways.radio {
+            self.manners.handle_submitted(now, &wish);
+        } else {
+            self.manners.shares_mut().charge(now, &wish);
+            self.manners.shares_mut().count(wish.purpose, 1, wish.airtime);
+        }
+        if let Some(beside) = self.beside.as_mut().filter(|_| ways.beside) {
+            beside.spend(now, beside_cost(out.hop_limit, wish.airtime));
+        }
         let (broadcast, _) = self.manner(&out);
         Some(ToRadio {
             to: if broadcast { NodeNum::BROADCAST } else { out.to },
@@ -375,6 +487,7 @@ impl<'a, F: NorFlash> HostedStation<'a, F> {
             want_ack: !broadcast && out.want_ack && out.hop_limit > 0,
             priority: out.priority,
             payload: out.payload,
+            ways,
         })
     }
 

@@ -19,8 +19,9 @@ use compotastic_mesh::{
     router::Gate,
     time::{Duration, Instant},
 };
-use compotastic_wire::FrameClass;
 use heapless::Vec;
+
+pub use crate::shares::{Count, PEERS, Purpose, Shares};
 
 use crate::{
     airbook::{AirBook, NORMAL_BELOW_PERMILLE},
@@ -32,97 +33,11 @@ use crate::{
 pub const BULK_OUTSTANDING: usize = 2;
 /// Packets that the radio holds at a time; its queue has 16 places, and it relays for others.
 pub const OUTSTANDING: usize = 6;
-/// Peers whose air time is remembered; when the table is full the one who used least makes room.
-pub const PEERS: usize = 64;
 /// A peer may have this part of the hour's air at once, and as much again in the course of an hour.
-const PEER_PART: u64 = 8;
-/// Hour's air where the region has no duty cycle, permille: as much as EU_868 allows.
-const UNLIMITED_PERMILLE: u64 = 100;
+pub(crate) const PEER_PART: u64 = 8;
 const HOUR_US: u64 = 3_600_000_000;
 /// Nodes online up to which a mesh counts as small, as in the firmware.
 const SMALL_MESH: u32 = 40;
-
-/// What a packet is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Purpose {
-    /// Beacons.
-    Beacons,
-    /// Requests, offers, awards and parts of questions.
-    Jobs,
-    /// Results and receipts.
-    Results,
-    /// Reports to the command post.
-    Reports,
-    /// Symbols, and what asks for them or offers them.
-    Symbols,
-    /// Manifests, delegations, capability records and what keeps them alike.
-    Records,
-    /// Key rotation.
-    Keys,
-    /// Answers to people on stock phones.
-    People,
-    /// Texts that somebody at this machine sends.
-    Texts,
-    /// Packets of programs that share the radio.
-    SharedClients,
-}
-
-impl Purpose {
-    /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
-        Self::Beacons,
-        Self::Jobs,
-        Self::Results,
-        Self::Reports,
-        Self::Symbols,
-        Self::Records,
-        Self::Keys,
-        Self::People,
-        Self::Texts,
-        Self::SharedClients,
-    ];
-
-    /// As it is shown.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Beacons => "beacons",
-            Self::Jobs => "jobs",
-            Self::Results => "results",
-            Self::Reports => "reports",
-            Self::Symbols => "symbols",
-            Self::Records => "records",
-            Self::Keys => "keys",
-            Self::People => "people",
-            Self::Texts => "texts",
-            Self::SharedClients => "shared-clients",
-        }
-    }
-
-    /// What a sealed frame of ours is for; its class is readable.
-    pub fn of_frame(payload: &[u8]) -> Self {
-        let class = payload.first().and_then(|byte| FrameClass::from_bits(byte & 31));
-        let record = payload.get(2).copied().unwrap_or(0);
-        if matches!(class, Some(FrameClass::Record | FrameClass::RecordRequest)) && (5..=8).contains(&record)
-        {
-            return Self::Keys;
-        }
-        match class {
-            Some(FrameClass::Beacon) => Self::Beacons,
-            Some(FrameClass::Result) => Self::Results,
-            Some(FrameClass::Report) => Self::Reports,
-            Some(FrameClass::Symbol | FrameClass::SymbolRequest | FrameClass::Advert) => Self::Symbols,
-            Some(
-                FrameClass::Record
-                | FrameClass::RecordRequest
-                | FrameClass::SyncDigest
-                | FrameClass::SyncList
-                | FrameClass::SyncRecords,
-            ) => Self::Records,
-            _ => Self::Jobs,
-        }
-    }
-}
 
 /// What holds a packet back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +58,8 @@ pub enum Hold {
     Peer,
     /// The radio has as many packets as it should.
     Queue,
+    /// The share of the air behind a LAN is used up.
+    Lan,
 }
 
 impl Hold {
@@ -157,6 +74,7 @@ impl Hold {
             Self::Share => "bulk-share",
             Self::Peer => "peer-share",
             Self::Queue => "queue",
+            Self::Lan => "lan-share",
         }
     }
 
@@ -173,6 +91,9 @@ impl Hold {
             Self::Share => "background packets have had their share of the air: they wait",
             Self::Peer => "this receiver has had its share of the air: try again in some minutes",
             Self::Queue => "the radio's queue is full: try again in some seconds",
+            Self::Lan => {
+                "the share of the air behind the LAN is used up (2 % of an hour): wait, or send less"
+            }
         }
     }
 }
@@ -192,15 +113,6 @@ pub struct Wish {
     pub airtime: Duration,
     /// Sends that it may take.
     pub sends: u8,
-}
-
-/// Packets and their time on air.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Count {
-    /// Packets.
-    pub packets: u64,
-    /// Their time on air with all sends that they may take.
-    pub airtime: Duration,
 }
 
 /// What is shown of it.
@@ -225,24 +137,13 @@ struct Submitted {
     gone_at: Instant,
 }
 
-/// What one peer has used.
-#[derive(Clone, Copy, Debug)]
-struct Peer {
-    num: NodeNum,
-    level_us: u64,
-    at: Instant,
-}
-
 /// The governor of one radio.
 pub struct Manners {
     modem: Modem,
     limit_permille: u16,
     air: AirBook,
-    bulk: Governor,
+    shares: Shares,
     submitted: Vec<Submitted, OUTSTANDING>,
-    peers: Vec<Peer, PEERS>,
-    quiet: bool,
-    counts: [Count; Purpose::ALL.len()],
 }
 
 impl Manners {
@@ -254,11 +155,8 @@ impl Manners {
             modem,
             limit_permille,
             air,
-            bulk: Governor::new(now),
+            shares: Shares::new(limit_permille, PEER_PART, now),
             submitted: Vec::new(),
-            peers: Vec::new(),
-            quiet: false,
-            counts: [Count::default(); Purpose::ALL.len()],
         }
     }
 
@@ -274,12 +172,21 @@ impl Manners {
 
     /// Quiet hours begin or end.
     pub fn set_quiet(&mut self, quiet: bool) {
-        self.quiet = quiet;
+        self.shares.set_quiet(quiet);
     }
 
     /// Whether quiet hours are on.
     pub fn is_quiet(&self) -> bool {
-        self.quiet
+        self.shares.is_quiet()
+    }
+
+    /// The rules that need no radio, for packets that go past it.
+    pub fn shares(&self) -> &Shares {
+        &self.shares
+    }
+
+    pub(crate) fn shares_mut(&mut self) -> &mut Shares {
+        &mut self.shares
     }
 
     /// Something was heard.
@@ -312,7 +219,7 @@ impl Manners {
     pub fn settle(&mut self, now: Instant) {
         self.submitted.retain(|submitted| submitted.gone_at > now);
         let utilization = if self.air.is_fresh(now) { self.air.utilization(now) as u16 } else { 1000 };
-        self.bulk.update(now, utilization);
+        self.shares.update(now, utilization);
     }
 
     /// Packets that the radio holds, as far as can be reckoned.
@@ -333,28 +240,9 @@ impl Manners {
             + self.air.pace(now, wish.airtime, wish.sends, self.modem.slot_us())
     }
 
-    /// Air time of an hour that the region leaves, or that a polite node takes where it leaves all.
-    fn hour_us(&self) -> u64 {
-        let permille = u64::from(self.limit_permille);
-        HOUR_US / 1000 * if permille >= 1000 { UNLIMITED_PERMILLE } else { permille }
-    }
-
-    /// What a peer has used and not yet made up for.
-    fn peer_level_us(&self, now: Instant, num: NodeNum) -> u64 {
-        let Some(peer) = self.peers.iter().find(|peer| peer.num == num) else { return 0 };
-        peer.level_us.saturating_sub(self.made_up_us(now, peer.at))
-    }
-
-    fn made_up_us(&self, now: Instant, since: Instant) -> u64 {
-        let elapsed_us = now.saturating_duration_since(since).as_micros().min(HOUR_US);
-        (u128::from(self.hour_us() / PEER_PART) * u128::from(elapsed_us) / u128::from(HOUR_US)) as u64
-    }
-
     /// May this packet be handed to the radio now?
     pub fn check(&self, now: Instant, wish: &Wish) -> Result<(), Hold> {
-        if self.quiet && !wish.urgent && wish.gate != Gate::Alert {
-            return Err(Hold::QuietHours);
-        }
+        self.shares.check_quiet(wish)?;
         let waiting = self.submitted.iter().filter(|submitted| submitted.gone_at > now);
         let bulk_waiting = waiting.clone().filter(|submitted| submitted.bulk).count();
         if waiting.count() >= OUTSTANDING || wish.gate == Gate::Bulk && bulk_waiting >= BULK_OUTSTANDING {
@@ -371,16 +259,8 @@ impl Manners {
                 _ => Hold::Hard,
             });
         }
-        if wish.gate == Gate::Bulk && !wish.purpose.is_agents() && !self.bulk.allows() {
-            return Err(Hold::Share);
-        }
-        if let Some(num) = wish.peer.filter(|_| wish.gate != Gate::Alert && !wish.urgent) {
-            let with = self.peer_level_us(now, num) + times(wish.airtime, wish.sends).as_micros();
-            if with > self.hour_us() / PEER_PART {
-                return Err(Hold::Peer);
-            }
-        }
-        Ok(())
+        self.shares.check_bulk(wish)?;
+        self.shares.check_peer(now, wish)
     }
 
     /// The packet is handed to the radio.
@@ -390,39 +270,8 @@ impl Manners {
         // A packet that was not asked for first finds no room at worst, and is counted all the same.
         let _ = self.submitted.push(Submitted { bulk: wish.gate == Gate::Bulk, gone_at });
         self.air.handle_submitted(now, wish.airtime, wish.sends);
-        let airtime = times(wish.airtime, wish.sends);
-        if wish.gate == Gate::Bulk && !wish.purpose.is_agents() {
-            self.bulk.spend(airtime);
-        }
-        let count = &mut self.counts[wish.purpose as usize];
-        count.packets = count.packets.saturating_add(1);
-        count.airtime = count.airtime + airtime;
-        if let Some(num) = wish.peer {
-            self.charge(now, num, airtime.as_micros());
-        }
-    }
-
-    fn charge(&mut self, now: Instant, num: NodeNum, airtime_us: u64) {
-        let level_us = self.peer_level_us(now, num).saturating_add(airtime_us);
-        if let Some(peer) = self.peers.iter_mut().find(|peer| peer.num == num) {
-            (peer.level_us, peer.at) = (level_us, now);
-            return;
-        }
-        if self.peers.is_full() {
-            let least = self.peers.iter().enumerate().min_by_key(|(_, peer)| {
-                (peer.level_us.saturating_sub(self.made_up_us(now, peer.at)), peer.at)
-            });
-            if let Some((index, _)) = least {
-                self.peers.swap_remove(index);
-            }
-        }
-        // There is room: an entry was removed above if there was none.
-        let _ = self.peers.push(Peer { num, level_us, at: now });
-    }
-
-    /// What was sent, by purpose.
-    pub fn counts(&self) -> impl Iterator<Item = (Purpose, Count)> {
-        Purpose::ALL.into_iter().zip(self.counts)
+        self.shares.charge(now, wish);
+        self.shares.count(wish.purpose, 1, times(wish.airtime, wish.sends));
     }
 
     /// What is shown.
@@ -431,7 +280,7 @@ impl Manners {
         let utilization = self.air.utilization(now);
         let hold = if !self.air.within_duty_cycle(now, Gate::Normal, small, 1) {
             Some(Hold::DutyCycle)
-        } else if self.quiet {
+        } else if self.is_quiet() {
             Some(Hold::QuietHours)
         } else if !self.air.allows(now, Gate::Normal, small, 1, small) {
             Some(Hold::Hard)
@@ -453,13 +302,6 @@ impl Manners {
             },
             hold,
         }
-    }
-}
-
-impl Purpose {
-    /// Bulk of these draws on the agent's own bucket.
-    const fn is_agents(self) -> bool {
-        !matches!(self, Self::People | Self::Texts | Self::SharedClients)
     }
 }
 
@@ -552,7 +394,8 @@ mod tests {
         assert_eq!(sent, 36, "one percent of an hour");
         assert_eq!(manners.state(at(3000)).hold, Some(Hold::DutyCycle));
         assert_eq!(manners.check(at(3000 + 3700), &wish(TEXT, Gate::Normal)), Ok(()), "an hour heals");
-        let by_purpose: std::vec::Vec<u64> = manners.counts().map(|(_, count)| count.packets).collect();
+        let by_purpose: std::vec::Vec<u64> =
+            manners.shares().counts().map(|(_, count)| count.packets).collect();
         assert_eq!(by_purpose.iter().sum::<u64>(), 36);
         assert_eq!(by_purpose[TEXT as usize], 12);
     }
@@ -601,20 +444,6 @@ mod tests {
         assert_eq!(manners.check(at(900), &Wish { urgent: true, ..long(1) }), Ok(()));
         told(&mut manners, 2700, 0, 0);
         assert_eq!(manners.check(at(2700), &long(1)), Ok(()), "half an hour later");
-    }
-
-    #[test]
-    fn the_table_of_peers_forgets_who_used_least() {
-        let mut manners = manners(100);
-        let to = |num| Wish { peer: Some(NodeNum(num)), ..wish(Purpose::Results, Gate::Normal) };
-        for _ in 0..10 {
-            manners.handle_submitted(at(1), &to(1));
-        }
-        for num in 2..=PEERS as u32 + 40 {
-            manners.handle_submitted(at(2), &to(num));
-        }
-        assert_eq!(manners.peers.len(), PEERS);
-        assert!(manners.peer_level_us(at(2), NodeNum(1)) > 9_000_000);
     }
 
     #[test]

@@ -3,6 +3,9 @@
 //! Given a user and keys ([`Station::settle_citizen`]) it is a full Meshtastic node: others list it, ask it, send it messages, and its
 //! host reads and writes them. Without, it sends filler of the length of what a stock node says by itself, which is what simulated nodes do.
 //!
+//! All that it sends of its own keeps to the same manners as behind a stock radio ([`crate::manners`]): the router has the gates and the duty
+//! cycle, and measures the air itself; the station has quiet hours, the share of each peer, and the counts by purpose.
+//!
 //! The station follows the agent's calling contract (mutate, drain, wait). Its inputs are what a radio driver knows:
 //! frames, frames that could not be decoded, and the end of a transmission.
 
@@ -15,17 +18,51 @@ use compotastic_mesh::{
     time::{Duration, Instant},
 };
 use embedded_storage::nor_flash::NorFlash;
-use heapless::Vec;
+use heapless::{Deque, Vec};
 
 use crate::{
-    agent::{Agent, BULK_LEN, InFrame, LinkState},
+    agent::{Agent, BULK_LEN, InFrame, LinkState, OutFrame},
     airtime_mark::AirtimeMark,
+    governor::Governor,
+    hosted::frame_len,
+    manners::{Hold, MannersState, PEER_PART, Purpose, Shares, Wish, congestion_permille},
 };
 
 /// Index of the mesh's own channel, which stock nodes share, in [`RouterConfig::channels`].
 pub const PRIMARY_CHANNEL: u8 = 0;
 /// Index of the swarm's channel.
 pub const SWARM_CHANNEL: u8 = 1;
+
+/// Packets whose purpose is known while they wait or are repeated: as many as the router holds, and as many again.
+const GOING: usize = 48;
+/// Behind a LAN the hour has little air, and an eighth of it is less than one answer in words: there a peer may have half.
+const LAN_PEER_PART: u64 = 2;
+
+/// A packet that the router was given.
+#[derive(Clone, Copy, Debug)]
+struct Going {
+    id: PacketId,
+    purpose: Purpose,
+    /// Whose share it takes.
+    peer: Option<NodeNum>,
+    /// It was sent once, which is charged; repetitions are charged as they go.
+    sent: bool,
+}
+
+/// Why a packet is not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotSent {
+    /// Manners hold it back.
+    Held(Hold),
+    /// It cannot be sent.
+    Refused(SendError),
+}
+
+impl From<SendError> for NotSent {
+    fn from(error: SendError) -> Self {
+        Self::Refused(error)
+    }
+}
 
 /// Agent, router and stock modules of one node.
 pub struct Station<'a, F: NorFlash> {
@@ -39,6 +76,10 @@ pub struct Station<'a, F: NorFlash> {
     refused_by_queue: u32,
     agent_held_until: Instant,
     airtime_mark: Option<AirtimeMark>,
+    shares: Shares,
+    going: Deque<Going, GOING>,
+    /// There is a LAN instead of a radio.
+    lan: bool,
 }
 
 /// What is due and cannot go is looked at again after this time at the latest.
@@ -67,6 +108,8 @@ impl<'a, F: NorFlash> Station<'a, F> {
         let limit_permille = limit_permille.min(config.region.duty_cycle_permille());
         let mut station = Self::with_limit(config, agent, limit_permille, seed, now);
         station.router.set_lan(limit_permille);
+        station.shares = Shares::new(limit_permille, LAN_PEER_PART, now);
+        station.lan = true;
         station
     }
 
@@ -98,6 +141,9 @@ impl<'a, F: NorFlash> Station<'a, F> {
             bulk_queued: None,
             refused_by_queue: 0,
             agent_held_until: Instant::ZERO,
+            shares: Shares::new(limit_permille, PEER_PART, now),
+            going: Deque::new(),
+            lan: false,
         }
     }
 
@@ -136,17 +182,100 @@ impl<'a, F: NorFlash> Station<'a, F> {
         self.router.set_channels(channels);
     }
 
-    /// Sends a packet that is not the swarm's, within the gates. What becomes of it is told by [`Self::poll_mesh_event`] where it is to
-    /// be acknowledged.
+    /// Quiet hours begin or end: only alerts and what is urgent goes. What is acknowledged is acknowledged all the same, and others' packets
+    /// are relayed.
+    pub fn set_quiet(&mut self, quiet: bool) {
+        self.shares.set_quiet(quiet);
+        self.agent.set_quiet(quiet);
+        if let Some(citizen) = &mut self.citizen {
+            citizen.set_quiet(quiet);
+        }
+    }
+
+    /// So many nodes are online: beacons come less often on a large mesh.
+    pub fn set_nodes_online(&mut self, online: u32) {
+        let config = self.router.config();
+        let modem = config.preset.modem(config.region.wide());
+        self.agent.set_congestion(congestion_permille(&modem, online));
+    }
+
+    /// The rules beside the router's, and what was sent by purpose.
+    pub fn shares(&self) -> &Shares {
+        &self.shares
+    }
+
+    /// What is shown of the manners.
+    pub fn manners_state(&self, now: Instant) -> MannersState {
+        let utilization = self.router.channel_utilization_permille(now);
+        let small = self.router.time_on_air(32);
+        let hold = if !self.router.is_within_limit(now, small) {
+            Some(if self.lan { Hold::Lan } else { Hold::DutyCycle })
+        } else if self.shares.is_quiet() {
+            Some(Hold::QuietHours)
+        } else {
+            match utilization {
+                400.. => Some(Hold::Hard),
+                250.. => Some(Hold::Polite),
+                _ => None,
+            }
+        };
+        MannersState {
+            utilization_permille: utilization,
+            own_permille: self.router.duty_cycle_permille(now),
+            limit_permille: self.router.limit_permille(),
+            bulk_share_permille: Governor::share_permille(utilization) as u16,
+            hold,
+        }
+    }
+
+    /// A packet of others went to another link: it is counted, and neighbours may spend so much air on it.
+    pub(crate) fn count_bridged(&mut self, now: Instant, airtime: Duration) {
+        self.router.assume_spent(now, airtime);
+        self.shares.count(Purpose::Bridged, 1, airtime);
+    }
+
+    /// Sends a packet of a person, within the gates. What becomes of it is told by [`Self::poll_mesh_event`] where it is to be
+    /// acknowledged.
     ///
     /// # Errors
-    /// [`Citizen::send`]; [`SendError::NoId`] where flash refuses an id; [`SendError::NoChannel`] for a station without a citizen.
-    pub fn send(&mut self, now: Instant, message: &Message<'_>) -> Result<PacketId, SendError> {
-        let Some(citizen) = &mut self.citizen else { return Err(SendError::NoChannel) };
+    /// What holds it back; or those of [`Citizen::send`], [`SendError::NoId`] where flash refuses an id, [`SendError::NoChannel`] for a
+    /// station without a citizen.
+    pub fn send(&mut self, now: Instant, message: &Message<'_>) -> Result<PacketId, NotSent> {
+        self.send_for(now, Purpose::Texts, message)
+    }
+
+    /// The same for another purpose.
+    ///
+    /// # Errors
+    /// Those of [`Self::send`].
+    pub fn send_for(
+        &mut self,
+        now: Instant,
+        purpose: Purpose,
+        message: &Message<'_>,
+    ) -> Result<PacketId, NotSent> {
+        let Some(citizen) = &mut self.citizen else { return Err(SendError::NoChannel.into()) };
+        let broadcast = message.to == NodeNum::BROADCAST;
+        let free = self.lan && message.hop_limit == 0;
+        let airtime = self.router.time_on_air(frame_len(message.payload.len(), broadcast));
+        let wish = Wish {
+            purpose,
+            gate: message.gate,
+            urgent: false,
+            peer: (!broadcast).then_some(message.to),
+            airtime: if free { Duration::ZERO } else { airtime },
+            sends: 1,
+        };
+        self.shares.update(now, self.router.channel_utilization_permille(now));
+        self.shares.check(now, &wish).map_err(NotSent::Held)?;
         let id = PacketId(self.agent.next_id().ok_or(SendError::NoId)?);
         let sent = citizen.send(now, &mut self.router, id, message);
+        if sent.is_ok() {
+            self.note_going(now, id, &wish);
+        }
         self.settle(now);
-        sent.map(|()| id)
+        sent?;
+        Ok(id)
     }
 
     /// Sends a text message: to a node under its public key, or to everybody on a channel.
@@ -161,8 +290,36 @@ impl<'a, F: NorFlash> Station<'a, F> {
         channel: u8,
         text: &str,
         reply_to: Option<PacketId>,
-    ) -> Result<PacketId, SendError> {
+    ) -> Result<PacketId, NotSent> {
         self.send(now, &Message::text(to, channel, text, reply_to))
+    }
+
+    /// The router has this packet.
+    fn note_going(&mut self, now: Instant, id: PacketId, wish: &Wish) {
+        self.shares.charge(now, wish);
+        if self.going.is_full() {
+            self.going.pop_front();
+        }
+        let _ = self.going.push_back(Going { id, purpose: wish.purpose, peer: wish.peer, sent: false });
+    }
+
+    /// A frame went on the air: it is counted, and what it costs again is charged.
+    fn note_sent(&mut self, now: Instant, id: PacketId, to: NodeNum, relayed: bool, airtime: Duration) {
+        if relayed {
+            return self.shares.count(Purpose::Relays, 1, airtime);
+        }
+        let Some(going) = self.going.iter_mut().find(|going| going.id == id) else {
+            if ![NodeNum::BROADCAST, NodeNum::LAN_BROADCAST].contains(&to) {
+                self.shares.charge_peer(now, to, airtime);
+            }
+            return self.shares.count(Purpose::Mesh, 1, airtime);
+        };
+        let again = core::mem::replace(&mut going.sent, true);
+        let (purpose, peer) = (going.purpose, going.peer);
+        self.shares.count(purpose, u64::from(!again), airtime);
+        if let Some(peer) = peer.filter(|_| again) {
+            self.shares.charge_peer(now, peer, airtime);
+        }
     }
 
     /// What others than the swarm sent to this node or to everybody, and what became of packets that [`Self::send`] took.
@@ -219,6 +376,9 @@ impl<'a, F: NorFlash> Station<'a, F> {
                     }
                 }
                 event => {
+                    if let RouterEvent::Sent { id, to, relayed, airtime, .. } = event {
+                        self.note_sent(now, id, to, relayed, airtime);
+                    }
                     match &event {
                         RouterEvent::Received(packet) | RouterEvent::Overheard(packet) => {
                             self.agent.handle_others(now, packet.port);
@@ -238,9 +398,11 @@ impl<'a, F: NorFlash> Station<'a, F> {
         }
         match &mut self.citizen {
             Some(citizen) => {
-                let agent = &mut self.agent;
+                let (agent, shares) = (&mut self.agent, &self.shares);
+                citizen.retain_answers(|num| !shares.is_used_up(now, num));
                 citizen.poll(now, &mut self.router, &mut || agent.next_id().map(PacketId));
             }
+            None if self.shares.is_quiet() => {}
             None => self.poll_modules(now),
         }
         self.poll_agent(now);
@@ -288,6 +450,11 @@ impl<'a, F: NorFlash> Station<'a, F> {
                 self.agent_held_until = if blocked { now + HELD } else { Instant::ZERO };
                 return;
             };
+            let wish = self.wish(&out);
+            if self.shares.check_peer(now, &wish).is_err() {
+                // It asks again, and the answer is still known then.
+                continue;
+            }
             let outgoing = Outgoing {
                 to: out.to,
                 id: PacketId(out.id),
@@ -303,13 +470,32 @@ impl<'a, F: NorFlash> Station<'a, F> {
                 bitfield: None,
             };
             match self.router.send(now, &outgoing) {
-                Ok(()) if out.gate == Gate::Bulk => self.bulk_queued = Some(PacketId(out.id)),
-                Ok(()) => {}
+                Ok(()) => {
+                    self.note_going(now, PacketId(out.id), &wish);
+                    if out.gate == Gate::Bulk {
+                        self.bulk_queued = Some(PacketId(out.id));
+                    }
+                }
                 Err(_) => {
                     self.refused_by_queue = self.refused_by_queue.saturating_add(1);
                     self.agent.handle_undelivered(now, out.id);
                 }
             }
+        }
+    }
+
+    /// A frame of the agent's as the shares reckon it.
+    fn wish(&self, out: &OutFrame) -> Wish {
+        let purpose = Purpose::of_frame(&out.payload);
+        let free = self.lan && out.hop_limit == 0;
+        Wish {
+            purpose,
+            gate: out.gate,
+            // The agent itself gives nothing but what is urgent in quiet hours.
+            urgent: self.shares.is_quiet(),
+            peer: (purpose == Purpose::Results).then_some(out.to),
+            airtime: if free { Duration::ZERO } else { self.router.payload_airtime(out.payload.len()) },
+            sends: 1,
         }
     }
 
@@ -332,6 +518,7 @@ impl<'a, F: NorFlash> Station<'a, F> {
         let agent = self.agent.poll_timeout().map(|due| due.max(self.agent_held_until));
         let modules = match &self.citizen {
             Some(citizen) => citizen.poll_timeout(),
+            None if self.shares.is_quiet() => None,
             None => self.modules.poll_timeout(),
         };
         [self.router.poll_timeout(), agent, modules].into_iter().flatten().min()

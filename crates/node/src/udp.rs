@@ -8,25 +8,30 @@
 //! gives. Own datagrams that come back are known as such.
 
 use compotastic_mesh::{
+    airtime::DutyCycle,
     citizen::CitizenConfig,
     crypto::Channel,
     packet::{HEADER, MAX_FRAME, NodeNum},
     router::{Role, RouterConfig, TxFrame},
-    time::Instant,
+    time::{Duration, Instant},
     udp::{self, Ignored, MAX_DATAGRAM},
 };
 use compotastic_messages::MeshPacket;
 use embedded_storage::nor_flash::NorFlash;
 use heapless::Vec;
 
-use crate::{Agent, Station};
+use crate::{Agent, Station, manners::Hold};
 
 /// Air that neighbours may spend for a node on the LAN: 2 % of an hour.
 pub const LAN_PERMILLE: u16 = 20;
+/// Half of it at most goes to packets of others that a bridge brings there.
+pub const BRIDGED_PERMILLE: u16 = LAN_PERMILLE / 2;
 
 /// A native node over UDP.
 pub struct UdpStation<'a, F: NorFlash> {
     station: Station<'a, F>,
+    /// What others' packets have cost.
+    bridged: DutyCycle,
     ignored: u32,
 }
 
@@ -43,7 +48,7 @@ impl<'a, F: NorFlash> UdpStation<'a, F> {
         let config = RouterConfig { role: Role::ClientMute, ..config };
         let mut station = Station::on_lan(config, agent, LAN_PERMILLE, seed, now);
         station.settle_citizen(citizen, seed, now);
-        Self { station, ignored: 0 }
+        Self { station, bridged: DutyCycle::new(), ignored: 0 }
     }
 
     /// The station: its agent, its citizen, messages from and to people.
@@ -82,6 +87,23 @@ impl<'a, F: NorFlash> UdpStation<'a, F> {
             Err(Ignored::Own) => {}
             Err(_) => self.ignored = self.ignored.saturating_add(1),
         }
+    }
+
+    /// A packet of others wants to go from one link to others. `airtime` is what neighbours may spend on it, zero where none of those links
+    /// leads to a radio. If it may, it counts as sent.
+    ///
+    /// # Errors
+    /// [`Hold::Lan`]: the share of such packets, or of all, is used up.
+    pub fn admit_bridged(&mut self, now: Instant, airtime: Duration) -> Result<(), Hold> {
+        let free = airtime == Duration::ZERO;
+        let within = self.bridged.allows(now, airtime, BRIDGED_PERMILLE)
+            && self.station.router().is_within_limit(now, airtime);
+        if !free && !within {
+            return Err(Hold::Lan);
+        }
+        self.bridged.record(now, airtime);
+        self.station.count_bridged(now, airtime);
+        Ok(())
     }
 
     /// Time has passed.

@@ -11,7 +11,9 @@ use compotastic_mesh::{
 };
 use compotastic_node::{
     HostedStation,
+    beside::Ways,
     hosted::{FromRadio, HostedConfig, RadioTelemetry, ToRadio},
+    manners::Purpose,
 };
 use compotastic_wire::{self as wire, Address, Beacon, Frame, PORT};
 use proptest::prelude::*;
@@ -26,6 +28,8 @@ struct Host {
     /// Every minute, if there is any.
     telemetry: Option<RadioTelemetry>,
     given: Vec<(Instant, ToRadio)>,
+    /// What it hears comes by a link beside the radio.
+    hears_beside: bool,
 }
 
 const QUIET: RadioTelemetry = RadioTelemetry { channel_utilization_permille: 20, air_util_tx_permille: 2 };
@@ -40,7 +44,7 @@ impl Host {
             channel_unicasts,
         };
         let station = HostedStation::new(config, *agent_with_hops(US, hop_limit), Instant::ZERO);
-        Self { station, now: Instant::ZERO, telemetry: Some(QUIET), given: Vec::new() }
+        Self { station, now: Instant::ZERO, telemetry: Some(QUIET), given: Vec::new(), hears_beside: false }
     }
 
     /// An edge node tells that it is there.
@@ -59,6 +63,9 @@ impl Host {
     }
 
     fn hear(&mut self, port: u16, channel: u8, id: u32, payload: &[u8]) {
+        if self.hears_beside {
+            return self.hear_beside(port, channel, id, payload);
+        }
         let packet = FromRadio {
             from: NodeNum(EDGE),
             to: NodeNum::BROADCAST,
@@ -69,6 +76,20 @@ impl Host {
             payload,
         };
         self.station.handle_packet(self.now, &packet);
+        self.drain();
+    }
+
+    fn hear_beside(&mut self, port: u16, channel: u8, id: u32, payload: &[u8]) {
+        let packet = FromRadio {
+            from: NodeNum(EDGE),
+            to: NodeNum::BROADCAST,
+            id: PacketId(id),
+            channel,
+            port,
+            hops_away: Some(1),
+            payload,
+        };
+        self.station.handle_beside(self.now, &packet);
         self.drain();
     }
 
@@ -233,6 +254,68 @@ fn other_ports_and_channels_are_not_for_the_agent() {
     assert_eq!(host.station.agent_ref().refused_frames(), 0);
     host.hear(PORT, CHANNEL, 3, b"not a frame");
     assert_eq!(host.station.agent_ref().refused_frames(), 1);
+}
+
+const BOTH: Ways = Ways { radio: true, beside: true };
+const PAST_THE_RADIO: Ways = Ways { radio: false, beside: true };
+
+#[test]
+fn a_node_that_is_heard_beside_the_radio_alone_is_asked_past_it_and_takes_no_air() {
+    let mut host = Host::new(false, 7);
+    host.station.set_beside();
+    host.hears_beside = true;
+    host.run(70);
+    host.meet_edge();
+    host.ask();
+    host.run(10);
+    assert_eq!(host.requests()[0].ways, PAST_THE_RADIO);
+    let everybody: Vec<Ways> = host
+        .given
+        .iter()
+        .filter(|(_, out)| out.priority == Priority::Background)
+        .map(|(_, out)| out.ways)
+        .collect();
+    assert!(everybody.iter().all(|ways| *ways == BOTH), "{everybody:?}");
+    // The radio hears it too: now it is asked by both.
+    host.hears_beside = false;
+    host.meet_edge();
+    let before = host.requests().len();
+    host.station.agent().submit(host.now, "smoke above the hut").unwrap();
+    host.run(30);
+    assert!(host.requests()[before..].iter().any(|out| out.ways == BOTH), "{:?}", host.requests());
+}
+
+#[test]
+fn while_the_radio_is_gone_the_node_goes_on_beside_it() {
+    let mut host = Host::new(false, 7);
+    host.station.set_beside();
+    host.station.set_radio_up(false);
+    host.telemetry = None;
+    host.hears_beside = true;
+    host.run(1800);
+    host.meet_edge();
+    host.ask();
+    host.run(60);
+    assert!(host.bulk() > 0 && !host.requests().is_empty(), "beacons go, and requests");
+    assert!(host.given.iter().all(|(_, out)| out.ways == PAST_THE_RADIO));
+    let jobs =
+        host.station.manners().shares().counts().find(|(purpose, _)| *purpose == Purpose::Jobs).unwrap().1;
+    assert!(jobs.packets > 0, "they are counted");
+    assert_eq!(host.station.manners().spent(host.now), Duration::ZERO, "and took no air of the radio");
+}
+
+#[test]
+fn where_the_air_behind_the_links_is_used_up_the_radio_has_the_packet_alone() {
+    let mut host = Host::new(false, 7);
+    host.station.set_beside();
+    host.run(70);
+    host.station.beside().unwrap().spend(host.now, Duration::from_secs(72));
+    host.meet_edge();
+    host.ask();
+    host.run(10);
+    assert_eq!(host.requests()[0].ways, Ways { radio: true, beside: false });
+    // What reaches the links alone and goes no further is free.
+    assert!(host.station.beside().unwrap().allows(host.now, Duration::ZERO));
 }
 
 #[derive(Clone, Debug)]

@@ -15,7 +15,7 @@ use compotastic_mesh::{
     router::{Relaying, Role, RouterConfig, SendError},
     time::{Duration, Instant},
 };
-use compotastic_node::Station;
+use compotastic_node::{Station, station::NotSent};
 
 fn keys(byte: u8) -> KeyPair {
     KeyPair::from_private([byte; 32])
@@ -179,6 +179,9 @@ fn the_swarm_goes_on_and_its_members_stay_known() {
 #[test]
 fn a_station_without_a_citizen_says_so() {
     let mut station = station(1);
-    assert_eq!(station.send_text(at(1), NodeNum::BROADCAST, 0, "hello", None), Err(SendError::NoChannel));
+    assert_eq!(
+        station.send_text(at(1), NodeNum::BROADCAST, 0, "hello", None),
+        Err(NotSent::Refused(SendError::NoChannel))
+    );
     assert!(station.poll_mesh_event().is_none() && station.citizen_ref().is_none());
 }

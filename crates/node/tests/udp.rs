@@ -14,7 +14,7 @@ use compotastic_mesh::{
     time::{Duration, Instant},
     udp,
 };
-use compotastic_node::{UdpStation, udp::LAN_PERMILLE};
+use compotastic_node::{UdpStation, station::NotSent, udp::LAN_PERMILLE};
 
 type Node = Box<UdpStation<'static, Flash>>;
 
@@ -102,7 +102,7 @@ fn nodes_find_each_other_and_talk_under_their_keys() {
     let mut lan = Lan::new([1, 2]);
     let (a, b) = (keys(1).node_num(), keys(2).node_num());
     let early = lan.nodes[0].station().send_text(at(0), b, 0, "too early", None);
-    assert_eq!(early, Err(SendError::NoKey));
+    assert_eq!(early, Err(NotSent::Refused(SendError::NoKey)));
     lan.run(180);
     let known = lan.nodes[0].station_ref().citizen_ref().unwrap().node(b).expect("heard of");
     assert_eq!(known.user.as_ref().unwrap().long_name.as_str(), "node 2");

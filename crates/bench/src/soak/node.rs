@@ -22,6 +22,7 @@ use compotastic_messages::{
 };
 use compotastic_node::{
     Agent, HostedStation,
+    beside::Ways,
     hosted::{FromRadio, RadioTelemetry, ToRadio as ForRadio},
 };
 use compotastic_sim::{
@@ -632,5 +633,6 @@ fn for_radio(packet: &OutPacket) -> Option<ForRadio> {
             _ => Priority::Alert,
         },
         payload: packet.payload.iter().copied().collect::<Vec<u8>>().as_slice().try_into().ok()?,
+        ways: Ways { radio: true, beside: false },
     })
 }

@@ -30,6 +30,7 @@ pub(super) fn gate_text(gate: &str) -> &str {
         "hard" => "hard: alerts alone above 40 %",
         "duty-cycle" => "the region's duty cycle is used up",
         "quiet-hours" => "quiet hours",
+        "lan-share" => "the share of the air behind the LAN is used up",
         "no-telemetry" => "no telemetry from the radio: bulk waits",
         other => other,
     }
@@ -119,6 +120,9 @@ pub(super) fn text(state: &Snapshot) -> String {
         ];
         out.push('\n');
         out.push_str(&table(&columns, &links));
+        for link in state.links.iter().filter(|link| !link.not_bridged.is_empty()) {
+            out.push_str(&format!("not to {}: {}\n", clean(&link.url), clean(&link.not_bridged)));
+        }
     }
     if !state.objects.is_empty() {
         out.push('\n');

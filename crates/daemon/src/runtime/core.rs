@@ -112,8 +112,12 @@ pub struct Core {
     pub(super) radio: Option<RadioInfo>,
     /// The link is open and the handshake done.
     pub(super) up: bool,
-    /// By index; a radio is the only one.
+    /// By index.
     pub(super) links: Vec<LinkView>,
+    /// Index of the radio among them.
+    pub(super) radio_link: usize,
+    /// There are links beside the radio that carry whole packets.
+    pub(super) beside: bool,
     pub(super) offers: Offers,
     pub(super) rotation: Option<rotation::Running>,
     pub(super) book: Book,
@@ -153,6 +157,8 @@ impl Core {
             radio: None,
             up: false,
             links,
+            radio_link: 0,
+            beside: false,
             work: WorkQueue::default(),
             listening: None,
             look_at: now,
@@ -175,7 +181,7 @@ impl Core {
             RadioEvent::Up(info) => self.handle_up(now, *info),
             RadioEvent::Down { reason } => {
                 self.up = false;
-                self.show_link(0, "down", reason.to_string());
+                self.show_link(self.radio_link, "down", reason.to_string());
             }
             RadioEvent::Packet(packet) => self.handle_packet(now, &packet),
             RadioEvent::Telemetry(telemetry) => self.handle_telemetry(now, &telemetry),
@@ -270,12 +276,12 @@ impl Core {
         match way {
             Ok(()) => {
                 tracing::info!("the radio is {found}; the swarm is reached through it");
-                self.show_link(0, "up", found);
+                self.show_link(self.radio_link, "up", found);
             }
             Err(why) => {
                 tracing::warn!("the radio is {found}; it only listens: {why}");
                 self.mode = Mode::Listening(why.clone());
-                self.show_link(0, "up", format!("{found}; only listens: {why}"));
+                self.show_link(self.radio_link, "up", format!("{found}; only listens: {why}"));
             }
         }
     }
@@ -299,6 +305,9 @@ impl Core {
             && now_ms.saturating_sub(mark.at_ms) < 3_600_000
         {
             station.assume_spent(now, Duration::from_millis(mark.spent_ms.into()));
+        }
+        if self.beside {
+            station.set_beside();
         }
         self.mode = Mode::Hosted(station);
         self.enrol(now)?;
@@ -409,7 +418,7 @@ impl Core {
         }
     }
 
-    fn handle_text(&mut self, packet: &OwnedPacket, data: &OwnedData) {
+    pub(super) fn handle_text(&mut self, packet: &OwnedPacket, data: &OwnedData) {
         let Ok(text) = String::from_utf8(data.payload.clone()) else {
             tracing::debug!(from = node_id(packet.from), "a text that is not UTF-8");
             return;
@@ -498,7 +507,8 @@ impl Core {
                 station.handle_timeout(now);
             }
             Mode::Native(station) => {
-                station.station().agent().set_quiet(quiet);
+                station.station().set_quiet(quiet);
+                station.station().set_nodes_online(online);
                 station.handle_timeout(now);
             }
             Mode::Listening(_) => {}
@@ -532,16 +542,7 @@ impl Core {
     pub(super) fn settle(&mut self, now: Instant) {
         self.advance_jobs(now);
         self.advance_rotation(now);
-        if let Mode::Hosted(station) = &mut self.mode {
-            station.settle(now);
-            // What the agent has to say waits while the link is down; its own timers repeat what was lost.
-            while self.up
-                && let Some(packet) = station.poll_packet(now)
-            {
-                self.outputs.push_back(Output::Radio(Box::new(owned(packet))));
-                station.settle(now);
-            }
-        }
+        self.settle_hosted(now);
         self.handle_agent_events(now);
         self.advance_objects();
         self.send_waiting_texts(now);
@@ -607,7 +608,7 @@ fn first_packet_id(now_ms: u64) -> u32 {
     (now_ms.saturating_sub(SINCE_MS) / 250).min(u64::from(u32::MAX / 2)) as u32
 }
 
-fn owned(packet: ToRadio) -> OwnedPacket {
+pub(super) fn owned(packet: ToRadio) -> OwnedPacket {
     OwnedPacket {
         to: packet.to.0,
         id: packet.id.0,

@@ -5,6 +5,7 @@
 //! the links. Should a part panic, the core is made anew from the store, as after a restart: open jobs go on, packet ids keep rising, and
 //! the radio is asked for its handshake again.
 
+mod beside;
 pub mod book;
 pub mod clock;
 pub mod core;
@@ -39,7 +40,7 @@ use self::{
 pub use self::{
     core::{Core, CoreOptions, Output},
     jobs::OPEN,
-    ports::{Links, PacketLinks},
+    ports::{Bridging, Links},
     quiet::QuietHours,
     texts::TEXT_MAX,
 };
@@ -154,7 +155,8 @@ async fn run(options: CoreOptions, store: &Store, wall: &Wall, ports: &mut Ports
     let mut clock = Clock::start(store)?;
     let brain = options.brain.clone();
     let mut core = Core::new(options, store, wall, clock.now())?;
-    if matches!(ports.links, Links::Packets(_)) {
+    ports.links.show(&mut core);
+    if ports.links.is_native() {
         core.settle_native(clock.now())?;
     }
     let mut offers_in = watch_models(brain.clone());
@@ -272,11 +274,7 @@ async fn drain(core: &mut Core, ports: &mut Ports) {
                 }
                 ports.links.give_radio(RadioCommand::Send(packet));
             }
-            Output::Link(packet, channel) => {
-                if let Links::Packets(links) = &mut ports.links {
-                    links.send(&packet, &channel);
-                }
-            }
+            Output::Link(packet, channel) => ports.links.send(&packet, &channel),
             Output::Admin(message) => {
                 // Whether it was taken shows at the next handshake.
                 let (reply, _) = oneshot::channel();

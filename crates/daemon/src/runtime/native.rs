@@ -6,7 +6,7 @@
 use anyhow::{Context as _, Result, anyhow};
 use compotastic_links::{NodeInfo, OwnedPacket};
 use compotastic_mesh::{
-    citizen::{CitizenConfig, CitizenEvent},
+    citizen::{CitizenConfig, CitizenEvent, Message},
     crypto::Channel,
     lora::{Preset, Region},
     nodedb::User,
@@ -17,11 +17,12 @@ use compotastic_mesh::{
     udp,
 };
 use compotastic_messages::{PortNum, RoutingError};
-use compotastic_node::{Agent, udp::UdpStation};
+use compotastic_node::{Agent, station::NotSent, udp::UdpStation};
 
 use super::{
     book::node_id,
     core::{Core, Mode, Output},
+    texts::purpose_of,
 };
 use crate::{
     seam::{Event, OutText, TextMessage},
@@ -113,8 +114,9 @@ impl Core {
         Ok(())
     }
 
-    /// A packet came over a link.
+    /// A packet came over a link that carries whole packets.
     pub fn handle_link_packet(&mut self, now: Instant, packet: &OwnedPacket) {
+        self.handle_beside(now, packet);
         if let Mode::Native(station) = &mut self.mode {
             station.handle_packet(now, &packet.message());
             // What is on the swarm's port comes to the agent and no further: whoever it is has become a member. A broker may bring
@@ -191,19 +193,20 @@ impl Core {
 
     /// Hands a text to a native station: its packet id, or why it does not go.
     pub(super) fn send_native(&mut self, now: Instant, text: &OutText) -> Result<u32, String> {
-        if self.is_quiet() {
-            return Err(compotastic_node::manners::Hold::QuietHours.reason().to_owned());
-        }
         let Mode::Native(station) = &mut self.mode else { return Err("this node only listens".into()) };
         let reply_to = text.reply_to.map(PacketId);
-        let sent = station.station().send_text(now, NodeNum(text.to), text.channel, &text.text, reply_to);
+        let message = Message::text(NodeNum(text.to), text.channel, &text.text, reply_to);
+        let sent = station.station().send_for(now, purpose_of(text), &message);
         sent.map(|id| id.0).map_err(|error| match error {
-            SendError::NoKey => {
+            NotSent::Held(hold) => hold.reason().to_owned(),
+            NotSent::Refused(SendError::NoKey) => {
                 "the receiver's public key is not known; it has been asked for it: try again in a minute"
                     .to_owned()
             }
-            SendError::NoChannel => "there is no such channel: 0 is the mesh's, 1 the swarm's".to_owned(),
-            other => format!("the text does not go: {other:?}"),
+            NotSent::Refused(SendError::NoChannel) => {
+                "there is no such channel: 0 is the mesh's, 1 the swarm's".to_owned()
+            }
+            NotSent::Refused(other) => format!("the text does not go: {other:?}"),
         })
     }
 }

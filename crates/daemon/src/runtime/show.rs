@@ -1,7 +1,7 @@
 //! What is shown of the node.
 
 use compotastic_mesh::{lora::Modem, packet::NodeNum, time::Instant};
-use compotastic_node::{manners::congestion_permille, udp::LAN_PERMILLE};
+use compotastic_node::manners::{Hold, congestion_permille};
 use compotastic_wire::Beacon;
 
 use super::{
@@ -66,30 +66,27 @@ impl Core {
     }
 
     fn airtime(&self, now: Instant, modem: Option<Modem>) -> AirtimeView {
-        if let Mode::Native(station) = &self.mode {
-            let router = station.station_ref().router();
-            return AirtimeView {
-                // It measures no channel; this is what its neighbours may have spent for it.
-                air_util_tx_percent: router.spent(now).as_millis() as f32 / 36_000.0,
-                duty_cycle_percent: f32::from(LAN_PERMILLE) / 10.0,
-                gate: if self.is_quiet() { "quiet-hours" } else { "open" }.into(),
-                congestion_factor: 1.0,
-                ..AirtimeView::default()
-            };
-        }
-        let (Some(manners), Some(modem)) = (self.manners(), modem) else {
+        let Some(modem) = modem else {
             return AirtimeView { gate: "no-telemetry".into(), ..AirtimeView::default() };
         };
-        let state = manners.state(now);
+        let (state, shares) = match (&self.mode, self.manners()) {
+            // It measures no channel; what counts as its own is what its neighbours may have spent for it.
+            (Mode::Native(station), _) => {
+                let station = station.station_ref();
+                (station.manners_state(now), station.shares())
+            }
+            (_, Some(manners)) => (manners.state(now), manners.shares()),
+            (_, None) => return AirtimeView { gate: "no-telemetry".into(), ..AirtimeView::default() },
+        };
         let percent = |permille: u16| f32::from(permille) / 10.0;
         AirtimeView {
             channel_utilization_percent: percent(state.utilization_permille),
             air_util_tx_percent: percent(state.own_permille),
             duty_cycle_percent: percent(state.limit_permille),
             bulk_share_percent: percent(state.bulk_share_permille),
-            gate: state.hold.map_or("open", compotastic_node::manners::Hold::name).into(),
+            gate: state.hold.map_or("open", Hold::name).into(),
             congestion_factor: congestion_permille(&modem, self.book.online()) as f32 / 1000.0,
-            by_purpose: manners
+            by_purpose: shares
                 .counts()
                 .map(|(purpose, count)| PurposeView {
                     purpose: purpose.name().into(),

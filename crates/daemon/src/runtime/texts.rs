@@ -84,10 +84,15 @@ impl Texts {
     }
 }
 
+/// Who replies answers people.
+pub(super) fn purpose_of(text: &OutText) -> Purpose {
+    if text.reply_to.is_some() { Purpose::People } else { Purpose::Texts }
+}
+
 fn foreign(text: &OutText) -> Foreign {
     let broadcast = text.to == BROADCAST;
     Foreign {
-        purpose: if text.reply_to.is_some() { Purpose::People } else { Purpose::Texts },
+        purpose: purpose_of(text),
         gate: Gate::Normal,
         urgent: false,
         peer: (!broadcast).then_some(NodeNum(text.to)),
@@ -211,6 +216,13 @@ impl Core {
                 }),
                 ..OwnedPacket::default()
             };
+            // Those beside the radio read what is for everybody; what is for one goes under the radio's own key.
+            if packet.to == BROADCAST
+                && let Some(output) = self.seal_own(&packet)
+                && self.spend_beside(now, &output)
+            {
+                self.push(output);
+            }
             self.push(Output::Radio(Box::new(packet)));
             let _ = waiting.reply.send(Ok(id));
         }

@@ -9,11 +9,8 @@ use std::{collections::VecDeque, env, path::PathBuf, sync::Arc};
 
 use anyhow::{Context as _, Result, bail};
 use compotastic_links::{
-    LinkUrl, PacketConfig, PacketLink, RadioEvent, RadioHandle, RadioLink, SessionConfig,
-    bridge::{LinkRule, Medium},
-    discover,
+    LinkUrl, RadioEvent, RadioHandle, RadioLink, SessionConfig, bridge::LINKS, discover,
 };
-use compotastic_mesh::crypto::Channel;
 use compotastic_wire::records::enrolment::EnrolmentRecord;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -24,7 +21,7 @@ pub use self::args::{PeopleArgs, UpArgs};
 use crate::{
     brain::{Brains, OpenAiBrain},
     http, people,
-    runtime::{self, CoreOptions, Links, PacketLinks, clock::system_wall, native, notify},
+    runtime::{self, Bridging, CoreOptions, Links, clock::system_wall, native, notify},
     seam::{Brain, SharedBrain},
     share,
     store::Store,
@@ -121,40 +118,49 @@ async fn first_contact(radio: &mut RadioHandle, wait: bool) -> Result<VecDeque<R
     bail!("the link ended before the radio had told who it is; the log says why")
 }
 
-/// Links that carry whole packets, for a node of our own.
-fn packet_links(urls: &[LinkUrl], store: &Store, swarm: Option<&EnrolmentRecord>) -> Result<Links> {
+/// What the swarm says of links that carry whole packets.
+fn bridging(args: &UpArgs, swarm: Option<&EnrolmentRecord>) -> Result<Bridging> {
     let swarm = swarm.context(
-        "udp: and mqtt: carry the packets of a node of our own, which has to be in a swarm: `compotastic swarm join LINE --radio udp:` first",
+        "udp: and mqtt: carry the packets of a swarm's member: `compotastic swarm join LINE --radio udp:` first, or with the radio's link",
     )?;
-    let node = native::key_pair(store)?.node_num().0;
-    let channel =
-        Channel::new(&swarm.channel_name, &swarm.channel_key).context("the swarm's channel is none")?;
-    let mut links = Vec::new();
-    for url in urls {
-        let config = PacketConfig { node, channels: vec![swarm.channel_name.to_string()], downlink: true };
-        let medium = if matches!(url, LinkUrl::Udp { .. }) { Medium::Udp } else { Medium::Mqtt };
-        links.push((PacketLink::spawn(url, config)?, LinkRule::of(medium)));
+    Ok(Bridging { channel: swarm.channel_name.to_string(), mqtt_to_lora: args.mqtt_to_lora })
+}
+
+/// What can be told of the links before one is opened; the index of the radio among them.
+fn check_links(args: &UpArgs, urls: &[LinkUrl]) -> Result<Option<usize>> {
+    if urls.len() > LINKS {
+        bail!("{} links are too many: a node has at most {LINKS}", urls.len());
     }
-    Ok(Links::Packets(PacketLinks::new(node, channel.hash(), links)))
+    let mut radios = urls.iter().enumerate().filter(|(_, url)| url.is_radio());
+    let radio = radios.next();
+    if let (Some((_, first)), Some((_, second))) = (radio, radios.next()) {
+        bail!(
+            "{first} and {second} are both stock radios, each with a number and keys of its own, and a node has one: start a daemon for each \
+             (`--state` and `--listen` of its own); two of them meet over `--radio udp:` or a broker beside their radios"
+        );
+    }
+    if let Some(twice) = urls.iter().enumerate().find(|(index, url)| urls[..*index].contains(url)) {
+        bail!("{} is named twice: name each link once", twice.1);
+    }
+    if radio.is_none() && args.share.share.is_some() {
+        bail!("--share shares a radio, and there is none among the links: name one, or leave --share out");
+    }
+    Ok(radio.map(|(index, _)| index))
 }
 
 async fn open(
     args: &UpArgs,
     urls: &[LinkUrl],
+    radio: Option<usize>,
     store: &Store,
     swarm: Option<&EnrolmentRecord>,
 ) -> Result<Links> {
-    let [url] = urls else {
-        if let Some(radio) = urls.iter().find(|url| url.is_radio()) {
-            bail!(
-                "{radio} is a stock radio, whose number and keys are not ours, so it goes with no other link: start a daemon for each"
-            );
-        }
-        return packet_links(urls, store, swarm);
+    let Some(index) = radio else {
+        let bridging = bridging(args, swarm)?;
+        return Ok(Links::packets(native::key_pair(store)?.node_num().0, urls, bridging)?);
     };
-    if !url.is_radio() {
-        return packet_links(urls, store, swarm);
-    }
+    let url = &urls[index];
+    let bridging = if urls.len() > 1 { Some(bridging(args, swarm)?) } else { None };
     let config = SessionConfig { raw: args.share.share.is_some(), ..SessionConfig::default() };
     let mut handle = open_link(url, config).await?;
     let seen = first_contact(&mut handle, args.wait).await?;
@@ -173,7 +179,10 @@ async fn open(
             }
         }
     }
-    Ok(Links::Radio { handle, seen })
+    Ok(match bridging {
+        Some(bridging) => Links::beside((index, handle, seen), urls, bridging),
+        None => Links::radio(handle, seen),
+    })
 }
 
 /// Runs a node on links until `stop` is sent or dropped.
@@ -183,6 +192,7 @@ pub async fn serve(
     brain: SharedBrain,
     stop: oneshot::Receiver<()>,
 ) -> Result<()> {
+    let radio = check_links(&args, &urls)?;
     let store = open_store(args.state.clone())?;
     let swarm: Option<EnrolmentRecord> = swarm::joined(&store)?;
     // What cannot work is said before a radio is touched.
@@ -191,7 +201,7 @@ pub async fn serve(
         Some(address) => Some(share::spawn(address, args.share.config()).await?),
         None => None,
     };
-    let links = open(&args, &urls, &store, swarm.as_ref()).await?;
+    let links = open(&args, &urls, radio, &store, swarm.as_ref()).await?;
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).context("the system gives no random numbers")?;
     let options = CoreOptions {

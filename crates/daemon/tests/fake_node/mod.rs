@@ -79,6 +79,7 @@ pub fn snapshot() -> Snapshot {
             state: "up".to_string(),
             detail: "firmware 2.7.15".to_string(),
             reconnects: 2,
+            not_bridged: "packets of other nodes".to_string(),
         }],
         nodes: vec![node(EXECUTOR, "Edge on the hill", 12), node(0x0f00_0003, "Kitchen", 4000)],
         objects: vec![ObjectView {

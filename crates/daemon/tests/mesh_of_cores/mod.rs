@@ -24,7 +24,7 @@ use compotastic_daemon::{
     },
     store::Store,
 };
-use compotastic_links::{BROADCAST, ChannelInfo, OwnedPacket, RadioEvent, RadioInfo, Telemetry};
+use compotastic_links::{BROADCAST, Body, ChannelInfo, OwnedPacket, RadioEvent, RadioInfo, Telemetry};
 use compotastic_mesh::time::{Duration, Instant};
 use compotastic_messages::{ModemPreset, RegionCode};
 use compotastic_wire::{SwarmKey, records::enrolment::EnrolmentRecord};
@@ -135,6 +135,8 @@ pub struct Node {
     pub admin: Vec<Vec<u8>>,
     /// It has no radio; links carry its packets.
     pub native: bool,
+    /// There are links beside its radio that carry whole packets.
+    pub beside: bool,
     /// Its radio hears nothing and is not heard.
     pub deaf: bool,
 }
@@ -205,6 +207,7 @@ impl World {
             given: Vec::new(),
             admin: Vec::new(),
             native: false,
+            beside: false,
             deaf: false,
         };
         self.nodes.push(node);
@@ -242,6 +245,14 @@ impl World {
         drop(std::mem::replace(&mut node.core, idle));
         node.core = Core::new(node.options.clone(), &node.store, &wall, now).unwrap();
         self.up(index);
+    }
+
+    /// The same for a node without a radio.
+    pub fn restart_native(&mut self, index: usize) {
+        self.restart(index);
+        let now = self.now;
+        self.nodes[index].core.settle_native(now).unwrap();
+        self.drain(index);
     }
 
     pub fn pass(&mut self, seconds: u64) {
@@ -330,7 +341,8 @@ impl World {
                     if index == from || node.deaf {
                         continue;
                     }
-                    if node.native {
+                    let whole = matches!(packet.body, Body::Encrypted(_));
+                    if node.native || node.beside && whole {
                         node.core.handle_link_packet(self.now, &packet);
                     } else if [BROADCAST, node.radio.num].contains(&packet.to) {
                         node.core.handle_radio(self.now, RadioEvent::Packet(Box::new(packet.clone())));

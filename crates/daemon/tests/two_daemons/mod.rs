@@ -1,4 +1,4 @@
-//! Two whole daemons (`up`) without radios in one swarm, each with a state folder and an HTTP API of its own. Only one has models.
+//! Whole daemons (`up`) in one swarm, each with a state folder and an HTTP API of its own; mostly two without radios, of which one has models.
 //!
 //! What they speak over (a broker, the network) is real; their clock runs fast, since beacons are minutes apart by the rules.
 
@@ -14,6 +14,7 @@ use compotastic_daemon::{
     swarm,
     up::{self, UpArgs},
 };
+use compotastic_links::{LinkUrl, SessionConfig};
 use serde::de::DeserializeOwned;
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -47,23 +48,43 @@ pub struct Pair {
 }
 
 async fn start(folder: &Folder, name: &str, url: &str, brain: Option<Arc<dyn Brain>>) -> Daemon {
+    start_with(folder, name, &[url], &[], brain).await
+}
+
+/// Starts a daemon on these links, one of which may be a radio, with more flags; it joins the swarm first.
+pub async fn start_with(
+    folder: &Folder,
+    name: &str,
+    urls: &[&str],
+    flags: &[&str],
+    brain: Option<Arc<dyn Brain>>,
+) -> Daemon {
     let state = folder.0.join(name);
+    let urls: Vec<LinkUrl> = urls.iter().map(|url| url.parse().unwrap()).collect();
     {
         let store = up::open_store(Some(state.clone())).unwrap();
-        swarm::join_without_radio(&store, &mesh_of_cores::swarm()).unwrap();
+        match urls.iter().find(|url| url.is_radio()) {
+            None => swarm::join_without_radio(&store, &mesh_of_cores::swarm()).unwrap(),
+            Some(url) => {
+                let mut handle = up::open_link(url, SessionConfig::default()).await.unwrap();
+                swarm::join_radio(&store, &mesh_of_cores::swarm(), &mut handle, |_| true).await.unwrap();
+                handle.sender.shutdown().await.unwrap();
+            }
+        }
     }
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let listen = format!("127.0.0.1:{port}");
-    let words = ["up", "--state", state.to_str().unwrap(), "--listen", &listen, "--no-people"];
+    let words =
+        [&["up", "--state", state.to_str().unwrap(), "--listen", &listen, "--no-people"], flags].concat();
     let (stop, stopped) = oneshot::channel();
-    let task = tokio::spawn(up::serve(Cli::parse_from(words).up, vec![url.parse().unwrap()], brain, stopped));
+    let task = tokio::spawn(up::serve(Cli::parse_from(words).up, urls, brain, stopped));
     let mut daemon = Daemon { api: format!("http://{listen}/api"), num: 0, stop: Some(stop), task };
     daemon.num = daemon.until(60, "it runs, linked", |shot| is_up(&shot.links)).await.num;
     daemon
 }
 
 fn is_up(links: &[LinkView]) -> bool {
-    matches!(links, [link] if link.state == "up")
+    !links.is_empty() && links.iter().all(|link| link.state == "up")
 }
 
 impl Daemon {
@@ -144,7 +165,7 @@ impl Daemon {
         panic!("`{text}` has not come");
     }
 
-    async fn end(mut self) {
+    pub async fn end(mut self) {
         drop(self.stop.take());
         self.task.await.unwrap().unwrap();
     }

@@ -96,6 +96,7 @@ pub struct Citizen {
     open: Deque<(PacketId, Instant), OPEN>,
     events: Deque<CitizenEvent, EVENTS>,
     refused: u32,
+    quiet: bool,
     counted: Counted,
 }
 
@@ -141,6 +142,7 @@ impl Citizen {
             open: Deque::new(),
             events: Deque::new(),
             refused: 0,
+            quiet: false,
             counted: Counted::default(),
         }
     }
@@ -164,6 +166,20 @@ impl Citizen {
     /// The state of its battery; 101 percent: powered from outside.
     pub fn set_power(&mut self, battery_percent: Option<u8>, voltage_mv: Option<u16>) {
         (self.battery_percent, self.voltage_mv) = (battery_percent, voltage_mv);
+    }
+
+    /// In quiet hours it says nothing by itself and answers no questions; what is due goes when they are over. It still acknowledges and
+    /// refuses, since who hears nothing repeats.
+    pub fn set_quiet(&mut self, quiet: bool) {
+        self.quiet = quiet;
+    }
+
+    /// Drops answers that wait for nodes that are not to have any now; acknowledgements stay.
+    pub fn retain_answers(&mut self, mut may_have: impl FnMut(NodeNum) -> bool) {
+        let keeps = |draft: &Draft| {
+            draft.to == NodeNum::BROADCAST || draft.priority == Priority::Ack || may_have(draft.to)
+        };
+        self.drafts.retain(keeps);
     }
 
     /// What time it is, seconds since 1970. Until it is told, positions and telemetry have none.
@@ -267,6 +283,7 @@ impl Citizen {
             return Some(Instant::ZERO);
         }
         let open = self.open.front().map(|(_, until)| *until);
-        [self.periodic.poll_timeout(), open].into_iter().flatten().min()
+        let periodic = if self.quiet { None } else { self.periodic.poll_timeout() };
+        [periodic, open].into_iter().flatten().min()
     }
 }

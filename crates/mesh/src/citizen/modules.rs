@@ -128,7 +128,7 @@ impl Citizen {
     /// Answers a request as stock modules do: on its port, repeated until acknowledged if the request was.
     fn reply(&mut self, now: Instant, packet: &Incoming, payload: Payload) -> Answer {
         let asked = packet.want_response && packet.request_id.is_none();
-        if !asked || !self.may_answer(now) {
+        if !asked || self.quiet || !self.may_answer(now) {
             return Answer::Quiet;
         }
         self.push_draft(Draft {

@@ -110,7 +110,9 @@ impl Citizen {
     /// Sends what waits: answers, and what is due by itself. `next_id` gives packet ids, or none while there can be none.
     pub fn poll(&mut self, now: Instant, router: &mut Router, next_id: &mut dyn FnMut() -> Option<PacketId>) {
         self.expire_open(now);
-        self.poll_periodic(now, router);
+        if !self.quiet {
+            self.poll_periodic(now, router);
+        }
         while !self.drafts.is_empty() {
             let Some(id) = next_id() else {
                 // Without ids nothing can be sent; what is answered much later is of no use.
@@ -155,6 +157,9 @@ impl Citizen {
 
     /// Whether this node may be told who we are now; notes it.
     pub(super) fn may_tell(&mut self, now: Instant, to: NodeNum) -> bool {
+        if self.quiet {
+            return false;
+        }
         let since = |at: Instant| now.saturating_duration_since(at);
         self.told.retain(|(_, at)| since(*at) < TOLD_AGAIN);
         let soon = self.told.iter().any(|(who, at)| *who == to || since(*at) < TOLD_EACH);

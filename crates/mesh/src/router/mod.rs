@@ -163,7 +163,7 @@ impl Router {
     }
 
     /// Channel utilisation of the last 60 s.
-    pub fn channel_utilization_permille(&mut self, now: Instant) -> u16 {
+    pub fn channel_utilization_permille(&self, now: Instant) -> u16 {
         self.utilization.permille_with(now, Duration::ZERO)
     }
 
@@ -185,8 +185,19 @@ impl Router {
     }
 
     /// Own air time of the last hour, permille.
-    pub fn duty_cycle_permille(&mut self, now: Instant) -> u16 {
+    pub fn duty_cycle_permille(&self, now: Instant) -> u16 {
         (self.duty.spent_us(now, Duration::ZERO) / 3_600_000).min(1000) as u16
+    }
+
+    /// Own air time that an hour may have, permille: the region's, or the share of the air behind a LAN.
+    pub fn limit_permille(&self) -> u16 {
+        let region = self.config.duty_cycle_permille();
+        self.lan_permille.map_or(region, |lan| lan.min(region))
+    }
+
+    /// Whether so much more would be within it.
+    pub fn is_within_limit(&self, now: Instant, airtime: Duration) -> bool {
+        self.duty.allows(now, airtime, self.limit_permille())
     }
 
     // ---- contention -------------------------------------------------------------------------------------------
@@ -353,12 +364,14 @@ impl Router {
         if costs_air {
             self.duty.record(now, packet.airtime);
         }
-        self.sending = Some(if costs_air { packet.airtime } else { Duration::ZERO });
+        let cost = if costs_air { packet.airtime } else { Duration::ZERO };
+        self.sending = Some(cost);
         self.push_event(RouterEvent::Sent {
             id: packet.header.id,
+            to: packet.header.to,
             relayed: !packet.originated,
             gate: packet.gate,
-            airtime: packet.airtime,
+            airtime: cost,
         });
         let (airtime, priority) = (packet.airtime, packet.priority);
         self.await_delivery(now, packet);
@@ -394,8 +407,7 @@ impl Router {
 
     /// The packet that may go: due, and within its gate and the duty cycle.
     fn pick(&mut self, now: Instant) -> Option<usize> {
-        let region = self.config.duty_cycle_permille();
-        let limit = self.lan_permille.map_or(region, |lan| lan.min(region));
+        let limit = self.limit_permille();
         let lan = self.lan_permille.is_some();
         let (utilization, duty) = (&mut self.utilization, &mut self.duty);
         let mut held = false;

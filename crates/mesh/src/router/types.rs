@@ -250,11 +250,13 @@ pub enum RouterEvent {
     Sent {
         /// Packet id.
         id: PacketId,
+        /// Destination.
+        to: NodeNum,
         /// It was another node's.
         relayed: bool,
         /// Gate under which it was sent.
         gate: Gate,
-        /// Time on air.
+        /// Time on air; zero for what stays on a LAN.
         airtime: Duration,
     },
 }
