@@ -409,7 +409,7 @@ pub fn push(
     let mut scenario = scenario.clone();
     scenario.set_hours(order.warm_up_h + order.limit_h);
     let trust = order.trust.clone();
-    let of = build_with(&scenario, seed, base, Some(store), |kit| {
+    let of = build_with(&scenario, seed.into(), base, Some(store), |kit| {
         kit.trust(trust)
             .then_some(())
             .ok_or("the trust file has too many root keys, or unusable ones: two at most".to_string())
