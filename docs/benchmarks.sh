@@ -117,6 +117,17 @@ P
   printf 'All sizes, up to 200 nodes:\n\n'
   block 'compotastic bench spread --methods compotastic' "$bin" bench spread --methods compotastic
   cat <<'P'
+## Plans
+
+What `compotastic plan` predicts before anything is sent, beside what comes of it: ready scenarios with nodes of ours, and drawn fields with shadows and
+fading (a seed is a field). A plan is rehearsed on the same mesh under other luck until its means are known to 5 %, 48 times at most; "runs" are pushes under luck that no
+rehearsal had, and what is measured is their mean. "formula" is `plan --quick`. The carrier is reckoned; beside it somebody walks through the simulator with Bluetooth
+while no radio is heard. The aim is 20 %: the means keep it, single runs by luck only; a plan states the range in which eight of ten lie. Held
+for small meshes in `crates/sim/tests/plan.rs`.
+
+P
+  block 'compotastic bench plan' "$bin" bench plan
+  cat <<'P'
 ## In company
 
 The same update in the 24-node valley beside the chat and telemetry of stock nodes, with and without it. While people talk, bulk takes 3.5 % of the air.

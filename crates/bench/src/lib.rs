@@ -5,6 +5,7 @@
 pub mod company;
 pub mod delta;
 pub mod fec;
+pub mod plan;
 pub mod power_cut;
 pub mod share;
 pub mod soak;

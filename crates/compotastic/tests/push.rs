@@ -2,9 +2,15 @@
 
 mod common;
 
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpListener,
+    path::PathBuf,
+};
+
 use common::{fails, scratch, succeeds};
+use compotastic_daemon::seam::{NodeView, Snapshot};
 use serde_json::Value;
-use std::path::PathBuf;
 
 struct Desk(PathBuf);
 
@@ -152,6 +158,68 @@ fn what_nobody_would_take_is_refused_before_anything_is_sent() {
     assert!(bad.contains("is not after"), "{bad}");
 }
 
+/// A daemon as far as `plan` asks it: what it knows of its mesh. Answers one request.
+fn daemon(snapshot: Snapshot) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = [0; 4096];
+        let read = stream.read(&mut request).unwrap();
+        assert!(request[..read].starts_with(b"GET /api/status "));
+        let body = serde_json::to_string(&snapshot).unwrap();
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all((head + &body).as_bytes()).unwrap();
+    });
+    format!("http://{address}")
+}
+
+#[test]
+fn a_live_mesh_is_planned_for_and_what_was_assumed_is_said_and_kept() {
+    let desk = Desk::new("live");
+    let (file, kept) = (desk.at("v2.bundle"), desk.at("kept.toml"));
+    let member = |num: u32, hops: u8, hears: &[&str]| NodeView {
+        num,
+        id: format!("!{num:08x}"),
+        heard_s_ago: Some(60),
+        hops_away: Some(hops),
+        snr_db: (hops == 0).then_some(5.5),
+        member: true,
+        device_class: Some(1),
+        neighbours: Some(hears.iter().map(|id| (*id).to_string()).collect()),
+        ..NodeView::default()
+    };
+    let snapshot = Snapshot {
+        num: 1,
+        id: "!00000001".to_string(),
+        mode: "hosted".to_string(),
+        region: "EU_868".to_string(),
+        preset: "LONG_FAST".to_string(),
+        nodes: vec![member(2, 0, &["!00000001", "!00000003"]), member(3, 1, &["!00000002"])],
+        ..Snapshot::default()
+    };
+    let told = succeeds(&["plan", &file, "--live", "--api", &daemon(snapshot.clone()), "--write", &kept]);
+    for said in ["3/3", "Assumed:", "loss beside noise is 5 %", "1 of 2 links are not measured"] {
+        assert!(told.contains(said), "{said}: {told}");
+    }
+    // The scenario that it keeps gives the same plan.
+    let plan = |words: &[&str]| -> Value {
+        let printed = succeeds(&[&["plan", &file, "--json", "--runs", "4"], words].concat());
+        serde_json::from_str(&printed).unwrap()
+    };
+    let live = plan(&["--live", "--api", &daemon(snapshot.clone())]);
+    assert_eq!(plan(&["--scenario", &kept])["plan"], live["plan"]);
+    assert!(live["assumed"].as_array().unwrap().len() >= 3, "{live}");
+    let listens = daemon(Snapshot { mode: "listening".to_string(), ..snapshot });
+    let refused = fails(&["plan", &file, "--live", "--api", &listens]);
+    assert!(refused.contains("swarm join"), "{refused}");
+    let neither = fails(&["plan", &file]);
+    assert!(neither.contains("--scenario"), "{neither}");
+}
+
 #[test]
 fn a_plan_says_what_it_costs_and_what_cannot_be() {
     let desk = Desk::new("plan");
@@ -163,6 +231,17 @@ fn a_plan_says_what_it_costs_and_what_cannot_be() {
     assert_eq!(names, ["mesh", "carrier", "both"]);
     assert!(ways.iter().all(|way| way["reaches"] == 4 && way["hours"].as_f64() > Some(0.0)));
     assert_eq!(planned["end"], "complete");
+    for way in [&ways[0], &ways[2]] {
+        assert_eq!((&way["basis"], &way["rehearsals"]), (&"rehearsal".into(), &way["complete"]));
+        let (low, high) = (&way["range"]["hours"]["low"], &way["range"]["hours"]["high"]);
+        assert!(low.as_f64() <= way["hours"].as_f64() && way["hours"].as_f64() <= high.as_f64(), "{way}");
+    }
+    assert_eq!((&ways[1]["basis"], &ways[1]["range"]), (&"formula".into(), &Value::Null));
+    let quick: Value =
+        serde_json::from_str(&succeeds(&["plan", &file, "--scenario", &mesh, "--quick", "--json"])).unwrap();
+    assert_eq!(quick["plan"]["ways"][0]["basis"], "formula");
+    let told = succeeds(&["plan", &file, "--scenario", &mesh, "--runs", "3"]);
+    assert!(told.contains("rehearsed 3 times") && told.contains("eight of ten"), "{told}");
     for row in &planned["check"].as_array().unwrap()[..2] {
         let ratio = row["ratio"].as_f64().unwrap();
         assert!((0.5..2.0).contains(&ratio), "{row}");

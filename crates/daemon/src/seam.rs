@@ -158,6 +158,10 @@ pub struct NodeView {
     pub load: Option<u8>,
     /// Device class of the swarm's record.
     pub device_class: Option<u8>,
+    /// Members that it hears directly, as its last beacon names them: ids, or `?` and four hexadecimal digits (the halves of the
+    /// number XORed) where no such node is known here. Beacons name 24 at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub neighbours: Option<Vec<String>>,
 }
 
 /// An object that is held or collected.

@@ -131,6 +131,12 @@ impl Radio {
         }
     }
 
+    /// A signal that is so far above the noise.
+    pub fn signal_of_snr(&self, snr_db: f64) -> Signal {
+        let snr_qdb = libm::round(snr_db * 4.0) as i32;
+        Signal { rssi_qdbm: snr_qdb + libm::round(self.noise_floor_dbm() * 4.0) as i32, snr_qdb }
+    }
+
     /// The distance at which the SNR is `margin_db` above the demodulation floor, without shadowing, metres, between usual
     /// antennas.
     pub fn range_m(&self, margin_db: f64) -> f64 {

@@ -51,6 +51,8 @@ fn order(bytes: usize) -> PushOrder {
         cancel_min: None,
         warm_up_h: 6.0,
         limit_h: 48.0,
+        still_h: None,
+        handed: Vec::new(),
     }
 }
 
@@ -58,7 +60,7 @@ type Told = Vec<(PushEvent, f64, Vec<PushRow>)>;
 
 fn run(scenario: &Scenario, order: &PushOrder) -> (PushReport, Told) {
     let mut told = Vec::new();
-    let report = push(scenario, 1, None, order, |event, min, rows| {
+    let report = push(scenario, 1.into(), None, order, |event, min, rows| {
         told.push((event, min, rows.to_vec()));
         true
     });
@@ -110,9 +112,10 @@ fn what_is_given_up_stays_where_it_is() {
     assert_eq!((report.end, report.done), (PushEvent::Cancelled, 1));
     assert!(report.rows[1..].iter().all(|row| row.done_min.is_none() && row.version.is_none()), "{report:?}");
     // By whoever watches, too.
-    let stopped =
-        push(&line(1), 1, None, &order(6000), |event, min, _| event != PushEvent::Progress || min < 3.0)
-            .unwrap();
+    let stopped = push(&line(1), 1.into(), None, &order(6000), |event, min, _| {
+        event != PushEvent::Progress || min < 3.0
+    })
+    .unwrap();
     assert_eq!((stopped.end, stopped.done), (PushEvent::Cancelled, 1));
 }
 
@@ -137,8 +140,9 @@ fn canaries_go_first_and_their_failures_halt_the_rest() {
 
 #[test]
 fn what_cannot_be_is_refused() {
-    let refused =
-        |scenario: &Scenario, order: &PushOrder| push(scenario, 1, None, order, |_, _, _| true).unwrap_err();
+    let refused = |scenario: &Scenario, order: &PushOrder| {
+        push(scenario, 1.into(), None, order, |_, _, _| true).unwrap_err()
+    };
     let stranger = PushOrder { trust: Trusted::default(), ..order(3000) };
     assert!(refused(&line(1), &stranger).contains("refuses it"), "nobody trusts its signer");
     let nobody = PushOrder { to: Target::Class(9), ..order(3000) };

@@ -36,6 +36,8 @@ pub enum BenchCommand {
     Sync(compotastic_bench::sync::SyncArgs),
     /// Frames and air time until all nodes hold an object, beside four peers and the reference cost
     Spread(compotastic_bench::spread::SpreadArgs),
+    /// What plans of pushes predict beside what comes of them
+    Plan(compotastic_bench::plan::PlanArgs),
     /// What the traffic of others suffers from an update in the same valley
     Company(compotastic_bench::company::CompanyArgs),
     /// Throughput and latency of a shared radio with many clients, one of them greedy
@@ -108,6 +110,7 @@ pub fn run(command: BenchCommand) -> Result<()> {
         BenchCommand::PowerCut(args) => compotastic_bench::power_cut::run(&args),
         BenchCommand::Sync(args) => compotastic_bench::sync::run(&args),
         BenchCommand::Spread(args) => compotastic_bench::spread::run(&args),
+        BenchCommand::Plan(args) => compotastic_bench::plan::run(&args, super::sim::base()?),
         BenchCommand::Company(args) => compotastic_bench::company::run(&args),
         BenchCommand::Share(args) => compotastic_bench::share::run(args),
         BenchCommand::Soak(args) => compotastic_bench::soak::run(&args),

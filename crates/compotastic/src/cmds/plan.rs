@@ -2,13 +2,21 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use clap::Args;
+use compotastic_daemon::{
+    cli::{
+        ApiArgs, Client,
+        mesh::{LiveMesh, Wanted, live_mesh},
+    },
+    seam::Snapshot,
+};
 use compotastic_sim::{
-    plan::{self, Plan, PlanOrder, Way, WayName},
+    plan::{self, Basis, Plan, PlanOrder, Range, Rehearse, STILL_H, Way, WayName},
     scenario::{self, Package, PushEvent, PushOrder, Scenario, Sent, Target},
     swarm::Trusted,
 };
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::{
@@ -22,19 +30,38 @@ use super::{
 #[derive(Args)]
 #[command(
     long_about = "Predicts packets, air time, energy and hours of each way in which a bundle can travel through a scenario's mesh: over the mesh, by Bluetooth \
-from somebody who walks by, or both. Nothing is sent. The figures are means; single runs lie about them by luck.\n\n\
-It ends with status 1 if the mesh alone takes longer than --within, or does not reach all nodes. There is no daemon on a live mesh yet to plan for.",
+from somebody who walks by, or both. Nothing is sent. The push is rehearsed in the simulator, 12 to 48 times on the same mesh under other luck: the \
+figures are means, and eight of ten runs lie in the range beside them. --quick reckons by formulas instead, which may be off by half.\n\n\
+The mesh is that of a scenario, or with --live the one that the running daemon knows: its own neighbours with their signal, by their beacons whom \
+those hear, and of what lies farther the hops. What has to be assumed beyond that is said, and --write keeps it as a scenario, to be looked at and mended.\n\n\
+It ends with status 1 if the mesh alone takes longer than --within, or does not reach all nodes.",
     after_help = "Examples:\n  compotastic plan zephyr.bin.bundle --scenario scenarios/valley-sar.toml\n  \
 compotastic plan zephyr.bin.bundle --scenario mesh.toml --check --trust ./trust\n  \
-compotastic plan zephyr.bin.bundle --scenario mesh.toml --within 12 --json | jq .plan.ways"
+compotastic plan zephyr.bin.bundle --scenario mesh.toml --within 12 --json | jq .plan.ways\n  \
+compotastic plan zephyr.bin.bundle --live --write mesh.toml"
 )]
 pub struct PlanArgs {
     /// The bundle, signed or not
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// The mesh
-    #[arg(long, value_name = "SCENARIO")]
-    scenario: PathBuf,
+    #[arg(long, value_name = "SCENARIO", required_unless_present = "live")]
+    scenario: Option<PathBuf>,
+    /// The mesh as the running daemon knows it
+    #[arg(long, conflicts_with_all = ["scenario", "check"])]
+    live: bool,
+    /// Where the daemon is
+    #[command(flatten)]
+    api: ApiArgs,
+    /// Loss per transmission and receiver, 0 to 0.9, which no node measures
+    #[arg(long, value_name = "P", requires = "live", default_value_t = 0.05)]
+    loss: f64,
+    /// From node to node for the carrier, m, since the daemon knows no places
+    #[arg(long, value_name = "M", requires = "live", default_value_t = 1000.0)]
+    apart: f64,
+    /// Writes the mesh as a scenario
+    #[arg(long, value_name = "FILE", requires = "live")]
+    write: Option<PathBuf>,
     /// Only for this device class [default: all that the bundle is for]
     #[arg(long, value_name = "N")]
     class: Option<u8>,
@@ -44,6 +71,12 @@ pub struct PlanArgs {
     /// Speed of the carrier, m/s
     #[arg(long, value_name = "M/S", default_value_t = 1.2)]
     walk: f64,
+    /// Rehearses so many times [default: 12 to 48, until the means are known to 5 %]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=1000))]
+    runs: Option<u16>,
+    /// Does not rehearse: by formulas, at once and roughly
+    #[arg(long, conflicts_with = "runs")]
+    quick: bool,
     /// Runs the simulation too, and prints the ratio of prediction to outcome; the bundle must be signed
     #[arg(long)]
     check: bool,
@@ -65,9 +98,26 @@ const fn name(way: WayName) -> &'static str {
     }
 }
 
+/// A mean with its range.
+fn figure(mean: f64, range: Option<Range>, digits: usize) -> String {
+    match range {
+        Some(Range { low, high }) => format!("{mean:.digits$} ({low:.digits$}-{high:.digits$})"),
+        None => format!("{mean:.digits$}"),
+    }
+}
+
+fn basis(way: &Way) -> String {
+    let missed = way.rehearsals - way.complete;
+    match way.basis {
+        Basis::Formula => "reckoned".to_string(),
+        Basis::Rehearsal if missed == 0 => format!("rehearsed {} times", way.rehearsals),
+        Basis::Rehearsal => format!("rehearsed {} times; {missed} did not reach all", way.rehearsals),
+    }
+}
+
 fn print(plan: &Plan) {
     println!(
-        "{} bytes, {} pieces in {} generations, to {} nodes; {} of them will send it at {:.1} % mean loss\n\
+        "{} bytes, {} pieces in {} generations, to {} nodes; about {} of them will send it at {:.1} % mean loss\n\
          a symbol takes {:.2} s of air, and bulk gets {:.0} % of it\n",
         plan.bytes,
         plan.pieces,
@@ -78,26 +128,52 @@ fn print(plan: &Plan) {
         plan.symbol_s,
         plan.share * 100.0
     );
-    println!("{:<29} {:>7} {:>8} {:>9} {:>9} {:>8}", "way", "reaches", "packets", "air", "energy", "time");
+    println!(
+        "{:<29} {:>7} {:>18} {:>18} {:>18} {:>16}",
+        "way", "reaches", "packets", "air, s", "energy, mWh", "hours"
+    );
     for way in &plan.ways {
+        let range = way.range.as_ref();
         println!(
-            "{:<29} {:>3}/{:<3} {:>8.0} {:>7.0} s {:>5.1} mWh {:>6.1} h{}",
+            "{:<29} {:>3}/{:<3} {:>18} {:>18} {:>18} {:>16}{}\n  {}",
             name(way.way),
             way.reaches,
             plan.nodes,
-            way.packets,
-            way.airtime_s,
-            way.energy_mwh,
-            way.hours,
-            if way.fits { "" } else { "  refused" }
+            figure(way.packets, range.map(|range| range.packets), 0),
+            figure(way.airtime_s, range.map(|range| range.airtime_s), 0),
+            figure(way.energy_mwh, range.map(|range| range.energy_mwh), 1),
+            figure(way.hours, range.map(|range| range.hours), 1),
+            if way.fits { "" } else { "  refused" },
+            basis(way)
         );
+    }
+    if plan.ways.iter().any(|way| way.range.is_some()) {
+        println!("\nMeans; in brackets where eight of ten runs lie.");
+    }
+    if !plan.landings.is_empty() {
+        let landings: Vec<String> =
+            plan.landings.iter().map(|(name, hours)| format!("{name} after {hours:.1} h")).collect();
+        println!("\nOn the way of both the carrier comes to {}.", landings.join(", "));
     }
     if plan.movers > 0 {
+        let rehearsed = plan.ways.iter().any(|way| way.basis == Basis::Rehearsal);
         println!(
-            "\n{} nodes move; they are planned where they begin, so the outcome may be quite another",
-            plan.movers
+            "\n{} nodes move; {}",
+            plan.movers,
+            if rehearsed {
+                "rehearsals move them, on other ways each time where these are drawn"
+            } else {
+                "they are planned where they begin, so the outcome may be quite another"
+            }
         );
     }
+}
+
+/// A bar while it is rehearsed, unless nobody looks.
+fn bar() -> Result<ProgressBar> {
+    let bar = ProgressBar::new(0);
+    bar.set_style(ProgressStyle::with_template("rehearsing {bar:30} {pos} of {len} at most, {elapsed}")?);
+    Ok(bar)
 }
 
 /// What came of it, when it was run.
@@ -107,32 +183,48 @@ struct Outcome {
     end: PushEvent,
 }
 
+/// A figure: its name, what was predicted with its range, and what came of it.
+type Checked = (&'static str, f64, Option<Range>, f64);
+
 fn check(args: &PlanArgs, scenario: &Scenario, package: &Package, mesh: &Way) -> Result<Outcome> {
     let trusted = args.trust.read()?;
-    let classes = scenario.classes();
-    // The class of whoever takes it; of several, the lowest.
-    let taken = package.claimed.claims().classes;
-    let kinds = scenario.kinds();
-    let class = args.class.or_else(|| {
-        (0..classes.len())
-            .filter(|id| kinds[*id].is_ours() && taken.contains(classes[*id]))
-            .map(|id| classes[id])
-            .min()
-    });
     let order = PushOrder {
         package: package.clone(),
-        to: Target::Class(class.ok_or_else(|| anyhow!("no node of the scenario takes it"))?),
+        to: args.class.map_or(Target::All, Target::Class),
         trust: Trusted { roots: trusted.roots().to_vec(), records: trusted.records().to_vec() },
         canary: None,
         pause_min: None,
         resume_min: None,
         cancel_min: None,
         warm_up_h: 6.0,
-        limit_h: (mesh.hours * 10.0).clamp(24.0, 2000.0),
+        limit_h: (mesh.hours * 10.0).clamp(48.0, 2000.0),
+        still_h: Some(STILL_H),
+        handed: Vec::new(),
     };
-    let report = scenario::push(scenario, args.seed, base()?, &order, |_, _, _| true)
+    let report = scenario::push(scenario, args.seed.into(), base()?, &order, |_, _, _| true)
         .map_err(|error| anyhow!("{}: {error}", args.file.display()))?;
     Ok(Outcome { sent: report.sent, hours: report.hours, end: report.end })
+}
+
+/// The mesh of the running daemon.
+fn live(args: &PlanArgs, package: &Package) -> Result<(Scenario, LiveMesh)> {
+    ensure!((0.0..=0.9).contains(&args.loss), "--loss {} is not between 0 and 0.9", args.loss);
+    ensure!((1.0..=1e5).contains(&args.apart), "--apart {} is not between 1 and 100000 m", args.apart);
+    let classes = package.claimed.claims().classes;
+    let class = match args.class {
+        Some(class) => class,
+        None => {
+            (0..32).find(|class| classes.contains(*class)).context("the bundle is for no device class")?
+        }
+    };
+    let snapshot: Snapshot = Client::new(&args.api)?.get("/api/status")?;
+    let mesh = live_mesh(&snapshot, &Wanted { class, loss: args.loss, apart_m: args.apart })?;
+    let scenario = Scenario::parse(&mesh.toml)
+        .map_err(|error| anyhow!("what the daemon tells makes no mesh: {error}"))?;
+    if let Some(path) = &args.write {
+        std::fs::write(path, &mesh.toml).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok((scenario, mesh))
 }
 
 /// Runs `plan`.
@@ -143,40 +235,62 @@ pub fn run(args: &PlanArgs) -> Result<()> {
         verify::check(&bundle, &args.trust)?;
     }
     let package = package(&args.file, bundle)?;
-    let scenario = read_scenario(&args.scenario)?;
-    let order = PlanOrder { class: args.class, within_h: args.within, walk_m_s: args.walk };
-    let plan = plan::plan(&scenario, args.seed, &package, &order)
-        .map_err(|error| anyhow!("{}: {error}", args.file.display()))?;
-    let mesh = plan
-        .ways
-        .iter()
-        .find(|way| way.way == WayName::Mesh)
-        .ok_or_else(|| anyhow!("no way over the mesh"))?;
+    let (scenario, mesh) = match &args.scenario {
+        Some(path) => (read_scenario(path)?, None),
+        None => live(args, &package).map(|(scenario, mesh)| (scenario, Some(mesh)))?,
+    };
+    let assumed = mesh.map(|mesh| mesh.assumed);
+    let rehearse = match args.quick {
+        true => None,
+        false => Some(Rehearse { base: base()?, times: args.runs.map(usize::from), threads: None }),
+    };
+    let order = PlanOrder { class: args.class, within_h: args.within, walk_m_s: args.walk, rehearse };
+    let bar = bar()?;
+    let plan = plan::plan(&scenario, args.seed, &package, &order, |done, most| {
+        bar.set_length(most as u64);
+        bar.set_position(done as u64);
+    })
+    .map_err(|error| anyhow!("{}: {error}", args.file.display()))?;
+    bar.finish_and_clear();
+    let mesh = plan.way(WayName::Mesh).ok_or_else(|| anyhow!("no way over the mesh"))?;
     let outcome = args.check.then(|| check(args, &scenario, &package, mesh)).transpose()?;
     let ratios = outcome.as_ref().map(|outcome| {
+        let range = mesh.range;
         [
-            ("packets", mesh.packets, outcome.sent.packets as f64),
-            ("air time, s", mesh.airtime_s, outcome.sent.airtime_s),
-            ("energy, mWh", mesh.energy_mwh, outcome.sent.energy_mwh),
-            ("hours", mesh.hours, outcome.hours),
+            ("packets", mesh.packets, range.map(|range| range.packets), outcome.sent.packets as f64),
+            ("air time, s", mesh.airtime_s, range.map(|range| range.airtime_s), outcome.sent.airtime_s),
+            ("energy, mWh", mesh.energy_mwh, range.map(|range| range.energy_mwh), outcome.sent.energy_mwh),
+            ("hours", mesh.hours, range.map(|range| range.hours), outcome.hours),
         ]
     });
     if args.json {
         let rows = ratios.map(|ratios| {
-            let row = |(what, predicted, was): (&str, f64, f64)| json!({ "what": what, "predicted": predicted, "outcome": was, "ratio": predicted / was });
+            let row = |(what, predicted, range, was): Checked| {
+                let in_range = range.map(|range| range.holds(was));
+                json!({ "what": what, "predicted": predicted, "outcome": was, "ratio": predicted / was, "range": range, "in_range": in_range })
+            };
             ratios.map(row)
         });
         let end = outcome.as_ref().map(|outcome| outcome.end);
-        println!("{}", json!({ "plan": plan, "check": rows, "end": end }));
+        println!("{}", json!({ "plan": plan, "check": rows, "end": end, "assumed": assumed }));
     } else {
         print(&plan);
+        if let Some(assumed) = &assumed {
+            println!("\nAs the daemon at hand knows its mesh. Assumed:");
+            assumed.iter().for_each(|assumed| println!("- {assumed}"));
+        }
         if let (Some(ratios), Some(outcome)) = (ratios, &outcome) {
             println!(
                 "\n{:<14} {:>10} {:>10} {:>7}   (the run ended: {:?})",
                 "mesh", "predicted", "outcome", "ratio", outcome.end
             );
-            for (what, predicted, was) in ratios {
-                println!("{what:<14} {predicted:>10.1} {was:>10.1} {:>7.2}", predicted / was);
+            for (what, predicted, range, was) in ratios {
+                let place = match range.map(|range| range.holds(was)) {
+                    Some(true) => "in the range",
+                    Some(false) => "out of the range",
+                    None => "",
+                };
+                println!("{what:<14} {predicted:>10.1} {was:>10.1} {:>7.2}   {place}", predicted / was);
             }
         }
     }

@@ -151,6 +151,7 @@ fn text(event: PushEvent) -> &'static str {
         PushEvent::Progress => "progress",
         PushEvent::Complete => "complete",
         PushEvent::TimedOut => "time is up",
+        PushEvent::Still => "nothing happens any more",
     }
 }
 
@@ -292,10 +293,12 @@ fn simulate(args: &PushArgs, path: &Path) -> Result<()> {
         cancel_min: args.cancel_at,
         warm_up_h: args.warm_up,
         limit_h: args.hours,
+        still_h: None,
+        handed: Vec::new(),
     };
     let scenario = read_scenario(path)?;
     let mut view = View::new(args.json);
-    let report = scenario::push(&scenario, args.seed, base()?, &order, |event, min, rows| {
+    let report = scenario::push(&scenario, args.seed.into(), base()?, &order, |event, min, rows| {
         view.tell(event, min, rows);
         true
     })

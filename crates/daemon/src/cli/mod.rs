@@ -3,6 +3,7 @@
 pub mod ask;
 mod client;
 pub mod job;
+pub mod mesh;
 pub mod nodes;
 pub mod push;
 pub mod shell;

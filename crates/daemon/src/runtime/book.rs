@@ -155,6 +155,11 @@ impl Book {
         self.nodes.get(&num).map(|node| shown(node, (self.wall)()))
     }
 
+    /// Numbers of all nodes.
+    pub fn nums(&self) -> impl Iterator<Item = u32> {
+        self.nodes.keys().copied()
+    }
+
     /// All nodes, most lately heard first.
     pub fn views(&self) -> Vec<NodeView> {
         let now_ms = (self.wall)();

@@ -1,8 +1,10 @@
 //! What is shown of the node.
 
+use std::collections::BTreeMap;
+
 use compotastic_mesh::{lora::Modem, packet::NodeNum, time::Instant};
 use compotastic_node::manners::{Hold, congestion_permille};
-use compotastic_wire::Beacon;
+use compotastic_wire::{Beacon, Neighbours};
 
 use super::{
     book::node_id,
@@ -15,11 +17,18 @@ impl Core {
     /// What is known of a node, by what it tells the mesh and the swarm.
     pub(super) fn node_view(&self, num: u32) -> Option<NodeView> {
         let mut view = self.book.view(num)?;
-        self.add_membership(&mut view);
+        self.add_membership(&mut view, &self.short_names());
         Some(view)
     }
 
-    fn add_membership(&self, view: &mut NodeView) {
+    /// Nodes by the short names under which beacons name them; of two with the same, the member.
+    fn short_names(&self) -> BTreeMap<u16, u32> {
+        let members = self.mode.agent_ref().into_iter().flat_map(|agent| agent.registry().iter());
+        let members = members.map(|entry| entry.num.0).chain([self.num()]);
+        self.book.nums().chain(members).map(|num| (Neighbours::short(num), num)).collect()
+    }
+
+    fn add_membership(&self, view: &mut NodeView, names: &BTreeMap<u16, u32>) {
         let Some(agent) = self.mode.agent_ref() else { return };
         let Some(entry) = agent.registry().get(NodeNum(view.num)) else { return };
         view.member = true;
@@ -27,6 +36,12 @@ impl Core {
         view.model_version = (entry.beacon.model_version > 0).then_some(entry.beacon.model_version);
         view.load = Some(entry.beacon.load);
         view.device_class = Some(entry.beacon.device_class);
+        view.neighbours = entry.told.then(|| {
+            let named = entry.beacon.neighbours;
+            let id =
+                |short: &u16| names.get(short).map_or_else(|| format!("?{short:04x}"), |num| node_id(*num));
+            named.names().iter().map(id).collect()
+        });
     }
 
     pub(super) fn snapshot(&self, now: Instant) -> Snapshot {
@@ -41,8 +56,9 @@ impl Core {
             .into_iter()
             .find_map(|kind| self.offers.model(kind).ok().map(str::to_owned));
         let mut nodes = self.book.views();
+        let names = self.short_names();
         for node in &mut nodes {
-            self.add_membership(node);
+            self.add_membership(node, &names);
         }
         Snapshot {
             num: self.num(),

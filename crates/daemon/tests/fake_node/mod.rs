@@ -64,6 +64,7 @@ pub fn snapshot() -> Snapshot {
         model_version: Some(3),
         load: Some(2),
         device_class: Some(1),
+        neighbours: None,
     };
     Snapshot {
         num: 0x0f00_0001,

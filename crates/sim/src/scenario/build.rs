@@ -1,5 +1,7 @@
 //! From a scenario to a world.
 
+use std::collections::BTreeMap;
+
 use compotastic_mesh::{
     lora::{Preset, Region},
     packet::NodeNum,
@@ -48,6 +50,21 @@ impl ScenarioWorld {
     /// Nodes that move.
     pub fn movers(&self) -> impl Iterator<Item = usize> {
         self.stage.tracks.keys().copied()
+    }
+}
+
+/// From what a scenario's world is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seeds {
+    /// Places of nodes that are drawn, and the shadows between all: which mesh it is.
+    pub mesh: u64,
+    /// All else: what becomes of each frame, the nodes' own dice, when people talk and where they walk.
+    pub luck: u64,
+}
+
+impl From<u64> for Seeds {
+    fn from(seed: u64) -> Self {
+        Self { mesh: seed, luck: seed }
     }
 }
 
@@ -217,13 +234,13 @@ pub fn build(
     seed: u64,
     base: Option<BaseEncoder<'static>>,
 ) -> Result<ScenarioWorld, String> {
-    build_with(scenario, seed, base, None, |_| Ok(()))
+    build_with(scenario, seed.into(), base, None, |_| Ok(()))
 }
 
 /// The same with what nodes of ours keep in a part of flash for large objects, and after `prepare` has had the kit.
 pub(super) fn build_with(
     scenario: &Scenario,
-    seed: u64,
+    seeds: Seeds,
     base: Option<BaseEncoder<'static>>,
     store: Option<Store>,
     prepare: impl FnOnce(&mut Kit) -> Result<(), String>,
@@ -231,7 +248,7 @@ pub(super) fn build_with(
     let messenger =
         |stock: StockPost| Body::Stock(Box::new(Messenger::new(stock.config, stock.plan, stock.seed)));
     let make = Bodies { stock: Box::new(messenger), radios: None };
-    build_bodies(scenario, seed, base, store, prepare, make)
+    build_bodies(scenario, seeds, base, store, prepare, make)
 }
 
 /// What is known of a stock node before its body is made.
@@ -260,7 +277,7 @@ pub(crate) struct Bodies {
 /// The same with bodies of another make.
 pub(crate) fn build_bodies(
     scenario: &Scenario,
-    seed: u64,
+    seeds: Seeds,
     base: Option<BaseEncoder<'static>>,
     store: Option<Store>,
     prepare: impl FnOnce(&mut Kit) -> Result<(), String>,
@@ -269,8 +286,8 @@ pub(crate) fn build_bodies(
     let preset: Preset = scenario.preset.get_ref().parse().map_err(|_| "preset".to_string())?;
     let region: Region = scenario.region.get_ref().parse().map_err(|_| "region".to_string())?;
     let radio = radio_of(scenario, preset, region);
-    let draws = Rng::from_seed(seed);
-    let mut places = places(scenario, &radio, &mut draws.child(0x706c_6163))?;
+    let draws = Rng::from_seed(seeds.luck);
+    let mut places = places(scenario, &radio, &mut Rng::from_seed(seeds.mesh).child(0x706c_6163))?;
     let names: Vec<String> = places.iter().map(|place| place.name.clone()).collect();
     let kinds: Vec<NodeKind> = places.iter().map(|place| place.kind).collect();
     let number = |id: usize| {
@@ -308,7 +325,20 @@ pub(crate) fn build_bodies(
         height_m: best.height_m.max(place.end.height_m),
         gain_dbi: best.gain_dbi.max(place.end.gain_dbi),
     });
-    let mut world = World::new(WorldConfig { preset, region, loss_ppm, seed }, radio, ledger);
+    let mut world = World::new(WorldConfig { preset, region, loss_ppm, seed: seeds.mesh }, radio, ledger);
+    world.set_luck(seeds.luck);
+    if !scenario.link.is_empty() {
+        let of_name = |name: &String| names.iter().position(|other| other == name);
+        let mut known = BTreeMap::new();
+        for link in &scenario.link {
+            let [a, b] = link.between.get_ref();
+            let (Some(a), Some(b)) = (of_name(a), of_name(b)) else { continue };
+            let there = *link.snr_db.get_ref();
+            known.insert((a, b), there);
+            known.insert((b, a), link.back_snr_db.as_ref().map_or(there, |snr_db| *snr_db.get_ref()));
+        }
+        world.set_links(known);
+    }
     world.expect_antenna(best);
     if let Some(terrain) = &scenario.terrain {
         world.set_terrain(terrain.clone());

@@ -158,6 +158,28 @@ impl Checker<'_> {
         self.battery(node.battery.as_ref())
     }
 
+    /// Links that are known: between two nodes with names, each pair once.
+    fn links(&self, scenario: &Scenario, names: &HashMap<&str, ()>) -> Result<(), ScenarioError> {
+        let mut pairs = HashMap::new();
+        for link in &scenario.link {
+            let [a, b] = link.between.get_ref();
+            if let Some(name) = [a, b].into_iter().find(|name| !names.contains_key(name.as_str())) {
+                return Err(self.refuse(&link.between, format!("between: \"{name}\" names no [[node]]")));
+            }
+            if a == b {
+                return Err(self.refuse(&link.between, format!("between: \"{a}\" has no link to itself")));
+            }
+            if pairs.insert((a.min(b), a.max(b)), ()).is_some() {
+                return Err(
+                    self.refuse(&link.between, format!("between: \"{a}\" and \"{b}\" have a link above"))
+                );
+            }
+            self.within("snr_db", &link.snr_db, -40.0..40.0)?;
+            self.perhaps("back_snr_db", link.back_snr_db.as_ref(), -40.0..40.0)?;
+        }
+        Ok(())
+    }
+
     /// Reports and bundles of nodes of ours.
     fn swarm(&self, scenario: &Scenario) -> Result<(), ScenarioError> {
         let named = |name: &str| scenario.node.iter().find(|node| node.name.get_ref() == name);
@@ -277,6 +299,7 @@ pub(super) fn check(scenario: &Scenario, text: &str) -> Result<(), ScenarioError
             what: "no [[node]] and no [[field]]: nobody is there".to_string(),
         });
     }
+    checker.links(scenario, &names)?;
     for message in &scenario.messages {
         for (key, value) in [("from", &message.from), ("to", &message.to)] {
             let name = value.get_ref().as_str();

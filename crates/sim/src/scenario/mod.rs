@@ -49,7 +49,7 @@ use crate::{bluetooth::BluetoothSettings, energy::BatterySettings, motion::Track
 
 pub use body::Body;
 pub(crate) use build::{Bodies, RadioMaker, StockPost, build_bodies};
-pub use build::{ScenarioWorld, build};
+pub use build::{ScenarioWorld, Seeds, build};
 pub use check::ScenarioError;
 pub use push::{Canary, Package, PushEvent, PushOrder, PushReport, PushRow, Sent, Target, push};
 pub(crate) use push::{energy_mwh, publisher};
@@ -97,6 +97,9 @@ pub struct Scenario {
     /// Nodes that are drawn.
     #[serde(default)]
     pub field: Vec<Spanned<FieldSettings>>,
+    /// Links that are known; then there are no others, and places, shadows and ground do not matter to the radio.
+    #[serde(default)]
+    pub link: Vec<LinkSettings>,
     /// Messages of people.
     #[serde(default)]
     pub messages: Vec<MessageSettings>,
@@ -318,6 +321,18 @@ pub struct FieldSettings {
     pub walk: Option<WalkSettings>,
     /// Battery; without one they have power for ever.
     pub battery: Option<Spanned<BatterySettings>>,
+}
+
+/// A link that is known, as from a mesh that was measured.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinkSettings {
+    /// Names of the two nodes.
+    pub between: Spanned<[String; 2]>,
+    /// Signal to noise ratio at the second of what the first sends, dB.
+    pub snr_db: Spanned<f64>,
+    /// The other way round, dB; the same where not given.
+    pub back_snr_db: Option<Spanned<f64>>,
 }
 
 /// Messages that come again and again.

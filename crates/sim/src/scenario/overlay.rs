@@ -4,8 +4,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    FieldSettings, MessageSettings, NodeSettings, OriginSettings, RadioSettings, ReportSettings, Scenario,
-    ScenarioError, UpdateSettings,
+    FieldSettings, LinkSettings, MessageSettings, NodeSettings, OriginSettings, RadioSettings,
+    ReportSettings, Scenario, ScenarioError, UpdateSettings,
 };
 use crate::bluetooth::BluetoothSettings;
 
@@ -29,6 +29,8 @@ struct Overlay {
     node: Vec<NodeSettings>,
     #[serde(default)]
     field: Vec<Spanned<FieldSettings>>,
+    #[serde(default)]
+    link: Vec<LinkSettings>,
     #[serde(default)]
     messages: Vec<MessageSettings>,
     #[serde(default)]
@@ -84,6 +86,7 @@ impl Scenario {
         };
         merged.node.extend(over.node);
         merged.field.extend(over.field);
+        merged.link.extend(over.link);
         merged.messages.extend(over.messages);
         merged.reports.extend(over.reports);
         merged.updates.extend(over.updates);

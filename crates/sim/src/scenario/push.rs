@@ -14,13 +14,17 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Body, NodeKind, Scenario,
-    build::{ScenarioWorld, build_with},
+    build::{ScenarioWorld, Seeds, build_with},
 };
 use crate::{
     NodeId, World,
     energy::BatterySettings,
     ledger::{Ledger, Sum, Traffic},
-    swarm::{Store, Trusted, bundles::TASK},
+    swarm::{
+        Store, Trusted,
+        bundles::{TASK, delegation},
+        kit::operator_keys,
+    },
 };
 
 /// What is looked at and decided, this often.
@@ -52,6 +56,25 @@ impl Package {
         Ok(stream)
     }
 
+    /// The same, signed by the operator of simulated swarms, or by an edge node of his where a delegation goes with it: what goes over the
+    /// air is as long, and nodes of a simulation take it.
+    pub(crate) fn rehearsed(&self) -> Self {
+        let signed = |key| ClaimedManifest::sign(self.claimed.claims().clone(), key).ok();
+        let (root, edge) = operator_keys();
+        let (claimed, delegation) = match &self.delegation {
+            Some(_) => {
+                (signed(&edge), Some(delegation(&root, &edge, self.content.len().max(1 << 14) as u32)))
+            }
+            None => (signed(&root), None),
+        };
+        // What claims something impossible is refused by whoever is to publish it.
+        Self {
+            claimed: claimed.unwrap_or_else(|| self.claimed.clone()),
+            delegation,
+            content: self.content.clone(),
+        }
+    }
+
     pub(crate) fn store(&self) -> Result<Store, String> {
         let claims = self.claimed.claims();
         let layout = claims.layout().map_err(|error| format!("its manifest: {error}"))?;
@@ -72,6 +95,8 @@ impl Package {
 /// For whom it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
+    /// All nodes of ours for which it is signed.
+    All,
     /// All nodes of ours of a device class.
     Class(u8),
     /// The push ends when this node, by number or name, has it; others of its class take it too.
@@ -110,6 +135,10 @@ pub struct PushOrder {
     pub warm_up_h: f64,
     /// After so long the push is over, hours.
     pub limit_h: f64,
+    /// It is over, too, once nothing has changed for so long, hours.
+    pub still_h: Option<f64>,
+    /// Somebody who walks by hands the bundle to these nodes: their index in the scenario, and when, in minutes.
+    pub handed: Vec<(NodeId, f64)>,
 }
 
 /// What has happened.
@@ -136,6 +165,8 @@ pub enum PushEvent {
     Complete,
     /// Time is up.
     TimedOut,
+    /// Nothing has changed for so long that nothing is expected any more.
+    Still,
 }
 
 /// How far one node is.
@@ -179,13 +210,13 @@ pub struct Sent {
 /// What a push came to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PushReport {
-    /// How it ended: complete, halted, cancelled or timed out.
+    /// How it ended: complete, halted, cancelled, timed out or still.
     pub end: PushEvent,
     /// Nodes for whom it is, and how many of them have it.
     pub targets: usize,
     /// Have it.
     pub done: usize,
-    /// From the first publication to the end, hours.
+    /// From the first publication to the end, hours; to the last change, if nothing happened any more.
     pub hours: f64,
     /// What was sent meanwhile.
     pub sent: Sent,
@@ -267,23 +298,28 @@ fn look(body: &mut Body, current: &Current) -> (u8, Option<u32>, bool) {
 }
 
 impl Runner {
-    fn publish(&mut self, package: &Package) -> Result<Current, String> {
+    /// Gives a node the whole of it; `None` while it has no power.
+    fn hand(&mut self, node: NodeId, package: &Package) -> Result<Option<()>, String> {
         let stream = package.stream()?;
         let manifest = package.claimed.to_packed();
         let delegation = package.delegation.clone().unwrap_or_default();
-        let published = self.of.world.with_host(self.publisher, |body, now| {
+        let taken = self.of.world.with_host(node, |body, now| {
             let node = body.ours()?;
-            let published = node.agent().publish_stream(now, &delegation, &manifest, &stream);
+            let taken = node.agent().publish_stream(now, &delegation, &manifest, &stream);
             node.settle(now);
-            Some(published)
+            Some(taken)
         });
-        let name = &self.of.names[self.publisher];
-        match published {
-            Some(Ok(_)) => {}
-            Some(Err(refusal)) => {
-                return Err(format!("{name}, which publishes, refuses it: {}", why(&refusal)));
-            }
-            None => return Err(format!("{name}, which publishes, has no power")),
+        let name = &self.of.names[node];
+        taken
+            .transpose()
+            .map(|taken| taken.map(drop))
+            .map_err(|refusal| format!("{name} refuses it: {}", why(&refusal)))
+    }
+
+    fn publish(&mut self, package: &Package) -> Result<Current, String> {
+        let publisher = self.publisher;
+        if self.hand(publisher, package)?.is_none() {
+            return Err(format!("{}, which publishes, has no power", self.of.names[publisher]));
         }
         let current = Current::of(package);
         for (_, row) in &mut self.rows {
@@ -307,9 +343,11 @@ impl Runner {
         self.of.stage.run_until(&mut self.of.world, until, |_, id| touched[id] = true);
         let Some(current) = current else { return false };
         let now_min = minutes(self.of.world.now().saturating_duration_since(self.begun));
+        // What comes by Bluetooth touches no radio.
+        let all = self.of.stage.bluetooth.is_some();
         let mut changed = false;
         for (id, row) in &mut self.rows {
-            if !touched[*id] && !row.publishes || row.done_min.is_some() {
+            if !touched[*id] && !row.publishes && !all || row.done_min.is_some() {
                 continue;
             }
             let (percent, version, done) = self.of.world.with_host(*id, |body, _| look(body, current));
@@ -347,6 +385,7 @@ fn rows(
         .map(|id| {
             let number = of.world.ledger.number(id);
             let target = match &order.to {
+                Target::All => taken.contains(classes[id]),
                 Target::Class(class) => classes[id] == *class,
                 Target::Node(name) => of.names[id] == *name || number.to_string() == *name,
             };
@@ -400,7 +439,7 @@ fn check(order: &PushOrder) -> Result<Store, String> {
 /// far all nodes are; if it returns false, the push is cancelled as by [`PushOrder::cancel_min`].
 pub fn push(
     scenario: &Scenario,
-    seed: u64,
+    seeds: Seeds,
     base: Option<BaseEncoder<'static>>,
     order: &PushOrder,
     mut tell: impl FnMut(PushEvent, f64, &[PushRow]) -> bool,
@@ -409,7 +448,7 @@ pub fn push(
     let mut scenario = scenario.clone();
     scenario.set_hours(order.warm_up_h + order.limit_h);
     let trust = order.trust.clone();
-    let of = build_with(&scenario, seed, base, Some(store), |kit| {
+    let of = build_with(&scenario, seeds, base, Some(store), |kit| {
         kit.trust(trust)
             .then_some(())
             .ok_or("the trust file has too many root keys, or unusable ones: two at most".to_string())
@@ -439,14 +478,22 @@ pub fn push(
         (order.resume_min, PushEvent::Resumed),
         (order.cancel_min, PushEvent::Cancelled),
     ];
-    let (mut cancelled, mut changed_min) = (false, 0.0);
+    let mut handed = order.handed.clone();
+    let (mut cancelled, mut changed_min, mut changed_sent) = (false, 0.0, Sent::default());
     let mut outcome = None;
     while outcome.is_none() {
         let changed = run.run_until(run.of.world.now() + LOOK, Some(&current));
         let now_min = minutes(run.of.world.now().saturating_duration_since(run.begun));
         if changed {
-            changed_min = now_min;
+            (changed_min, changed_sent) = (now_min, spent(&run.of.world, &before));
             wanted &= tell(&run, PushEvent::Progress);
+        }
+        // A node without power is come back to.
+        let due = handed.extract_if(.., |(_, at_min)| now_min >= *at_min).collect::<Vec<_>>();
+        for (node, at_min) in due {
+            if run.hand(node, &order.package)?.is_none() {
+                handed.push((node, at_min));
+            }
         }
         if let Some(stage) = canary.filter(|canary| !cancelled && now_min >= canary.soak_min) {
             let classes = stage.package.claimed.claims().classes;
@@ -480,6 +527,10 @@ pub fn push(
             Some(PushEvent::Cancelled)
         } else if now_min >= order.limit_h * 60.0 {
             Some(PushEvent::TimedOut)
+        } else if order.still_h.is_some_and(|still_h| now_min - changed_min >= still_h * 60.0)
+            && handed.is_empty()
+        {
+            Some(PushEvent::Still)
         } else {
             None
         };
@@ -488,12 +539,17 @@ pub fn push(
     if end != PushEvent::Cancelled {
         tell(&run, end);
     }
-    let sent = spent(&run.of.world, &before);
+    let (sent, minutes) = match end {
+        PushEvent::Still => (changed_sent, changed_min),
+        _ => {
+            (spent(&run.of.world, &before), minutes(run.of.world.now().saturating_duration_since(run.begun)))
+        }
+    };
     Ok(PushReport {
         end,
         targets: run.targets().count(),
         done: run.targets().filter(|row| row.done_min.is_some()).count(),
-        hours: minutes(run.of.world.now().saturating_duration_since(run.begun)) / 60.0,
+        hours: minutes / 60.0,
         sent,
         rows: run.rows.into_iter().map(|(_, row)| row).collect(),
     })

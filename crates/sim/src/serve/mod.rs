@@ -208,7 +208,7 @@ impl Served {
             }),
             radios: Some(radios),
         };
-        let of = build_bodies(scenario, seed, None, None, |_| Ok(()), make)?;
+        let of = build_bodies(scenario, seed.into(), None, None, |_| Ok(()), make)?;
         let origin = scenario.origin.as_ref().map(|one| (*one.latitude.get_ref(), *one.longitude.get_ref()));
         let mut served = Self { of, roles: roles(scenario), origin: origin.unwrap_or(ORIGIN) };
         served.tell_places(0..served.of.names.len());

@@ -89,6 +89,18 @@ impl Large {
     }
 }
 
+/// A delegation to an edge node, which may sign so many bytes, and for other classes of devices too.
+pub(crate) fn delegation(root: &SigningKey, edge: &SigningKey, size_cap: u32) -> Vec<u8> {
+    let delegation = Delegation {
+        public_key: edge.verifying_key().to_bytes(),
+        kinds: KindMask::EDGE,
+        classes: ClassMask(u32::MAX),
+        size_cap,
+        epoch: 1,
+    };
+    delegation.sign(root).to_vec()
+}
+
 /// Makes bundles.
 #[derive(Clone, Debug)]
 pub struct Bundles {
@@ -180,14 +192,6 @@ impl Bundles {
         let identity =
             build_stream(content, DEFAULT_PIECE_SIZE, &mut stream).expect("the stream has this length");
         let classes = ClassMask::of(class);
-        let delegation = Delegation {
-            public_key: edge.verifying_key().to_bytes(),
-            kinds: KindMask::EDGE,
-            // The edge node may sign for other classes of devices too.
-            classes: ClassMask(u32::MAX),
-            size_cap: 1 << 14,
-            epoch: 1,
-        };
         let manifest = Manifest {
             base_id: self.base_id,
             ram: 4096,
@@ -196,7 +200,7 @@ impl Bundles {
         let tag = manifest.tag().0;
         let packed = ClaimedManifest::sign(manifest, edge).expect("all fields are in range").to_packed();
         Bundle {
-            delegation: delegation.sign(root).to_vec(),
+            delegation: delegation(root, edge, 1 << 14),
             manifest: packed.to_vec(),
             content: content.to_vec(),
             tag,

@@ -102,17 +102,23 @@ impl Default for Store {
 pub(crate) const SWARM_NAME: &str = "swarm";
 pub(crate) const SWARM_PSK: [u8; 32] = [7; 32];
 
+/// Keys of the operator of all simulated swarms, and of the edge nodes to which he delegates.
+pub(crate) fn operator_keys() -> (SigningKey, SigningKey) {
+    (SigningKey::from_bytes(&[0x11; 32]), SigningKey::from_bytes(&[0x22; 32]))
+}
+
 impl Kit {
     /// A swarm; `base` is the base encoder that its nodes hold.
     pub fn new(preset: Preset, region: Region, base: Option<BaseEncoder<'static>>, seed: u64) -> Self {
+        let (root, edge) = operator_keys();
         Self {
             preset,
             region,
             job_lifetime: Duration::from_secs(3600),
             command_post: None,
             base,
-            root: SigningKey::from_bytes(&[0x11; 32]),
-            edge: SigningKey::from_bytes(&[0x22; 32]),
+            root,
+            edge,
             stranger: false,
             seed,
             further: Trusted::default(),

@@ -12,7 +12,11 @@
 
 mod air;
 
-use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+    sync::Arc,
+};
 
 use compotastic_mesh::{
     lora::{Preset, Region},
@@ -98,7 +102,11 @@ struct Node<H> {
 pub struct World<H> {
     radio: Radio,
     terrain: Option<Arc<Terrain>>,
+    /// Signal to noise ratio of each link, dB, where they are known instead of reckoned from places.
+    known: Option<BTreeMap<(NodeId, NodeId), f64>>,
     config: WorldConfig,
+    /// Seed of what is drawn anew for each frame.
+    luck: u64,
     nodes: Vec<Node<H>>,
     grid: Grid,
     queue: BinaryHeap<Reverse<(Instant, u64, Event)>>,
@@ -131,6 +139,8 @@ impl<H: Host> World<H> {
             longest,
             radio,
             terrain: None,
+            known: None,
+            luck: config.seed,
             config,
             nodes: Vec::new(),
             grid: Grid::new(reach_m),
@@ -155,7 +165,7 @@ impl<H: Host> World<H> {
     /// Adds a node, switched on. Its antenna must be no better than [`Self::expect_antenna`] was told.
     pub fn add_with(&mut self, host: H, position: Position, end: End) -> NodeId {
         let id = self.nodes.len();
-        let detection = Rng::from_seed(self.config.seed).child(0x6361_6400).child(id as u64);
+        let detection = Rng::from_seed(self.luck).child(0x6361_6400).child(id as u64);
         let node = Node {
             host,
             position,
@@ -181,12 +191,25 @@ impl<H: Host> World<H> {
 
     /// Links of a node, both ways, to all that are near; those that it had keep their luck.
     fn connect(&mut self, id: NodeId) {
-        let air = Rng::from_seed(self.config.seed);
-        let (shadows, draws) = (air.child(0x7368_6164), air.child(0x6472_6177));
+        let shadows = Rng::from_seed(self.config.seed).child(0x7368_6164);
+        let draws = Rng::from_seed(self.luck).child(0x6472_6177);
         let directed = |from: NodeId, to: NodeId| draws.child((from as u64) << 32 | to as u64);
         let sensed_qdb = i32::from(self.radio.modem.snr_limit_qdb()) - SENSED_BELOW_QDB;
         let (position, origin, end) = (self.nodes[id].position, self.nodes[id].origin, self.nodes[id].end);
         let mut own = std::mem::take(&mut self.nodes[id].links);
+        if let Some(known) = &self.known {
+            let audible = |from: NodeId, to: NodeId| {
+                let signal = self.radio.signal_of_snr(*known.get(&(from, to))?);
+                (signal.snr_qdb >= sensed_qdb).then_some(signal)
+            };
+            for other in (0..self.nodes.len()).filter(|other| *other != id) {
+                set_link(&mut own, other, audible(id, other), || directed(id, other));
+                let (back, links) = (audible(other, id), &mut self.nodes[other].links);
+                set_link(links, id, back, || directed(other, id));
+            }
+            self.nodes[id].links = own;
+            return;
+        }
         for other in self.grid.near(&position).into_iter().filter(|other| *other != id) {
             let node = &self.nodes[other];
             let (there_end, distance_m) = (node.end, position.distance_m(&node.position));
@@ -209,7 +232,7 @@ impl<H: Host> World<H> {
     /// Moves a node. What is on the air keeps the strength that it had.
     pub fn set_position(&mut self, id: NodeId, position: Position) {
         let before = std::mem::replace(&mut self.nodes[id].position, position);
-        if before == position {
+        if before == position || self.known.is_some() {
             return;
         }
         self.grid.remove(id, &before);
@@ -230,10 +253,22 @@ impl<H: Host> World<H> {
         self.nodes[id].position
     }
 
+    /// Before the first node: another seed for what is drawn frame by frame. The shadows stay, so the same mesh meets another fate.
+    pub fn set_luck(&mut self, luck: u64) {
+        assert!(self.nodes.is_empty(), "links draw from it as nodes are added");
+        self.luck = luck;
+    }
+
     /// Before the first node: the ground between them.
     pub fn set_terrain(&mut self, terrain: Arc<Terrain>) {
         assert!(self.nodes.is_empty(), "links are priced as nodes are added");
         self.terrain = Some(terrain);
+    }
+
+    /// Before the first node: who is heard by whom, and the signal to noise ratio there, dB. There are no other links, wherever nodes stand.
+    pub fn set_links(&mut self, snr_db: BTreeMap<(NodeId, NodeId), f64>) {
+        assert!(self.nodes.is_empty(), "links are priced as nodes are added");
+        self.known = Some(snr_db);
     }
 
     /// Before the first node: the best antenna that one will have, so that no link to it is overlooked.
