@@ -215,6 +215,7 @@ fn why(refusal: &BundleRefusal) -> String {
             "its content is not what the manifest says, or no task part for the base encoder".to_string()
         }
         BundleRefusal::Storage => "flash refused it".to_string(),
+        BundleRefusal::OnTrial => "its firmware is on trial, or waits for a restart".to_string(),
     }
 }
 
