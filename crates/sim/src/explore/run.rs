@@ -556,7 +556,8 @@ impl<'p> Runner<'p> {
         self.world.set_on(id, radio_stays);
         self.books.stop(id);
         if was_cut && self.mutant == Some(Mutant::ForgetsImage) {
-            self.flash[id].slots.damage(|bytes| bytes.fill(0xFF));
+            let slots = &self.flash[id].slots;
+            slots.damage_at(0, &vec![0xFF; slots.to_vec().len()]);
         }
         if was_cut && self.mutant == Some(Mutant::DoesNotBoot) {
             self.bricked.push(id);
@@ -573,8 +574,8 @@ impl<'p> Runner<'p> {
         if self.mutant == Some(Mutant::RollsBack)
             && let Some((slots, state)) = self.first_flash.get(&id)
         {
-            self.flash[id].slots.damage(|bytes| bytes.copy_from_slice(slots));
-            self.flash[id].state.damage(|bytes| bytes.copy_from_slice(state));
+            self.flash[id].slots.damage_at(0, slots);
+            self.flash[id].state.damage_at(0, state);
         }
         self.boots[id] += 1;
         let local = self.world.host(id).local(now);
