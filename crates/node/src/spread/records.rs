@@ -342,7 +342,20 @@ impl<F: NorFlash> Agent<'_, F> {
         {
             // What he is given will be heard here too.
             wanted.at = wanted.at.max(now + RECORD_AGAIN + wait);
+        } else if near && request.record_type == RecordType::Delegation && self.holds_object_of(request.tag) {
+            // It was lost with a restart, and who wants what we hold may have nobody else to ask: it is got back, and given when it is
+            // asked for again.
+            self.want_record(now, RecordType::Delegation, request.tag, Duration::ZERO, false);
         }
+    }
+
+    /// Whether an object here is signed by the key with this tag.
+    fn holds_object_of(&self, key: u32) -> bool {
+        self.objects.all.iter().any(|object| {
+            let signer =
+                ClaimedManifest::parse(&object.manifest.bytes).map(|claimed| key_tag(claimed.key_id()));
+            object.manifest.complete && signer == Ok(key)
+        })
     }
 
     /// The next part of a record. Delegations and manifests for neighbours go first, and alone if the governor holds bulk back: without
