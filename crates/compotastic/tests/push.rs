@@ -100,6 +100,38 @@ fn everybody_gets_it_and_is_shown() {
 }
 
 #[test]
+fn a_delta_of_firmware_runs_on_all_nodes_whoever_loses_power() {
+    let desk = Desk::new("delta");
+    // What the nodes run, and what shall replace it.
+    let (old, new) = (desk.at("rc"), desk.at("v2"));
+    let mut bytes = std::fs::read(&old).unwrap();
+    bytes.splice(700..720, *b"some thirty bytes that are new");
+    std::fs::write(&new, bytes).unwrap();
+    let key = desk.at("operator");
+    for (file, version) in [(&old, "1"), (&new, "2")] {
+        let out = format!("{file}.bundle");
+        let build = ["bundle", "build", file, "--kind", "firmware", "--version", version, "--class", "1"];
+        succeeds(&[&build[..], &["--key", &key, "--out", &out]].concat());
+    }
+    let (to, delta) = (format!("{new}.bundle"), desk.at("delta.bundle"));
+    succeeds(&["bundle", "diff", &old, &to, "--key", &key, "--out", &delta]);
+    let (mesh, trust, running) = (desk.at("mesh.toml"), desk.at("trust"), format!("{old}.bundle"));
+    let push = ["push", &delta, "--to", "class:1", "--scenario", &mesh, "--trust", &trust];
+    assert!(fails(&push).contains("--running OLD.bundle"));
+    let cuts = ["--running", &running, "--cut", "a@0", "--cut", "!0f000003@12", "--json"];
+    let printed = succeeds(&[&push[..], &cuts].concat());
+    let last: Value = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["end"], &last["done"]), (&"complete".into(), &4.into()));
+    let rows = last["rows"].as_array().unwrap();
+    assert!(rows.iter().all(|row| row["runs"] == 2 && row["version"] == 2), "{last:#}");
+    assert!(rows.iter().any(|row| row["restarts"].as_u64() > Some(1)), "power failed: {last:#}");
+    let shown = succeeds(&[&push[..], &["--running", &running]].concat());
+    assert!(shown.contains("complete: 4 of 4 nodes") && shown.contains(", runs 0:"), "{shown}");
+    let bad = [&push[..], &["--running", &running, "--cut", "nobody"]].concat();
+    assert!(fails(&bad).contains("NODE@MIN"));
+}
+
+#[test]
 fn it_is_held_back_goes_on_and_is_given_up() {
     let desk = Desk::new("held");
     let lines = desk.pushes("mesh.toml", &["--pause-at", "2", "--resume-at", "200"]);

@@ -162,6 +162,12 @@ impl Decoder {
         self.emitted
     }
 
+    /// Whether all that comes before the first byte of the new image is done; false before [`begin`](Self::begin).
+    #[must_use]
+    pub fn is_prepared(&self) -> bool {
+        matches!(self.phase, Phase::Body | Phase::Done)
+    }
+
     /// Does a slice of work: prepares for a while, or fills `out` with the next bytes of the new image. `written` must
     /// deliver all bytes handed out by earlier calls. The work per call is bounded by a constant plus one by the length of `out`.
     ///

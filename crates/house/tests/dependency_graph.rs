@@ -15,7 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bundle", &[]),
     ("delta", &[]),
     ("node", &["wire", "mesh", "client", "messages", "text", "model", "bundle", "delta"]),
-    ("sim", &["bundle", "client", "messages", "model", "node", "mesh", "wire"]),
+    ("sim", &["bundle", "client", "delta", "messages", "model", "node", "mesh", "wire"]),
     ("links", &["client", "messages"]),
     ("daemon", &["bundle", "client", "links", "mesh", "messages", "model", "node", "sim", "wire"]),
     ("text-train", &["text"]),

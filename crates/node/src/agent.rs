@@ -26,6 +26,7 @@ use heapless::{Deque, Vec};
 
 use crate::{
     beacons::Beacons,
+    firmware::Upkeep,
     governor::Governor,
     jobs::{CodedText, Fallback, Job, JobId, Jobs, TEXT_MAX},
     keys::Rekeying,
@@ -286,6 +287,27 @@ pub enum AgentEvent {
     },
     /// A bundle was refused.
     BundleRefused(BundleRefusal),
+    /// New firmware is in place: the host restarts the device when it suits, and the boot loader tries it
+    /// ([`crate::firmware`]).
+    RestartForTrial {
+        /// Its version.
+        version: u32,
+    },
+    /// The firmware that runs has passed its trial.
+    FirmwareConfirmed {
+        /// Its version.
+        version: u32,
+    },
+    /// The firmware that runs has failed its trial: the host restarts the device, and the boot loader brings the one before back.
+    RestartToRevert {
+        /// Its version.
+        version: u32,
+    },
+    /// The object here made firmware that has failed its trial; told at each start while the object is here.
+    FirmwareFailed {
+        /// Its version.
+        version: u32,
+    },
 }
 
 /// Why a bundle was refused.
@@ -299,6 +321,8 @@ pub enum BundleRefusal {
     Content,
     /// Flash refused an operation.
     Storage,
+    /// New firmware waits for a restart, or for the end of its trial; this one is considered again in a while.
+    OnTrial,
 }
 
 /// Why a report was not taken.
@@ -354,6 +378,7 @@ pub struct Agent<'a, F: NorFlash> {
     pub(crate) restraint: Restraint,
     /// Keys of the next epoch, where the host has told who this node is.
     pub(crate) rekeying: Option<Rekeying>,
+    pub(crate) upkeep: Upkeep,
 }
 
 impl<'a, F: NorFlash> Agent<'a, F> {
@@ -403,6 +428,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             refused_frames: 0,
             restraint: Restraint::default(),
             rekeying: None,
+            upkeep: Upkeep::default(),
         };
         // What is in use can be passed on after a restart too.
         agent.hold_active(MODEL);
@@ -420,9 +446,8 @@ impl<'a, F: NorFlash> Agent<'a, F> {
     }
 
     /// The version of a component that is in force.
-    pub fn component_version(&mut self, kind: ComponentKind, task: u8) -> Option<u32> {
-        let component = self.update.component_for(kind, task)?;
-        self.update.active_manifest(component).map(|manifest| manifest.claims().sequence)
+    pub fn component_version(&self, kind: ComponentKind, task: u8) -> Option<u32> {
+        self.update.component_version(self.update.component_for(kind, task)?)
     }
 
     /// Reads a component's content that is in force from `offset` on, with zeros behind its end; its length.
@@ -573,6 +598,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             self.refused_frames = self.refused_frames.saturating_add(1);
             return false;
         }
+        self.firmware_hears(now);
         let for_us = incoming.to == self.config.num || incoming.to == NodeNum::BROADCAST;
         if incoming.hops_away == Some(0) && !matches!(frame, Frame::Beacon(_)) {
             self.registry.handle_near(now, incoming.from);
@@ -640,6 +666,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
         self.promises.expire(now);
         self.expire_letters();
         self.handle_object_timeout(now);
+        self.handle_firmware_timeout(now);
     }
 
     /// The next frame to send, most urgent first: answers, then requests and reports, then beacons, then bulk.
@@ -685,6 +712,7 @@ impl<'a, F: NorFlash> Agent<'a, F> {
             self.sync_timeout(),
             self.keys_timeout(),
             self.talk_timeout(),
+            self.firmware_timeout(),
             (!self.replies.is_empty()).then_some(Instant::ZERO),
         ]
         .into_iter()

@@ -131,11 +131,12 @@ impl<F: NorFlash> Agent<'_, F> {
     /// What this node tells of itself.
     pub(crate) fn beacon(&self, now: Instant) -> Beacon {
         let version = self.update.active_version();
-        let (object_tag, object_progress) = self.told_object();
+        let (object_tag, object_progress, runs) = self.told_object();
         Beacon {
             device_class: self.config.device_class,
             flags: beacon_flags(self.config.foundation_model, self.config.mains_power, version.is_some())
-                | self.beacons.offers,
+                | self.beacons.offers
+                | if runs { Beacon::RUNS } else { 0 },
             load: self.promises.running().min(15) as u8,
             battery: self.beacons.battery,
             wake: 0,
@@ -149,12 +150,14 @@ impl<F: NorFlash> Agent<'_, F> {
     }
 
     /// One object a beacon, in turn, those on their way included.
-    fn told_object(&self) -> (u32, u8) {
+    /// Its tag, how much of it is here, and whether it is firmware that runs here.
+    fn told_object(&self) -> (u32, u8, bool) {
         let known = |component: &usize| self.objects.all[*component].manifest.complete;
         let count = (0..self.update.components()).filter(known).count().max(1);
         let turn = (0..self.update.components()).filter(known).nth(self.beacons.told % count);
-        turn.map_or((0, 0), |component| {
-            (self.objects.all[component].manifest.tag, self.update.progress(component))
+        turn.map_or((0, 0, false), |component| {
+            let tag = self.objects.all[component].manifest.tag;
+            (tag, self.update.progress(component), self.runs_object(component))
         })
     }
 

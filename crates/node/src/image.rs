@@ -2,7 +2,7 @@
 
 use core::cell::RefCell;
 
-use compotastic_bundle::boot::{ImageProducer, Inputs, NativeImage, ProduceError};
+use compotastic_bundle::boot::{ImageProducer, Inputs, NativeImage, ProduceError, WholeImage};
 use compotastic_delta::{DecodeError, Decoder, Limits, Progress, Source};
 use embedded_storage::nor_flash::ReadNorFlash;
 
@@ -56,12 +56,20 @@ impl<F: ReadNorFlash> Source for Input<'_, '_, F> {
     }
 }
 
-impl ImageProducer for DeltaImage {
-    fn next<F: ReadNorFlash>(
+/// What a slice of the decoder's work brought.
+enum Slice {
+    Prepared,
+    Bytes(usize),
+    Done,
+}
+
+impl DeltaImage {
+    /// One slice: bounded work.
+    fn slice<F: ReadNorFlash>(
         &mut self,
         inputs: &mut Inputs<'_, F>,
         out: &mut [u8],
-    ) -> Result<usize, ProduceError<F::Error>> {
+    ) -> Result<Slice, ProduceError<F::Error>> {
         let limits =
             Limits { patch_len: inputs.object_len(), old_len: inputs.old_len(), new_len: self.new_len };
         let inputs = RefCell::new(inputs);
@@ -74,14 +82,71 @@ impl ImageProducer for DeltaImage {
             self.decoder.begin(&mut input(Which::Object), limits).map_err(failed)?;
             self.begun = true;
         }
+        let (mut old, mut object, mut new) = (input(Which::Old), input(Which::Object), input(Which::New));
+        match self.decoder.step(&mut old, &mut object, &mut new, out).map_err(failed)? {
+            // It prepares, a bounded number of slices long.
+            Progress::Bytes(0) => Ok(Slice::Prepared),
+            Progress::Bytes(count) => Ok(Slice::Bytes(count)),
+            Progress::Done => Ok(Slice::Done),
+        }
+    }
+}
+
+impl ImageProducer for DeltaImage {
+    fn prepare<F: ReadNorFlash>(
+        &mut self,
+        inputs: &mut Inputs<'_, F>,
+    ) -> Result<bool, ProduceError<F::Error>> {
+        if self.decoder.is_prepared() {
+            return Ok(true);
+        }
+        self.slice(inputs, &mut []).map(|_| self.decoder.is_prepared())
+    }
+
+    fn next<F: ReadNorFlash>(
+        &mut self,
+        inputs: &mut Inputs<'_, F>,
+        out: &mut [u8],
+    ) -> Result<usize, ProduceError<F::Error>> {
         loop {
-            let (mut old, mut object, mut new) = (input(Which::Old), input(Which::Object), input(Which::New));
-            match self.decoder.step(&mut old, &mut object, &mut new, out).map_err(failed)? {
-                // It prepares, a bounded number of steps long.
-                Progress::Bytes(0) => {}
-                Progress::Bytes(count) => return Ok(count),
-                Progress::Done => return Ok(0),
+            match self.slice(inputs, out)? {
+                Slice::Prepared => {}
+                Slice::Bytes(count) => return Ok(count),
+                Slice::Done => return Ok(0),
             }
+        }
+    }
+}
+
+/// Makes an image out of whatever a bundle carries: a delta, or the image itself.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "its place has room for the decoder in any case")]
+pub enum Producer {
+    /// A delta.
+    Delta(DeltaImage),
+    /// The image.
+    Whole(WholeImage),
+}
+
+impl ImageProducer for Producer {
+    fn prepare<F: ReadNorFlash>(
+        &mut self,
+        inputs: &mut Inputs<'_, F>,
+    ) -> Result<bool, ProduceError<F::Error>> {
+        match self {
+            Self::Delta(delta) => delta.prepare(inputs),
+            Self::Whole(whole) => whole.prepare(inputs),
+        }
+    }
+
+    fn next<F: ReadNorFlash>(
+        &mut self,
+        inputs: &mut Inputs<'_, F>,
+        out: &mut [u8],
+    ) -> Result<usize, ProduceError<F::Error>> {
+        match self {
+            Self::Delta(delta) => delta.next(inputs, out),
+            Self::Whole(whole) => whole.next(inputs, out),
         }
     }
 }

@@ -12,7 +12,9 @@ mod airtime_mark;
 mod beacons;
 pub mod beside;
 mod executor;
+pub mod firmware;
 pub mod governor;
+mod holder;
 pub mod hosted;
 pub mod image;
 pub mod jobs;
@@ -41,6 +43,7 @@ pub mod update;
 pub mod vector;
 
 pub use agent::{Agent, AgentConfig, AgentEvent, Answer, BundleRefusal, JobFailure, SubmitError};
+pub use firmware::{FirmwareError, FirmwareState};
 pub use hosted::HostedStation;
 pub use jobs::{JobId, Kind};
 pub use promises::{Ticket, Trouble};

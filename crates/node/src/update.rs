@@ -1,8 +1,9 @@
 //! The model part in use, the one on its way, and the flash that holds both.
 
 use compotastic_bundle::{
-    BeginError, Begun, ClaimedManifest, ComponentKind, Encoder, Layout, Need, ObjectReceiver, Outcome,
-    Refusal, Refused, Slots, SwitchError, Target, TrustStore, VerifiedManifest,
+    BeginError, Begun, ClaimedManifest, ComponentKind, Encoder, Layout, Manifest, Need, ObjectReceiver,
+    Outcome, PieceSource, Refusal, Refused, Slots, SwitchError, Target, TrustStore, VerifiedManifest,
+    boot::{DownloadError, Native},
 };
 use compotastic_model::{self as model, BaseEncoder, Scratch, TaskPart};
 use embedded_storage::nor_flash::NorFlash;
@@ -10,6 +11,8 @@ use heapless::Vec;
 
 use crate::{
     agent::{AgentConfig, BundleRefusal},
+    firmware::Maker,
+    holder::Holder,
     state::{Key, StateError, StateLog},
     trust_log::TrustLog,
 };
@@ -18,6 +21,8 @@ use crate::{
 pub const PART_MAX: usize = 4096;
 /// RAM that a model part may ask for: the inference scratch of the memory map.
 const RAM_FOR_PARTS: u32 = 24 * 1024;
+/// RAM that a native image may ask for: whoever linked it knows the part.
+const RAM_FOR_IMAGES: u32 = u32::MAX;
 
 /// What the student says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,15 +42,26 @@ pub(crate) const MODEL: usize = 0;
 struct Component<F> {
     kind: ComponentKind,
     task: u8,
-    slots: Slots<F>,
+    holder: Holder<F>,
     /// An object was begun and is not complete.
     pending: bool,
+}
+
+/// What the memory for decoding is used for. The receiver takes 13 KiB, the decoder of deltas 15: one at a time, and what a
+/// receiver knew comes back from flash.
+#[allow(clippy::large_enum_variant, reason = "the memory is set aside in any case")]
+enum Work {
+    Idle,
+    /// An object of this component is received.
+    Receiving(usize, ObjectReceiver),
+    /// A native image is made.
+    Making(Maker),
 }
 
 /// Components, state and the model part in use. One object is received at a time: decoding takes the RAM of one.
 pub(crate) struct Update<F: NorFlash> {
     components: Vec<Component<F>, COMPONENTS>,
-    receiving: Option<(usize, ObjectReceiver)>,
+    work: Work,
     /// Objects are only kept and passed on.
     carries: bool,
     /// There is no room for more combinations of this generation.
@@ -63,10 +79,11 @@ impl<F: NorFlash> Update<F> {
     pub fn new(slots: Slots<F>, state: StateLog<F>, base: Option<&BaseEncoder<'_>>, task: u8) -> Self {
         let mut components = Vec::new();
         // The table is empty.
-        let _ = components.push(Component { kind: ComponentKind::Model, task, slots, pending: false });
+        let holder = Holder::Slots(slots);
+        let _ = components.push(Component { kind: ComponentKind::Model, task, holder, pending: false });
         let mut update = Self {
             components,
-            receiving: None,
+            work: Work::Idle,
             carries: false,
             spare_full: None,
             state,
@@ -98,7 +115,55 @@ impl<F: NorFlash> Update<F> {
         }
         // A restart may have come between switch and confirmation; what is whole here is good to be kept.
         let _ = slots.confirm();
-        self.components.push(Component { kind, task, slots, pending: false }).is_ok()
+        self.components.push(Component { kind, task, holder: Holder::Slots(slots), pending: false }).is_ok()
+    }
+
+    /// The flash of the device's native images; the place of the component, or none if there is one for firmware, or no room.
+    pub(crate) fn add_native(&mut self, native: Native<F>) -> Option<usize> {
+        let kind = ComponentKind::Firmware;
+        if self.component_for(kind, 0).is_some() {
+            return None;
+        }
+        let component = Component { kind, task: 0, holder: Holder::Native(native), pending: false };
+        self.components.push(component).ok()?;
+        Some(self.components.len() - 1)
+    }
+
+    /// The device's native images, where their flash is this agent's.
+    pub(crate) fn native(&self) -> Option<&Native<F>> {
+        self.components.iter().find_map(|component| component.holder.native())
+    }
+
+    /// Whether a component is that.
+    pub(crate) fn is_native(&self, component: usize) -> bool {
+        self.components.get(component).is_some_and(|component| component.holder.native().is_some())
+    }
+
+    /// The same, and the memory in which an image is made, if one is.
+    pub(crate) fn native_and_maker(&mut self) -> Option<(&mut Native<F>, Option<&mut Maker>)> {
+        let native = self.components.iter_mut().find_map(|component| component.holder.native_mut())?;
+        let maker = match &mut self.work {
+            Work::Making(maker) => Some(maker),
+            Work::Idle | Work::Receiving(..) => None,
+        };
+        Some((native, maker))
+    }
+
+    /// An image is made from now on; what was received goes on later.
+    pub(crate) fn set_maker(&mut self, maker: Maker) {
+        self.work = Work::Making(maker);
+    }
+
+    /// The image is made, or not to be made now.
+    pub(crate) fn drop_maker(&mut self) {
+        if self.is_making() {
+            self.work = Work::Idle;
+        }
+    }
+
+    /// An image is being made.
+    pub(crate) fn is_making(&self) -> bool {
+        matches!(self.work, Work::Making(_))
     }
 
     /// The place of a kind of component.
@@ -120,13 +185,13 @@ impl<F: NorFlash> Update<F> {
     fn load(&mut self, base: Option<&BaseEncoder<'_>>) {
         self.part.clear();
         self.version = None;
-        let (Some(active), Some(base)) = (self.components[MODEL].slots.active(), base) else { return };
-        let size = active.manifest.size as usize;
+        let (Some(manifest), Some(base)) = (self.components[MODEL].holder.manifest(), base) else { return };
+        let size = manifest.size as usize;
         if self.part.resize(size, 0).is_err() {
             return;
         }
-        let read = match self.components[MODEL].slots.source() {
-            Some(mut source) => compotastic_bundle::PieceSource::read(&mut source, 0, &mut self.part).is_ok(),
+        let read = match self.components[MODEL].holder.source() {
+            Some(mut source) => source.read(0, &mut self.part).is_ok(),
             None => false,
         };
         self.version = match TaskPart::parse(&self.part) {
@@ -192,20 +257,19 @@ impl<F: NorFlash> Update<F> {
     }
 
     fn target(&self, component: usize, config: &AgentConfig<'_>) -> Target {
-        let Component { kind, task, slots, .. } = &self.components[component];
+        let Component { kind, task, holder, .. } = &self.components[component];
         Target {
             class: config.device_class,
             kind: *kind,
             task: *task,
             base_id: config.base.as_ref().map_or([0xFF; 8], BaseEncoder::id),
-            flash: slots.capacity(),
-            ram: RAM_FOR_PARTS,
+            flash: holder.capacity(),
+            ram: if holder.native().is_some() { RAM_FOR_IMAGES } else { RAM_FOR_PARTS },
             has: self
                 .components
                 .iter()
                 .filter_map(|component| {
-                    let active = component.slots.active().filter(|active| !active.on_trial)?;
-                    let sequence = active.manifest.sequence;
+                    let sequence = component.holder.version()?;
                     Some(Need { kind: component.kind, task: component.task, sequence })
                 })
                 .collect(),
@@ -220,7 +284,7 @@ impl<F: NorFlash> Update<F> {
     ) -> Result<usize, Refusal> {
         let manifest = verified.manifest();
         let component = self.component_for(manifest.kind, manifest.task).ok_or(Refusal::WrongComponent)?;
-        let installed = self.components[component].slots.installed();
+        let installed = self.components[component].holder.installed();
         if self.carries {
             verified.admit_to_carry(&installed)?;
         } else {
@@ -242,13 +306,15 @@ impl<F: NorFlash> Update<F> {
             // Flash may have refused to note the end of the last trial.
             let _ = self.settle_trial(config.base.as_ref());
         }
-        let slots = &mut self.components[component].slots;
-        let begun = if carries { slots.begin_to_carry(verified) } else { slots.begin(verified, &target) };
+        let holder = &mut self.components[component].holder;
+        let native = holder.native().is_some();
+        let begun = if carries { holder.begin_to_carry(verified) } else { holder.begin(verified, &target) };
         let begun = begun.map_err(|error| match error {
             BeginError::Refused(refusal) => BundleRefusal::Manifest(refusal),
+            BeginError::OnTrial if native => BundleRefusal::OnTrial,
             BeginError::OnTrial | BeginError::Flash(_) => BundleRefusal::Storage,
         })?;
-        let mut store = slots.store().ok_or(BundleRefusal::Storage)?;
+        let mut store = holder.store().ok_or(BundleRefusal::Storage)?;
         let receiver = match begun {
             Begun::Fresh => ObjectReceiver::new(verified),
             Begun::Resumed => {
@@ -256,17 +322,21 @@ impl<F: NorFlash> Update<F> {
             }
         };
         self.components[component].pending = true;
-        self.receiving = Some((component, receiver));
+        self.work = Work::Receiving(component, receiver);
         self.spare_full = None;
         Ok(())
     }
 
     fn receiver(&self, component: usize) -> Option<&ObjectReceiver> {
-        self.receiving.as_ref().filter(|(of, _)| *of == component).map(|(_, receiver)| receiver)
+        match &self.work {
+            Work::Receiving(of, receiver) if *of == component => Some(receiver),
+            _ => None,
+        }
     }
 
-    fn active(&self, component: usize) -> Option<&compotastic_bundle::Active> {
-        self.components.get(component)?.slots.active()
+    /// The manifest of the object that is whole.
+    fn whole(&self, component: usize) -> Option<&Manifest> {
+        self.components.get(component)?.holder.manifest()
     }
 
     /// An object was begun, and another has taken its turn or it is being received.
@@ -287,14 +357,21 @@ impl<F: NorFlash> Update<F> {
         id: u16,
         data: &[u8],
     ) -> Result<bool, BundleRefusal> {
-        let Some((of, receiver)) = self.receiving.as_mut().filter(|(of, _)| *of == component) else {
-            return Ok(false);
+        let receiver = match &mut self.work {
+            Work::Receiving(of, receiver) if *of == component => receiver,
+            _ => return Ok(false),
         };
         // The spare area keeps room for what the generation that is asked for first still needs.
         let first = (0..receiver.layout().generations()).rev().find(|g| receiver.needed(*g) > 0);
-        let mut store = self.components[*of].slots.store().ok_or(BundleRefusal::Storage)?;
-        let progress =
-            receiver.handle_symbol(generation, id, data, &mut store).map_err(|_| BundleRefusal::Storage)?;
+        let mut store = self.components[component].holder.store().ok_or(BundleRefusal::Storage)?;
+        let progress = receiver.handle_symbol(generation, id, data, &mut store);
+        let Ok(progress) = progress else {
+            if let Some(native) = self.components[component].holder.native_mut() {
+                // What was torn as it was erased may look blank and take no write: the place is made anew, if flash works.
+                let _ = native.clear();
+            }
+            return Err(BundleRefusal::Storage);
+        };
         // A poisoned generation is asked for again, piece by piece; the receiver remembers.
         match progress.outcome {
             Outcome::Refused(Refused::NoSpare) if first == Some(generation) => self.spare_full = first,
@@ -349,14 +426,14 @@ impl<F: NorFlash> Update<F> {
 
     /// True when the newest object is whole here and can be served.
     pub(crate) fn holds_object(&self, component: usize) -> bool {
-        !self.is_pending(component) && self.active(component).is_some()
+        !self.is_pending(component) && self.whole(component).is_some()
     }
 
     /// How the object is cut that is on its way or, if there is none, in force.
     fn layout(&self, component: usize) -> Option<Layout> {
         match self.receiver(component) {
             Some(receiver) => Some(*receiver.layout()),
-            None => self.active(component).and_then(|active| active.manifest.layout().ok()),
+            None => self.whole(component).and_then(|manifest| manifest.layout().ok()),
         }
     }
 
@@ -404,15 +481,15 @@ impl<F: NorFlash> Update<F> {
         if self.complete_generations(component) >> generation.min(15) & 1 == 0 {
             return None;
         }
-        if let Some((of, receiver)) = self.receiving.as_ref().filter(|(of, _)| *of == component) {
+        if let Some(receiver) = self.receiver(component) {
             let encoder = Encoder::new(*receiver.layout(), receiver.tag());
-            let mut store = self.components[*of].slots.store()?;
+            let mut store = self.components[component].holder.store()?;
             return encoder.symbol(generation, id, &mut store, out).ok();
         }
-        let slots = &mut self.components.get_mut(component)?.slots;
-        let manifest = &slots.active()?.manifest;
+        let holder = &mut self.components.get_mut(component)?.holder;
+        let manifest = holder.manifest()?;
         let encoder = Encoder::new(manifest.layout().ok()?, manifest.tag());
-        let mut source = slots.source()?;
+        let mut source = holder.source()?;
         encoder.symbol(generation, id, &mut source, out).ok()
     }
 
@@ -423,24 +500,43 @@ impl<F: NorFlash> Update<F> {
         component: usize,
         base: Option<&BaseEncoder<'_>>,
     ) -> Result<u32, BundleRefusal> {
-        self.receiving = None;
-        let slots = &mut self.components[component].slots;
-        let sequence = match slots.switch() {
-            Ok(active) => active.manifest.sequence,
+        self.work = Work::Idle;
+        let carries = self.carries;
+        let part = &mut self.components[component];
+        let sequence = match &mut part.holder {
+            Holder::Slots(slots) => slots.switch().map(|active| active.manifest.sequence),
+            Holder::Native(native) => {
+                native.accept().map(|held| held.sequence).map_err(|error| match error {
+                    DownloadError::Digest => SwitchError::Digest,
+                    DownloadError::Flash(e) => SwitchError::Flash(e),
+                    DownloadError::NotBegun | DownloadError::Refused(_) => SwitchError::NotBegun,
+                })
+            }
+        };
+        let sequence = match sequence {
+            Ok(sequence) => sequence,
             Err(SwitchError::Digest) => {
-                self.components[component].pending = false;
-                self.components[component].slots.abandon().map_err(|_| BundleRefusal::Storage)?;
+                part.pending = false;
+                let given_up = match &mut part.holder {
+                    Holder::Slots(slots) => slots.abandon(),
+                    Holder::Native(native) => native.clear(),
+                };
+                given_up.map_err(|_| BundleRefusal::Storage)?;
                 return Err(BundleRefusal::Content);
             }
             Err(SwitchError::NotBegun | SwitchError::Flash(_)) => return Err(BundleRefusal::Storage),
         };
-        self.components[component].pending = false;
-        if component == MODEL && !self.carries {
+        part.pending = false;
+        if let Holder::Slots(slots) = &mut part.holder
+            && (component != MODEL || carries)
+        {
+            slots.confirm().map_err(|_| BundleRefusal::Storage)?;
+        }
+        if component == MODEL && !carries {
             self.load(base);
             self.settle_trial(base)?;
             return self.version.map(u32::from).ok_or(BundleRefusal::Content);
         }
-        self.components[component].slots.confirm().map_err(|_| BundleRefusal::Storage)?;
         Ok(sequence)
     }
 
@@ -448,7 +544,7 @@ impl<F: NorFlash> Update<F> {
     /// when it is begun again.
     pub(crate) fn set_aside(&mut self, component: usize) {
         if self.is_receiving(component) {
-            self.receiving = None;
+            self.work = Work::Idle;
         }
     }
 
@@ -460,34 +556,44 @@ impl<F: NorFlash> Update<F> {
 
     /// The trial, if one is under way: the part must be readable on this base and answer.
     fn settle_trial(&mut self, base: Option<&BaseEncoder<'_>>) -> Result<(), BundleRefusal> {
-        if !self.active(MODEL).is_some_and(|active| active.on_trial) {
+        let on_trial = |holder: &Holder<F>| match holder {
+            Holder::Slots(slots) => slots.active().is_some_and(|active| active.on_trial),
+            Holder::Native(_) => false,
+        };
+        if !on_trial(&self.components[MODEL].holder) {
             return Ok(());
         }
-        if self.version.is_some() && self.classify(base, "trial").is_some() {
-            let slots = &mut self.components[MODEL].slots;
+        let works = self.version.is_some() && self.classify(base, "trial").is_some();
+        let Holder::Slots(slots) = &mut self.components[MODEL].holder else { return Ok(()) };
+        if works {
             return slots.confirm().map(|_| ()).map_err(|_| BundleRefusal::Storage);
         }
-        self.components[MODEL].slots.fall_back().map_err(|_| BundleRefusal::Storage)?;
+        slots.fall_back().map_err(|_| BundleRefusal::Storage)?;
         self.load(base);
         Err(BundleRefusal::Content)
     }
 
-    /// The signed manifest of what is in force, to be passed on.
+    /// The signed manifest of the object that is whole, to be passed on.
     pub(crate) fn active_manifest(&mut self, component: usize) -> Option<ClaimedManifest> {
-        self.components.get_mut(component)?.slots.active_manifest().ok()?
+        self.components.get_mut(component)?.holder.signed_manifest()
     }
 
-    /// The content in force: copies from `offset` on, and returns its whole length.
+    /// The version of a component that is in force for good.
+    pub(crate) fn component_version(&self, component: usize) -> Option<u32> {
+        self.components.get(component)?.holder.version()
+    }
+
+    /// The content that is whole: copies from `offset` on, and returns its whole length.
     pub(crate) fn read_content(&mut self, component: usize, offset: u32, out: &mut [u8]) -> Option<u32> {
-        let slots = &mut self.components.get_mut(component)?.slots;
-        let size = slots.active()?.manifest.size;
-        compotastic_bundle::PieceSource::read(&mut slots.source()?, offset, out).ok()?;
+        let holder = &mut self.components.get_mut(component)?.holder;
+        let size = holder.manifest()?.size;
+        holder.source()?.read(offset, out).ok()?;
         Some(size)
     }
 
     /// Gives the flash back (each component's, the model's first, and the state's), for a restart in tests and simulations.
     pub(crate) fn into_flash(self) -> (Vec<F, COMPONENTS>, F) {
-        let components = self.components.into_iter().map(|component| component.slots.into_flash()).collect();
+        let components = self.components.into_iter().map(|component| component.holder.into_flash()).collect();
         (components, self.state.into_flash())
     }
 }

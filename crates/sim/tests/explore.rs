@@ -42,10 +42,17 @@ fn no_node_is_bricked_or_on_a_wrong_part_after_a_stop_during_an_update() {
     let (stops, cuts) = interrupted_updates(1..=15);
     println!("{stops} stops during an update, {cuts} inside a flash operation");
     assert!(stops >= 15 && cuts >= 8, "{stops} {cuts}");
-    for mutant in [Mutant::DoesNotBoot, Mutant::ForgetsImage, Mutant::RollsBack] {
+    for mutant in [
+        Mutant::DoesNotBoot,
+        Mutant::ForgetsImage,
+        Mutant::RollsBack,
+        Mutant::StartsAnything,
+        Mutant::ForgetsFirmware,
+    ] {
         let noticed = (1..=20).any(|seed| {
             let outcomes = explore(&Plan::draw_update(seed), base(), Some(mutant), false).unwrap();
-            outcomes.violations.iter().any(|violation| matches!(violation.checker, "boot" | "install"))
+            let checkers = ["boot", "install", "firmware"];
+            outcomes.violations.iter().any(|violation| checkers.contains(&violation.checker))
         });
         assert!(noticed, "{mutant:?}");
     }

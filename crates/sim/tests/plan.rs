@@ -81,6 +81,9 @@ fn order(bytes: usize, handed: &[(usize, f64)]) -> PushOrder {
     PushOrder {
         package: package(bytes),
         to: Target::All,
+        running: None,
+        kept: true,
+        cuts: Vec::new(),
         trust: Trusted { roots: vec![key().verifying_key().to_bytes()], records: Vec::new() },
         canary: None,
         pause_min: None,

@@ -57,6 +57,7 @@ fn plan() -> Plan {
         loss_ppm: 50_000,
         nodes,
         jobs,
+        firmware: Vec::new(),
         publications: publications.collect(),
         faults: vec![crash(30 * DAY_S, 2), crash(WRAP_S - 40, 1), crash(WRAP_S + 300, 0)],
         faults_end_s: 59 * DAY_S,

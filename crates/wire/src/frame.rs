@@ -184,6 +184,8 @@ impl Beacon {
     pub const CHAT: u8 = 16;
     /// Flag: turns texts into vectors (kind 2), and reads codecs 0 and 1.
     pub const EMBED: u8 = 32;
+    /// Flag: the firmware that the object of this beacon makes runs on the node, and has passed its trial.
+    pub const RUNS: u8 = 64;
 }
 
 /// A job. A directed one names its executor in the packet header; an open call is a broadcast.

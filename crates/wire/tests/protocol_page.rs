@@ -479,6 +479,7 @@ fn limits_and_numbers_are_the_codes() {
         (Beacon::STUDENT, "STUDENT"),
         (Beacon::CHAT, "CHAT"),
         (Beacon::EMBED, "EMBED"),
+        (Beacon::RUNS, "RUNS"),
     ];
     assert_eq!(numbered("Class 0: Beacon", "flag"), flags.map(|(flag, name)| (flag, name.to_string())));
     let shorts = &table(&tables, "Class 0: Beacon", "node").rows;

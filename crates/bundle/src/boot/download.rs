@@ -1,9 +1,8 @@
 //! The object that a new image is made of, on its way: a place of its own in the object store.
 
-use crate::flashstore::{FlashStore, is_usable};
+use super::reception::Reception;
+use crate::flashstore::FlashStore;
 use crate::manifest::{ClaimedManifest, VerifiedManifest};
-use crate::place::{self, HEADER, Prepared};
-use crate::receiver::content_digest;
 use crate::slots::Begun;
 use crate::trust::{Installed, Refusal, Target};
 use core::fmt;
@@ -40,35 +39,21 @@ impl<E: fmt::Debug> core::error::Error for DownloadError<E> {}
 #[derive(Debug)]
 pub struct Download<F> {
     flash: F,
-    place: Range<u32>,
-    spare: Range<u32>,
-    begun: Option<Prepared>,
+    reception: Reception,
 }
 
 impl<F: NorFlash> Download<F> {
     /// Nothing is read or written yet. None unless both regions are whole erase units apart from each other within
     /// the flash, and `place` has more than the 512 bytes that a manifest takes.
     pub fn open(flash: F, place: Range<u32>, spare: Range<u32>) -> Option<Self> {
-        let erase = F::ERASE_SIZE as u32;
-        let sound = |r: &Range<u32>| {
-            r.start < r.end
-                && r.end as usize <= flash.capacity()
-                && r.start.is_multiple_of(erase)
-                && r.end.is_multiple_of(erase)
-        };
-        let apart = place.end <= spare.start || spare.end <= place.start;
-        let fits = is_usable(F::READ_SIZE, F::WRITE_SIZE)
-            && sound(&place)
-            && sound(&spare)
-            && apart
-            && place.len() as u32 > HEADER;
-        fits.then_some(Self { flash, place, spare, begun: None })
+        let reception = Reception::new::<F>(flash.capacity(), place, spare)?;
+        Some(Self { flash, reception })
     }
 
     /// The bundle whose reception a restart interrupted, or that was received and not cleared. It has to be verified
     /// anew before it goes on.
     pub fn pending(&mut self) -> Result<Option<ClaimedManifest>, F::Error> {
-        Ok(place::read_header(&mut self.flash, &self.place)?.map(|prepared| prepared.claimed))
+        self.reception.claimed(&mut self.flash)
     }
 
     /// Prepares the place for a bundle, if it is for this device and newer than what it has.
@@ -79,41 +64,23 @@ impl<F: NorFlash> Download<F> {
         installed: &Installed,
     ) -> Result<Begun, DownloadError<F::Error>> {
         verified.admit(target, installed).map_err(DownloadError::Refused)?;
-        let layout = verified.object().layout;
-        let (need, have) = (layout.stored_len(), self.place.len() as u32 - HEADER);
-        if need > have {
-            return Err(DownloadError::Refused(Refusal::NoFlash { need, have }));
-        }
-        self.begun = None;
-        let claimed = verified.claimed();
-        let known = place::read_header(&mut self.flash, &self.place).map_err(DownloadError::Flash)?;
-        if let Some(prepared) = known.filter(|p| p.claimed == *claimed) {
-            self.begun = Some(prepared);
-            return Ok(Begun::Resumed);
-        }
-        let prepared = place::prepare(&mut self.flash, &self.place, &self.spare, claimed.clone(), layout);
-        self.begun = Some(prepared.map_err(DownloadError::Flash)?);
-        Ok(Begun::Fresh)
+        self.reception.has_room(verified).map_err(DownloadError::Refused)?;
+        self.reception.begin(&mut self.flash, verified).map_err(DownloadError::Flash)
     }
 
     /// Where the pieces go; none if nothing was begun.
     pub fn store(&mut self) -> Option<FlashStore<&mut F>> {
-        self.begun.as_ref()?.store(&mut self.flash, &self.place, &self.spare)
+        self.reception.store(&mut self.flash)
     }
 
     /// Checks the whole content, and says where in flash it lies.
     pub fn content(&mut self) -> Result<Range<u32>, DownloadError<F::Error>> {
-        let prepared = self.begun.as_ref().ok_or(DownloadError::NotBegun)?;
-        let mut pieces = place::pieces(&mut self.flash, &self.place);
-        let digest = content_digest(&prepared.layout, &mut pieces).map_err(DownloadError::Flash)?;
-        let whole = digest == prepared.claimed.manifest.digest;
-        whole.then(|| prepared.content(&self.place)).ok_or(DownloadError::Digest)
+        self.reception.content(&mut self.flash)
     }
 
     /// Forgets what is there.
     pub fn clear(&mut self) -> Result<(), F::Error> {
-        self.begun = None;
-        place::forget(&mut self.flash, &self.place)
+        self.reception.clear(&mut self.flash)
     }
 
     /// Gives the flash back.

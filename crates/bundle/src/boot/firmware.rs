@@ -60,6 +60,15 @@ impl<E: fmt::Debug> fmt::Display for ImageError<E> {
 
 impl<E: fmt::Debug> core::error::Error for ImageError<E> {}
 
+impl<E> From<ProduceError<E>> for ImageError<E> {
+    fn from(error: ProduceError<E>) -> Self {
+        match error {
+            ProduceError::Malformed => Self::Object,
+            ProduceError::Flash(e) => Self::Flash(e),
+        }
+    }
+}
+
 /// How writing begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImageBegun {
@@ -95,8 +104,26 @@ pub struct Firmware<F> {
     geometry: ImageGeometry,
     log: Log,
     state: State,
-    /// Pages produced since `begin`.
-    produced: Option<u32>,
+    /// How far this image has been produced since `begin`.
+    produced: Option<At>,
+}
+
+/// A place in the image that is being produced.
+#[derive(Clone, Copy, Debug)]
+struct At {
+    page: u32,
+    /// Bytes of the page that are done.
+    done: u32,
+    /// The page was written before a restart, and is compared.
+    known: bool,
+}
+
+impl At {
+    const START: Self = Self::page(0);
+
+    const fn page(page: u32) -> Self {
+        Self { page, done: 0, known: false }
+    }
 }
 
 impl<F: NorFlash> Firmware<F> {
@@ -113,6 +140,16 @@ impl<F: NorFlash> Firmware<F> {
             (Phase::Trial | Phase::Reverting, Some(candidate)) => candidate,
             _ => &self.state.current,
         }
+    }
+
+    /// The image that was confirmed last. It runs, or is what a failed trial leads back to.
+    pub fn confirmed(&self) -> &NativeImage {
+        &self.state.current
+    }
+
+    /// Highest sequence that has failed a trial.
+    pub fn failed(&self) -> Option<u32> {
+        self.state.tried
     }
 
     /// Whether the running image is on trial.
@@ -150,6 +187,24 @@ impl<F: NorFlash> Firmware<F> {
         self.running().sequence.max(self.state.current.sequence).max(self.state.tried.unwrap_or(0))
     }
 
+    /// Reads the log anew, as after an error of the flash. What was begun is to be begun again.
+    pub fn reopen(&mut self) -> Result<(), BootError<F::Error>> {
+        let (log, found) = super::loader::open(&mut self.flash, &self.geometry)?;
+        let state = found.ok_or(BootError::NotProvisioned)?;
+        (self.log, self.state, self.produced) = (log, state, None);
+        Ok(())
+    }
+
+    /// Where the images lie.
+    pub fn geometry(&self) -> &ImageGeometry {
+        &self.geometry
+    }
+
+    /// The flash, for what else lies in it.
+    pub(super) fn flash_mut(&mut self) -> &mut F {
+        &mut self.flash
+    }
+
     /// Gives the flash back.
     pub fn into_flash(self) -> F {
         self.flash
@@ -175,12 +230,29 @@ impl<F: NorFlash> Firmware<F> {
             return Err(ImageError::Size);
         }
         if self.state.phase == Phase::Writing && self.state.other == Some(*image) {
-            self.produced = Some(0);
+            self.produced = Some(At::START);
             return Ok(ImageBegun::Resumed { page: self.state.step });
         }
         self.set(State { phase: Phase::Writing, step: 0, other: Some(*image), ..self.state })?;
-        self.produced = Some(0);
+        self.produced = Some(At::START);
         Ok(ImageBegun::Fresh)
+    }
+
+    /// Lets the producer do a bounded part of what comes before its first byte; true when nothing of that is left. It may be left
+    /// out: then the first bytes take as much longer.
+    pub fn prepare<P: ImageProducer>(
+        &mut self,
+        producer: &mut P,
+        object: Range<u32>,
+    ) -> Result<bool, ImageError<F::Error>> {
+        self.check_object(&object)?;
+        // Taken away until it is done, as below.
+        let at = self.produced.take().ok_or(ImageError::NotBegun)?;
+        let (old, new) = (self.old(), self.geometry.slots[1].start);
+        let mut inputs = Inputs { flash: &mut self.flash, old, object, new, stored: 0, made: &[] };
+        let ready = producer.prepare(&mut inputs).map_err(ImageError::from)?;
+        self.produced = Some(at);
+        Ok(ready)
     }
 
     /// Produces the next page and writes it, unless that was done before a restart; then it is compared.
@@ -195,45 +267,73 @@ impl<F: NorFlash> Firmware<F> {
         proof: &[u8],
         buffer: &mut [u8],
     ) -> Result<WriteProgress, ImageError<F::Error>> {
-        let object_in_flash = object.start <= object.end && object.end as usize <= self.flash.capacity();
-        if proof.len() > PROOF_MAX || buffer.len() < UNIT || !object_in_flash {
+        loop {
+            let progress = self.write_part(producer, object.clone(), proof, buffer)?;
+            if progress.is_complete() || self.produced.is_none_or(|at| at.done == 0) {
+                return Ok(progress);
+            }
+        }
+    }
+
+    /// The same for no more bytes than `buffer` has: bounded work, at most one erasure included. The bytes of a page whose
+    /// writing power loss interrupts are written anew.
+    pub fn write_part<P: ImageProducer>(
+        &mut self,
+        producer: &mut P,
+        object: Range<u32>,
+        proof: &[u8],
+        buffer: &mut [u8],
+    ) -> Result<WriteProgress, ImageError<F::Error>> {
+        self.check_object(&object)?;
+        if proof.len() > PROOF_MAX || buffer.len() < UNIT {
             return Err(ImageError::Arguments);
         }
-        // Taken away until the page is whole: after an error the producer has gone on and we have not.
-        let page = self.produced.take().ok_or(ImageError::NotBegun)?;
+        // Taken away until the part is whole: after an error the producer has gone on and we have not.
+        let mut at = self.produced.take().ok_or(ImageError::NotBegun)?;
         let image = self.candidate().copied().ok_or(ImageError::NotBegun)?;
         let of = self.geometry.pages(&image);
-        if page < of {
+        if at.page < of {
             let size = self.geometry.page;
-            let mut source = Source { image, producer, object, proof };
-            let mut known = page < self.state.step;
-            if !known {
-                self.erase(page)?;
-            }
-            let mut done = 0;
-            while done < size {
-                let chunk = chunk(buffer, size - done);
-                self.fill(&mut source, page * size + done, chunk)?;
-                let at = self.geometry.slots[1].start + page * size + done;
-                if known {
-                    known = self.is_there(at, chunk)?;
-                    if !known {
-                        self.set(State { step: page, ..self.state })?;
-                        return Err(ImageError::Changed);
-                    }
-                } else if !is_blank(chunk) {
-                    self.flash.write(at, chunk).map_err(ImageError::Flash)?;
+            if at.done == 0 {
+                at.known = at.page < self.state.step;
+                if !at.known {
+                    self.erase(at.page)?;
                 }
-                done += chunk.len() as u32;
             }
-            if !known {
-                self.state.step = page + 1;
-                self.log.mark(&mut self.flash, &self.state).map_err(ImageError::Flash)?;
+            let chunk = chunk(buffer, size - at.done);
+            let mut source = Source { image, producer, object, proof };
+            self.fill(&mut source, at.page * size + at.done, chunk)?;
+            let place = self.geometry.slots[1].start + at.page * size + at.done;
+            if at.known {
+                if !self.is_there(place, chunk)? {
+                    self.set(State { step: at.page, ..self.state })?;
+                    return Err(ImageError::Changed);
+                }
+            } else if !is_blank(chunk) {
+                self.flash.write(place, chunk).map_err(ImageError::Flash)?;
+            }
+            at.done += chunk.len() as u32;
+            if at.done == size {
+                if !at.known {
+                    self.state.step = at.page + 1;
+                    self.log.mark(&mut self.flash, &self.state).map_err(ImageError::Flash)?;
+                }
+                at = At::page(at.page + 1);
             }
         }
-        let pages = (page + 1).min(of);
-        self.produced = Some(pages);
-        Ok(WriteProgress { pages, of })
+        self.produced = Some(at);
+        Ok(WriteProgress { pages: at.page, of })
+    }
+
+    fn check_object(&self, object: &Range<u32>) -> Result<(), ImageError<F::Error>> {
+        let in_flash = object.start <= object.end && object.end as usize <= self.flash.capacity();
+        if in_flash { Ok(()) } else { Err(ImageError::Arguments) }
+    }
+
+    /// Where the image in force lies.
+    fn old(&self) -> Range<u32> {
+        let a = self.geometry.slots[0].start;
+        a..a + self.state.current.size
     }
 
     fn erase(&mut self, page: u32) -> Result<(), ImageError<F::Error>> {
@@ -261,20 +361,16 @@ impl<F: NorFlash> Firmware<F> {
     ) -> Result<(), ImageError<F::Error>> {
         out.fill(0xFF);
         let count = source.image.size.saturating_sub(offset).min(out.len() as u32) as usize;
-        let a = self.geometry.slots[0].start;
-        let old = a..a + self.state.current.size;
-        let new = self.geometry.slots[1].start;
+        let (old, new) = (self.old(), self.geometry.slots[1].start);
         let mut filled = 0;
         while filled < count {
             let (made, room) = out[..count].split_at_mut(filled);
             let (flash, old, object) = (&mut self.flash, old.clone(), source.object.clone());
             let mut inputs = Inputs { flash, old, object, new, stored: offset, made };
-            match source.producer.next(&mut inputs, room) {
-                Ok(0) => return Err(ImageError::Object),
+            match source.producer.next(&mut inputs, room)? {
+                0 => return Err(ImageError::Object),
                 // A producer that claims more than it was asked for has written no more.
-                Ok(more) => filled = (filled + more).min(count),
-                Err(ProduceError::Malformed) => return Err(ImageError::Object),
-                Err(ProduceError::Flash(e)) => return Err(ImageError::Flash(e)),
+                more => filled = (filled + more).min(count),
             }
         }
         let head = (source.proof.len() as u16).to_le_bytes();

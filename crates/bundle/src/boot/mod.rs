@@ -36,13 +36,16 @@ mod firmware;
 mod flash;
 mod loader;
 pub(crate) mod log;
+mod native;
 mod producer;
 mod proof;
+mod reception;
 
 pub use download::{Download, DownloadError};
 pub use firmware::{Firmware, ImageBegun, ImageError, WriteProgress};
 pub use flash::Inputs;
 pub use loader::{BootError, Mended, Start, provision, start};
+pub use native::{Native, NativeError, NativeGeometry};
 pub use producer::{ImageProducer, ProduceError, WholeImage};
 pub use proof::{LogTrusted, PROOF_MAX, RootSigned, Voucher};
 

@@ -15,6 +15,16 @@ pub enum ProduceError<E> {
 /// Makes a new image, byte after byte from the first one, out of the old image and the object. Made anew from the same
 /// inputs it must make the same bytes: that is how it goes on after a restart.
 pub trait ImageProducer {
+    /// Does a bounded part of what comes before the first byte; true when nothing is left of it. [`Self::next`] does what is
+    /// left by itself.
+    fn prepare<F: ReadNorFlash>(
+        &mut self,
+        inputs: &mut Inputs<'_, F>,
+    ) -> Result<bool, ProduceError<F::Error>> {
+        let _ = inputs;
+        Ok(true)
+    }
+
     /// Puts the next bytes into `out`, as many as are at hand, and says how many: zero at the end of the image only.
     fn next<F: ReadNorFlash>(
         &mut self,

@@ -191,6 +191,10 @@ fn check(args: &PlanArgs, scenario: &Scenario, package: &Package, mesh: &Way) ->
     let order = PushOrder {
         package: package.clone(),
         to: args.class.map_or(Target::All, Target::Class),
+        running: None,
+        // The plan is about what crosses the air.
+        kept: true,
+        cuts: Vec::new(),
         trust: Trusted { roots: trusted.roots().to_vec(), records: trusted.records().to_vec() },
         canary: None,
         pause_min: None,

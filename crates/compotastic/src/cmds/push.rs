@@ -38,9 +38,12 @@ may be some minutes behind.\n\n\
 In a scenario: its edge node (or, without one, the first node of ours) publishes; the view of all nodes is the simulator's.\n\n\
 Pause and cancel happen at the publisher: it stops offering and serving. Nodes that hold the whole, or a whole generation, go on passing that on.\n\n\
 Canaries are a device class of their own (`class = 2` in the scenario; the edge node is of it too). The candidate is a bundle signed for that class \
-alone, with a lower version and content of its own, so no other node takes it.",
+alone, with a lower version and content of its own, so no other node takes it.\n\n\
+Firmware in a scenario is not only carried: each node makes the new image out of its own, restarts, and runs it on trial before it confirms. The push is \
+complete when it runs on all nodes that are meant; `runs` is what the bytes in their flash say, not what they tell. For a delta, --running names what they run before.",
     after_help = "Examples:\n  compotastic push zephyr.bin.bundle --to class:1\n  compotastic push zephyr.bin.bundle --to class:1 --scenario scenarios/valley-sar.toml\n  \
 compotastic push zephyr.bin.bundle --to class:1 --scenario mesh.toml --pause-at 30 --resume-at 90\n  \
+compotastic push 11-12.bundle --to class:1 --scenario mesh.toml --running app-11.bin.bundle --cut '!0f000003@5'\n  \
 compotastic push v2.bundle --to class:1 --scenario mesh.toml --canary v2-rc.bundle --soak 240 --max-failures 1\n  \
 compotastic push zephyr.bin.bundle --to 'node:!0f000003' --scenario mesh.toml --json\n\nBefore: compotastic plan FILE --scenario SCENARIO says what it will cost"
 )]
@@ -84,6 +87,12 @@ pub struct PushArgs {
     /// The publisher gives it up
     #[arg(long, value_name = "MIN", requires = "scenario")]
     cancel_at: Option<f64>,
+    /// Firmware that nodes run before: the signed bundle of the whole image, which a delta was made against
+    #[arg(long, value_name = "BUNDLE", requires = "scenario")]
+    running: Option<PathBuf>,
+    /// Power fails at a node in its next flash operation after so many minutes, and comes back a minute later; may be repeated
+    #[arg(long, value_name = "NODE@MIN", requires = "scenario")]
+    cut: Vec<Cut>,
     /// Gives up after so many simulated hours
     #[arg(long, value_name = "H", default_value_t = 72.0)]
     hours: f64,
@@ -115,6 +124,22 @@ impl FromStr for Whom {
                 Ok(Self(Target::Node(name.to_string()), text.to_string()))
             }
             _ => Err("neither class:N nor node:ID".to_string()),
+        }
+    }
+}
+
+/// The value of `--cut`: a node, and minutes.
+#[derive(Clone, Debug)]
+struct Cut(String, f64);
+
+impl FromStr for Cut {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (node, min) = text.rsplit_once('@').ok_or("write NODE@MIN, such as !0f000003@12")?;
+        match min.parse() {
+            Ok(min) if (0.0..1e6).contains(&min) && !node.is_empty() => Ok(Self(node.to_string(), min)),
+            _ => Err(format!("{min} is no number of minutes")),
         }
     }
 }
@@ -191,7 +216,9 @@ impl View {
                 let news = event != PushEvent::Progress || share >= *told + 5 || share < *told;
                 if news {
                     *told = share;
-                    let done = rows.iter().filter(|row| row.target && row.done_min.is_some()).count();
+                    let firmware = rows.iter().any(|row| row.runs.is_some());
+                    let done = |row: &&PushRow| if firmware { row.runs_min } else { row.done_min }.is_some();
+                    let done = rows.iter().filter(|row| row.target).filter(done).count();
                     let all = rows.iter().filter(|row| row.target).count();
                     println!("{}  {:<34} {share:>3} %  {done} of {all} nodes", clock(min), text(event));
                 }
@@ -212,10 +239,11 @@ impl View {
                 for (bar, row) in bars.iter().zip(rows) {
                     bar.set_position(u64::from(row.percent));
                     let version = row.version.map_or("-".to_string(), |version| version.to_string());
-                    let done = row
-                        .done_min
-                        .map_or(String::new(), |min| format!(", done after {}", clock(min).trim()));
-                    bar.set_message(format!("version {version}{done}"));
+                    let after = |what: &str, min: Option<f64>| {
+                        min.map_or(String::new(), |min| format!(", {what} after {}", clock(min).trim()))
+                    };
+                    let (done, runs) = (after("done", row.done_min), after("runs it", row.runs_min));
+                    bar.set_message(format!("version {version}{done}{runs}"));
                 }
             }
         }
@@ -223,7 +251,9 @@ impl View {
 }
 
 fn print(report: &PushReport) {
-    println!("\n{:<10} {:<20} {:>5} {:>5} {:>8}  done after", "node", "name", "class", "has", "version");
+    let firmware = report.rows.iter().any(|row| row.runs.is_some());
+    let head = if firmware { "done, runs after" } else { "done after" };
+    println!("\n{:<10} {:<20} {:>5} {:>5} {:>8}  {head}", "node", "name", "class", "has", "version");
     for row in &report.rows {
         let version = row.version.map_or("-".to_string(), |version| version.to_string());
         let done = match row.done_min {
@@ -232,8 +262,14 @@ fn print(report: &PushReport) {
             None if row.target => "-".to_string(),
             None => "not meant".to_string(),
         };
+        let runs = match row.runs_min {
+            Some(min) => format!(", runs {}", clock(min).trim()),
+            None if firmware && row.target => ", does not run it".to_string(),
+            None => String::new(),
+        };
+        let restarts = if row.restarts > 1 { format!(", {} restarts", row.restarts) } else { String::new() };
         println!(
-            "{:<10} {:<20} {:>5} {:>3} % {version:>8}  {done}",
+            "{:<10} {:<20} {:>5} {:>3} % {version:>8}  {done}{runs}{restarts}",
             row.id, row.node, row.class, row.percent
         );
     }
@@ -283,9 +319,13 @@ fn simulate(args: &PushArgs, path: &Path) -> Result<()> {
         let package = read(path, &args.trust)?;
         Ok(Canary { package, soak_min: args.soak, max_failures: args.max_failures })
     });
+    let running = args.running.as_ref().map(|path| read(path, &args.trust));
     let order = PushOrder {
         package,
         to: args.to.0.clone(),
+        running: running.transpose()?,
+        kept: false,
+        cuts: args.cut.iter().map(|Cut(node, min)| (node.clone(), *min)).collect(),
         trust: Trusted { roots: trusted.roots().to_vec(), records: trusted.records().to_vec() },
         canary: canary.transpose()?,
         pause_min: args.pause_at,
@@ -314,9 +354,10 @@ fn simulate(args: &PushArgs, path: &Path) -> Result<()> {
     match report.end {
         PushEvent::Halted => bail!("halted: more than {} canaries failed", args.max_failures),
         PushEvent::TimedOut => bail!(
-            "{} of {} nodes have it after {} h; --hours gives it more time, and `compotastic plan` says how much it needs",
+            "{} of {} nodes have it{} after {} h; --hours gives it more time, and `compotastic plan` says how much it needs",
             report.done,
             report.targets,
+            if report.rows.iter().any(|row| row.runs.is_some()) { " and run it" } else { "" },
             args.hours
         ),
         _ => Ok(()),

@@ -89,6 +89,7 @@ fn refusal_text(refusal: BundleRefusal) -> String {
         }
         BundleRefusal::Content => "its content is not what its manifest says".into(),
         BundleRefusal::Storage => "this node's store does not take it: is the disk full?".into(),
+        BundleRefusal::OnTrial => "this node's firmware is on trial: try again in some minutes".into(),
     };
     format!("the bundle is refused: {why}{hint}")
 }

@@ -426,7 +426,7 @@ impl<F: NorFlash> Agent<'_, F> {
         let tag = self.objects.all[component].manifest.tag;
         self.objects.all[component].client = None;
         self.push_event(AgentEvent::ObjectComplete { tag });
-        match self.install(component) {
+        match self.install(now, component) {
             // Whoever published it through a node like this one waits for word of it.
             Ok(_) if component == MODEL || self.update.carries() => self.beacon_soon(now),
             Ok(_) => {}

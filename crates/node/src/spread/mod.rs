@@ -401,7 +401,7 @@ impl<F: NorFlash> Agent<'_, F> {
             self.update.forget(component);
             return Err(BundleRefusal::Content);
         }
-        let version = self.install(component)?;
+        let version = self.install(now, component)?;
         self.offer_published(now, component, verified, delegation, manifest);
         // What was on its way before goes on.
         self.next_object(now);
@@ -461,11 +461,12 @@ impl<F: NorFlash> Agent<'_, F> {
     }
 
     /// Puts a complete object in force and tells the host.
-    pub(crate) fn install(&mut self, component: usize) -> Result<u32, BundleRefusal> {
+    pub(crate) fn install(&mut self, now: Instant, component: usize) -> Result<u32, BundleRefusal> {
         let version = self.update.install(component, self.config.base.as_ref())?;
         if component == MODEL && !self.update.carries() {
             self.push_event(AgentEvent::ModelActivated { version: version as u16 });
         }
+        self.firmware_arrived(now, component);
         Ok(version)
     }
 

@@ -223,15 +223,17 @@ impl<F: NorFlash> Agent<'_, F> {
     /// A queued object begins, unless one that is more urgent is on its way; a less urgent one is set aside.
     fn take_turn(&mut self, now: Instant, component: usize) -> Result<(), BundleRefusal> {
         let kind_of = |agent: &Self, component| agent.update.kind(component).map_or(u8::MAX, rank);
+        if self.update.is_making() && !self.update.is_native(component) {
+            // An image is made in the memory that this takes; it is a matter of seconds.
+            return Ok(());
+        }
         if let Some(other) = (0..self.update.components()).find(|other| self.update.is_receiving(*other))
             && other != component
         {
             if kind_of(self, other) <= kind_of(self, component) {
                 return Ok(());
             }
-            self.update.set_aside(other);
-            self.objects.all[other].queued = true;
-            self.objects.all[other].client = None;
+            self.set_receivers_aside();
         }
         self.begin_object(now, component)
     }
@@ -250,7 +252,7 @@ impl<F: NorFlash> Agent<'_, F> {
     /// Nothing is being received: the most urgent of those that wait begins.
     pub(crate) fn next_object(&mut self, now: Instant) {
         let receiving = (0..self.update.components()).any(|component| self.update.is_receiving(component));
-        if receiving {
+        if receiving || self.update.is_making() {
             return;
         }
         let next = (0..self.update.components())
@@ -261,6 +263,17 @@ impl<F: NorFlash> Agent<'_, F> {
             Ok(()) if self.update.is_complete(component) => self.finish_object(now, component),
             Ok(()) => {}
             Err(refusal) => self.set_back(now, component, refusal),
+        }
+    }
+
+    /// What is received makes room, and goes on when its turn comes again.
+    pub(crate) fn set_receivers_aside(&mut self) {
+        for component in 0..self.update.components() {
+            if self.update.is_receiving(component) {
+                self.update.set_aside(component);
+                self.objects.all[component].queued = true;
+                self.objects.all[component].client = None;
+            }
         }
     }
 
@@ -329,7 +342,20 @@ impl<F: NorFlash> Agent<'_, F> {
         {
             // What he is given will be heard here too.
             wanted.at = wanted.at.max(now + RECORD_AGAIN + wait);
+        } else if near && request.record_type == RecordType::Delegation && self.holds_object_of(request.tag) {
+            // It was lost with a restart, and who wants what we hold may have nobody else to ask: it is got back, and given when it is
+            // asked for again.
+            self.want_record(now, RecordType::Delegation, request.tag, Duration::ZERO, false);
         }
+    }
+
+    /// Whether an object here is signed by the key with this tag.
+    fn holds_object_of(&self, key: u32) -> bool {
+        self.objects.all.iter().any(|object| {
+            let signer =
+                ClaimedManifest::parse(&object.manifest.bytes).map(|claimed| key_tag(claimed.key_id()));
+            object.manifest.complete && signer == Ok(key)
+        })
     }
 
     /// The next part of a record. Delegations and manifests for neighbours go first, and alone if the governor holds bulk back: without

@@ -40,8 +40,11 @@ impl core::error::Error for CapabilityError {}
 
 impl<F: NorFlash> Agent<'_, F> {
     /// What this node can do, from now on. All members come to know it, and this node comes to know theirs; an agent that was never told
-    /// its own record takes no part in that. The beacon carries the record's hash.
+    /// its own record takes no part in that. The beacon carries the record's hash. The firmware that the agent looks after
+    /// ([`Agent::add_firmware`]) is among the record's bundles, whatever the host says of it, and is told anew when it has changed.
     pub fn set_capability(&mut self, now: Instant, record: &CapabilityRecord) -> Result<(), CapabilityError> {
+        let mut record = record.clone();
+        self.add_firmware_to(&mut record);
         let mut buffer = [0; MAX_CAPABILITY];
         let length = record.encode(&mut buffer).map_err(CapabilityError::Record)?;
         let bytes = buffer.get(..length).filter(|bytes| bytes.len() <= RECORD_MAX);
@@ -55,6 +58,15 @@ impl<F: NorFlash> Agent<'_, F> {
         }
         self.set_record_hash(now, record_hash(bytes));
         Ok(())
+    }
+
+    /// The firmware has changed: members who know this node's record hear of it.
+    pub(crate) fn tell_firmware(&mut self, now: Instant) {
+        let told = self.sync.as_ref().and_then(Sync::own_record);
+        if let Some(Ok(record)) = told.map(CapabilityRecord::decode) {
+            // It had room for the version before.
+            let _ = self.set_capability(now, &record);
+        }
     }
 
     /// The capability record of a member, as far as it is known here and can be read.

@@ -198,6 +198,11 @@ impl Sync {
         Ok(())
     }
 
+    /// The own record, whether it has been told or waits for that.
+    pub fn own_record(&self) -> Option<&[u8]> {
+        self.unpublished.as_deref().or_else(|| self.table.record(self.table.index(self.own)?))
+    }
+
     fn publish_now(&mut self, now: Instant, record: &[u8]) {
         let version = match self.table.index(self.own) {
             Some(index) if self.table.record(index) == Some(record) => return,

@@ -169,15 +169,24 @@ impl Mate {
         to: NodeNum,
         frame: &Frame<'_>,
     ) {
+        self.tells(header_to, to, frame, |incoming| agent.handle_frame(now, incoming));
+    }
+
+    /// The same for whoever takes frames.
+    pub fn tells(
+        &mut self,
+        header_to: NodeNum,
+        to: NodeNum,
+        frame: &Frame<'_>,
+        take: impl FnOnce(&InFrame<'_>),
+    ) {
         let id = self.next_id;
         self.next_id += 1;
         let mut payload = [0; MAX_PAYLOAD];
         let address = wire::Address { from: self.num.0, to: to.0, id };
         let length = wire::seal(frame, &keys(), &address, &mut payload).unwrap();
         let payload = &payload[..length];
-        let frame =
-            InFrame { from: self.num, to: header_to, id, hops_away: Some(0), airtime: AIRTIME, payload };
-        agent.handle_frame(now, &frame);
+        take(&InFrame { from: self.num, to: header_to, id, hops_away: Some(0), airtime: AIRTIME, payload });
     }
 
     /// Tells that it runs a foundation model.

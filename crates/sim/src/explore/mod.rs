@@ -4,6 +4,7 @@
 
 mod body;
 mod checkers;
+mod firmware;
 mod hostile;
 mod minimise;
 mod mutant;
@@ -79,6 +80,7 @@ fn guarded<'p>(
             violations: vec![Violation { checker: "panic", at_s: 0, what }],
             jobs: (0, 0, 0),
             installed: 0,
+            firmware: 0,
             interrupted: (0, 0),
             faults: Default::default(),
             node_seconds: 0,

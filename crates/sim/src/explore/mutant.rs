@@ -11,6 +11,10 @@ pub enum Mutant {
     TrustsAnybody,
     /// Promise 2: after a restart, the first content of its flash is there again.
     RollsBack,
+    /// Promise 2: its boot loader starts whatever is there.
+    StartsAnything,
+    /// Promise 2: at each start it has the firmware of the factory again.
+    ForgetsFirmware,
     /// Promise 3: power loss leaves nothing in the slots.
     ForgetsImage,
     /// Promise 3: power loss leaves a device that does not boot.
@@ -31,15 +35,19 @@ pub enum Mutant {
     DropsSymbols,
     /// Liveness: it never learns who is there.
     HearsNoBeacons,
+    /// Liveness: new firmware is never tried.
+    NeverRestarts,
 }
 
 impl Mutant {
     /// All of them, each with the checker that must notice.
-    pub const ALL: [(Self, &'static str); 14] = [
+    pub const ALL: [(Self, &'static str); 17] = [
         (Self::PanicsOnLongFrames, "panic"),
         (Self::AsksWithoutEnd, "hang"),
         (Self::TrustsAnybody, "install"),
         (Self::RollsBack, "install"),
+        (Self::StartsAnything, "firmware"),
+        (Self::ForgetsFirmware, "firmware"),
         (Self::ForgetsImage, "boot"),
         (Self::DoesNotBoot, "boot"),
         (Self::SwallowsAnswers, "job"),
@@ -50,5 +58,6 @@ impl Mutant {
         (Self::Chatters, "air"),
         (Self::DropsSymbols, "object"),
         (Self::HearsNoBeacons, "registry"),
+        (Self::NeverRestarts, "firmware"),
     ];
 }

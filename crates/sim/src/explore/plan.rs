@@ -78,6 +78,9 @@ pub struct Publication {
     pub version: u16,
 }
 
+/// Deltas of firmware that may be in a plan.
+const RELEASES: usize = 4;
+
 /// What goes wrong with the frames that a node receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -190,6 +193,10 @@ pub struct Plan {
     pub jobs: Vec<Job>,
     /// Bundles.
     pub publications: Vec<Publication>,
+    /// Firmware that the first edge node publishes, each as a delta from the version before. Nodes run version 0 from the factory on; in
+    /// plans without any they have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub firmware: Vec<Publication>,
     /// Faults.
     pub faults: Vec<Fault>,
     /// When faults have ended, s.
@@ -242,7 +249,7 @@ impl Plan {
             .collect();
         faults.sort_by_key(|fault| fault.at_ms);
         let loss_ppm = [0, 0, 50_000, 100_000, 300_000][rng.below(5) as usize];
-        let plan = Self {
+        let mut plan = Self {
             seed,
             preset: preset.to_string(),
             region: region.to_string(),
@@ -250,16 +257,22 @@ impl Plan {
             nodes,
             jobs,
             publications,
+            firmware: Vec::new(),
             faults,
             faults_end_s: FAULTS_END_S,
             end_s: FAULTS_END_S + SETTLE_S,
         };
+        // Drawn apart too: one plan of four has firmware.
+        let mut rng = Rng::from_seed(seed).child(0x6669_726d);
+        if rng.below(4) == 0 {
+            plan.firmware = draw_firmware(&mut rng);
+        }
         debug_assert!(plan.check().is_ok());
         plan
     }
 
     /// Draws a plan about updates: after each bundle is published, most nodes of ours stop once, after some calls or inside one of
-    /// the next flash operations, and nothing else goes wrong with them.
+    /// the next flash operations, and nothing else goes wrong with them. Half of these plans have firmware.
     pub fn draw_update(seed: u64) -> Self {
         let mut plan = Self::draw(seed);
         let mut rng = Rng::from_seed(seed).child(0x7570_6461);
@@ -273,6 +286,25 @@ impl Plan {
                 } else {
                     // A part takes some ten to forty operations to receive and switch.
                     Event::PowerLoss { operations: rng.below(20), share: rng.below(257) as u16, down_s }
+                };
+                if rng.below(4) > 0 && at_ms < u64::from(plan.faults_end_s) * 1000 {
+                    plan.faults.push(Fault { at_ms, node, event });
+                }
+            }
+        }
+        let mut rng = Rng::from_seed(seed).child(0x7570_6669);
+        if plan.firmware.is_empty() && rng.below(3) == 0 {
+            plan.firmware = draw_firmware(&mut rng);
+        }
+        for release in plan.firmware.clone() {
+            for node in (0..plan.nodes.len()).filter(|id| plan.nodes[*id].kind.is_honest()) {
+                let at_ms = u64::from(release.at_s) * 1000 + u64::from(rng.below(900_000));
+                let down_s = 1 + rng.below(120);
+                let event = if rng.below(3) == 0 {
+                    Event::Crash { calls: 1 + rng.below(400), down_s }
+                } else {
+                    // To receive it, to make the image, to exchange both and to confirm takes about 150 operations.
+                    Event::PowerLoss { operations: rng.below(150), share: rng.below(257) as u16, down_s }
                 };
                 if rng.below(4) > 0 && at_ms < u64::from(plan.faults_end_s) * 1000 {
                     plan.faults.push(Fault { at_ms, node, event });
@@ -306,8 +338,21 @@ impl Plan {
         {
             return Err("loss_ppm is at most 1000000; 10000 jobs, bundles and faults in all".to_string());
         }
+        let in_turn = self.firmware.iter().zip(1..).all(|(release, version)| release.version == version);
+        if !in_turn || self.firmware.len() > RELEASES {
+            return Err(format!("firmware has versions 1, 2 and so on, {RELEASES} at most"));
+        }
         Ok(())
     }
+}
+
+/// One or two releases.
+fn draw_firmware(rng: &mut Rng) -> Vec<Publication> {
+    let release = |version: u16, rng: &mut Rng| Publication {
+        at_s: CALM_S + u32::from(version - 1) * 4500 + rng.below(3000),
+        version,
+    };
+    (1..2 + rng.below(2) as u16).map(|version| release(version, rng)).collect()
 }
 
 /// An edge node, field nodes each in good reach of an earlier one of ours, and others around them.
@@ -380,7 +425,10 @@ mod tests {
             plan.check().unwrap();
             let text = serde_json::to_string(&plan).unwrap();
             assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
+            Plan::draw_update(seed).check().unwrap();
         }
+        let with = |draw: fn(u64) -> Plan| (0..200).filter(|seed| !draw(*seed).firmware.is_empty()).count();
+        assert!((30..70).contains(&with(Plan::draw)) && (70..130).contains(&with(Plan::draw_update)));
         assert_ne!(Plan::draw(1).nodes, Plan::draw(2).nodes);
     }
 

@@ -1,5 +1,7 @@
 //! Runs a plan: faults come when they are due, and the books are kept.
 
+mod release;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -21,6 +23,7 @@ use compotastic_node::{
 use super::{
     body::{Actor, Body},
     checkers::{Books, End, Violation},
+    firmware::Firmware,
     hostile::{Liar, Repeater},
     mutant::Mutant,
     plan::{Event, Kind, Plan},
@@ -32,7 +35,7 @@ use crate::{
     messenger::Messenger,
     radio::{Position, Radio},
     reception::Reception,
-    swarm::{Bundle, Bundles, Flash, FlashControl, Kit, Node, NodeFlash, Post, bundles::SENTENCES},
+    swarm::{Bundle, Bundles, Flash, FlashControl, Kit, Node, NodeFlash, Post, bundles::SENTENCES, native},
 };
 
 /// Events per node and simulated hour; more is a hang. A busy node has some thousands.
@@ -57,7 +60,9 @@ pub struct Outcomes {
     pub jobs: (u64, u64, u64),
     /// Models that were installed.
     pub installed: u64,
-    /// Stops of nodes that had not installed the newest model that was published, and those of them that power loss inside a
+    /// Firmware that was confirmed.
+    pub firmware: u64,
+    /// Stops of nodes that had not installed the newest model or firmware that was published, and those of them that power loss inside a
     /// flash operation caused.
     pub interrupted: (u64, u64),
     /// Faults that took effect, by kind.
@@ -76,12 +81,26 @@ enum Action {
     Submit(usize),
     Publish(usize),
     Fault(usize),
-    Complete { node: usize, boots: u32, ticket: Ticket },
+    Complete {
+        node: usize,
+        boots: u32,
+        ticket: Ticket,
+    },
     Start(usize),
+    /// The operator has new firmware published.
+    Release(usize),
+    /// A node restarts as it asked to, unless it has started anew since.
+    Restart {
+        node: usize,
+        boots: u32,
+    },
     FlashNotFull(usize),
     Reunite,
     NoDamage(usize, super::plan::Damage),
-    Step { node: usize, to: Position },
+    Step {
+        node: usize,
+        to: Position,
+    },
     EndOfFaults,
     Look,
 }
@@ -119,6 +138,10 @@ struct Runner<'p> {
     serial: u64,
     rng: Rng,
     books: Books,
+    firmware: Option<Firmware>,
+    /// The last release that was published, and for whom each is.
+    released: Option<usize>,
+    members: Vec<usize>,
     events: u64,
     installed: u64,
     interrupted: (u64, u64),
@@ -205,7 +228,7 @@ impl<'p> Runner<'p> {
             bundles,
             mutant,
             world: World::new(config, radio, ledger),
-            flash: posts.iter().map(|_| NodeFlash::default()).collect(),
+            flash: Vec::new(),
             first_flash: HashMap::new(),
             boots: vec![0; posts.len()],
             bricked: Vec::new(),
@@ -215,6 +238,9 @@ impl<'p> Runner<'p> {
             serial: 0,
             rng,
             books: Books::default(),
+            firmware: plan.firmware.last().map(|last| Firmware::new(u32::from(last.version))),
+            released: None,
+            members: Vec::new(),
             events: 0,
             installed: 0,
             interrupted: (0, 0),
@@ -224,10 +250,17 @@ impl<'p> Runner<'p> {
         };
         runner.books.post = runner.kit.command_post;
         for id in 0..plan.nodes.len() {
+            let flash = runner.blank_flash(id).ok_or("the factory's image does not fit")?;
+            runner.flash.push(flash);
             runner.add(id)?;
         }
+        runner.members = runner.joined(&runner.honest());
         runner.schedule();
         Ok(runner)
+    }
+
+    fn honest(&self) -> Vec<usize> {
+        (0..self.plan.nodes.len()).filter(|id| self.plan.nodes[*id].kind.is_honest()).collect()
     }
 
     fn add(&mut self, id: usize) -> Result<(), String> {
@@ -295,6 +328,9 @@ impl<'p> Runner<'p> {
         }
         for (index, publication) in self.plan.publications.iter().enumerate() {
             self.later(at_s(publication.at_s), Action::Publish(index));
+        }
+        for (index, release) in self.plan.firmware.iter().enumerate() {
+            self.later(at_s(release.at_s), Action::Release(index));
         }
         for (index, fault) in self.plan.faults.iter().enumerate() {
             self.later(Instant::ZERO + Duration::from_millis(fault.at_ms), Action::Fault(index));
@@ -400,6 +436,15 @@ impl<'p> Runner<'p> {
                 self.books.end_report(now, (id, boots, job.0));
             }
             AgentEvent::JobFailed { job, .. } => self.books.end(now, (id, boots, job.0), End::Failed),
+            AgentEvent::RestartForTrial { .. } | AgentEvent::RestartToRevert { .. }
+                if self.mutant != Some(Mutant::NeverRestarts) =>
+            {
+                let wait = Duration::from_secs(2 + u64::from(self.rng.below(30)));
+                self.later(now + wait, Action::Restart { node: id, boots });
+            }
+            AgentEvent::FirmwareConfirmed { version } => {
+                self.judge_firmware(id, |firmware, flash| firmware.confirms(id, version, flash));
+            }
             _ => {}
         }
     }
@@ -440,6 +485,13 @@ impl<'p> Runner<'p> {
                 }
             }
             Action::Start(id) => self.start(id),
+            Action::Release(index) => self.release(index),
+            Action::Restart { node, boots } => {
+                if boots == self.boots[node] && !self.world.host(node).is_down() {
+                    self.tell(node, || "restarts".to_string());
+                    self.stop(node, Duration::from_secs(2));
+                }
+            }
             Action::FlashNotFull(id) => self.flash[id].control.set_full(false),
             Action::Reunite => {
                 for id in 0..self.plan.nodes.len() {
@@ -545,22 +597,29 @@ impl<'p> Runner<'p> {
     fn crash(&mut self, id: usize, otherwise_s: u32) {
         let down = Duration::from_secs(u64::from(self.down_s(id, otherwise_s)));
         let was_cut = self.flash[id].control.is_dead();
-        if self.books.is_behind(id) {
+        let firmware_behind = self.firmware.as_ref().is_some_and(|firmware| firmware.is_behind(id));
+        if self.books.is_behind(id) || firmware_behind {
             self.interrupted.0 += 1;
             self.interrupted.1 += u64::from(was_cut);
         }
         self.tell(id, || if was_cut { "power is gone" } else { "crashes" }.to_string());
+        self.stop(id, down);
+        if was_cut && self.mutant == Some(Mutant::ForgetsImage) {
+            let slots = &self.flash[id].slots;
+            slots.damage_at(0, &vec![0xFF; slots.to_vec().len()]);
+        }
+        if was_cut && self.mutant == Some(Mutant::DoesNotBoot) {
+            self.bricked.push(id);
+        }
+    }
+
+    /// It is off for so long.
+    fn stop(&mut self, id: usize, down: Duration) {
         self.world.with_host(id, |body, _| body.forget());
         // A stock radio stays up without its host.
         let radio_stays = self.plan.nodes[id].kind == Kind::Hosted;
         self.world.set_on(id, radio_stays);
         self.books.stop(id);
-        if was_cut && self.mutant == Some(Mutant::ForgetsImage) {
-            self.flash[id].slots.damage(|bytes| bytes.fill(0xFF));
-        }
-        if was_cut && self.mutant == Some(Mutant::DoesNotBoot) {
-            self.bricked.push(id);
-        }
         self.later(self.world.now() + down, Action::Start(id));
     }
 
@@ -573,8 +632,16 @@ impl<'p> Runner<'p> {
         if self.mutant == Some(Mutant::RollsBack)
             && let Some((slots, state)) = self.first_flash.get(&id)
         {
-            self.flash[id].slots.damage(|bytes| bytes.copy_from_slice(slots));
-            self.flash[id].state.damage(|bytes| bytes.copy_from_slice(state));
+            self.flash[id].slots.damage_at(0, slots);
+            self.flash[id].state.damage_at(0, state);
+        }
+        if self.mutant == Some(Mutant::ForgetsFirmware)
+            && let (Some(flash), Some(new)) = (&self.flash[id].native, self.blank_flash(id))
+        {
+            flash.damage_at(0, &new.native.map(|new| new.to_vec()).unwrap_or_default());
+        }
+        if let Some(firmware) = &mut self.firmware {
+            firmware.starts(id);
         }
         self.boots[id] += 1;
         let local = self.world.host(id).local(now);
@@ -603,12 +670,23 @@ impl<'p> Runner<'p> {
             Booted::Node(node) => body.actor = Actor::Ours(node),
             Booted::Host(host) => body.connect(*host),
         });
+        if self.mutant == Some(Mutant::StartsAnything)
+            && let Some((flash, geometry)) = self.flash[id].native.as_ref().zip(native::geometry())
+        {
+            flash.damage_at(geometry.images.slots[0].start as usize + 500, &[0; 16]);
+        }
+        let remembers = self.world.host(id).agent_ref().and_then(|agent| agent.firmware());
+        let remembers = remembers.map_or(0, |firmware| firmware.confirmed.sequence);
+        self.judge_firmware(id, |firmware, flash| firmware.started(id, remembers, flash));
         let model = self.world.host(id).agent_ref().and_then(|agent| agent.model_version());
         self.tell(id, || format!("starts, model {model:?}"));
         self.world.set_on(id, true);
         self.drain(id);
         // The host of an edge node publishes again what it had published.
         if id == 0 {
+            if let Some(index) = self.released {
+                self.later(now + Duration::from_secs(20), Action::Release(index));
+            }
             for index in 0..self.plan.publications.len() {
                 if at_s(self.plan.publications[index].at_s) <= now {
                     self.later(now + Duration::from_secs(20), Action::Publish(index));
@@ -651,13 +729,15 @@ impl<'p> Runner<'p> {
 
     fn finish(mut self) -> Result<Outcomes, String> {
         let now = self.world.now();
-        let honest: Vec<usize> =
-            (0..self.plan.nodes.len()).filter(|id| self.plan.nodes[*id].kind.is_honest()).collect();
+        let honest = self.honest();
         if !self.books.violations.iter().any(|violation| violation.checker == "hang") {
             self.books.check_jobs(now);
             self.books.check_reports(now);
             let joined = self.joined(&honest);
             self.books.check_objects(now, &joined);
+            for id in &joined {
+                self.judge_firmware(*id, |firmware, flash| firmware.check(*id, flash));
+            }
             self.check_registries(&joined);
             if honest.iter().any(|id| self.world.host(*id).is_down()) {
                 self.books.violate("boot", now, "a node is down although faults have ended".to_string());
@@ -675,6 +755,7 @@ impl<'p> Runner<'p> {
             jobs: self.books.job_counts(),
             violations: self.books.violations,
             installed: self.installed,
+            firmware: self.firmware.map_or(0, |firmware| firmware.updates),
             interrupted: self.interrupted,
             faults: self.faults,
             node_seconds: self.plan.nodes.len() as u64 * u64::from(self.plan.end_s),

@@ -192,6 +192,9 @@ impl Stage<'_> {
         let order = PushOrder {
             package: self.package.clone(),
             to: self.to.clone(),
+            running: None,
+            kept: true,
+            cuts: Vec::new(),
             trust: Trusted::default(),
             canary: None,
             pause_min: None,

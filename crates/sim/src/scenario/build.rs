@@ -353,8 +353,13 @@ pub(crate) fn build_bodies(
     let mut stage =
         stage(scenario, &kinds, &names, &positions, &numbers, &kit, end, &draws.child(0x7374_6167));
     stage.radios = make.radios.take();
-    if store.is_some() {
-        stage.ours.values_mut().for_each(|ours| ours.flash = NodeFlash::with_store());
+    for ours in stage.ours.values_mut().filter(|_| store.is_some()) {
+        ours.flash = if store.is_some_and(|store| store.native) {
+            let factory = kit.factory(ours.post.num).ok_or("the operator's keys make no firmware")?;
+            NodeFlash::with_native(&factory).ok_or("the image that nodes run does not fit their flash")?
+        } else {
+            NodeFlash::with_store()
+        };
     }
     for ((id, place), plan) in places.into_iter().enumerate().zip(plans) {
         let body = if place.kind.is_ours() {

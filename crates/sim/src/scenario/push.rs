@@ -5,25 +5,34 @@
 //! is a bundle that is signed for that class alone, so no other node takes it, whatever it hears. Only the view of all nodes is the simulator's: a real
 //! operator sees what beacons tell.
 
-use compotastic_bundle::{ClaimedManifest, ComponentKind, build_stream};
+mod check;
+
+use std::collections::BTreeMap;
+
+use compotastic_bundle::{ClaimedManifest, ComponentKind, ImageIdentity, build_stream};
 use compotastic_mesh::time::{Duration, Instant};
 use compotastic_model::BaseEncoder;
 use compotastic_node::agent::BundleRefusal;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+pub(crate) use check::publisher;
+use check::{check, rows};
+
 use super::{
-    Body, NodeKind, Scenario,
+    Body, Scenario,
     build::{ScenarioWorld, Seeds, build_with},
+    stage::{Action, hold},
 };
 use crate::{
     NodeId, World,
     energy::BatterySettings,
     ledger::{Ledger, Sum, Traffic},
     swarm::{
-        Store, Trusted,
+        Flash, Store, Trusted,
         bundles::{TASK, delegation},
         kit::operator_keys,
+        native::{self, slot_a},
     },
 };
 
@@ -88,7 +97,8 @@ impl Package {
         if (claims.kind, claims.task) == (ComponentKind::Model, TASK) {
             return Ok(Store::default());
         }
-        Ok(Store { kind: claims.kind, task: claims.task, piece_size })
+        let native = (claims.kind, claims.task) == (ComponentKind::Firmware, 0);
+        Ok(Store { kind: claims.kind, task: claims.task, piece_size, native })
     }
 }
 
@@ -121,6 +131,13 @@ pub struct PushOrder {
     pub package: Package,
     /// For whom.
     pub to: Target,
+    /// Firmware that nodes of its classes run before, signed as it is, not as a delta. Others, and all if there is none, run something with
+    /// version 0.
+    pub running: Option<Package>,
+    /// Firmware is kept and passed on like any object, and no node runs it.
+    pub kept: bool,
+    /// Power fails at these nodes (number or name) in the next flash operation after so many minutes, and comes back a minute later.
+    pub cuts: Vec<(String, f64)>,
     /// Whom the nodes believe.
     pub trust: Trusted,
     /// Canaries first.
@@ -161,7 +178,7 @@ pub enum PushEvent {
     Cancelled,
     /// More of it is at some node.
     Progress,
-    /// All for whom it is have it.
+    /// All for whom it is have it; firmware runs on all of them, and has passed its trial.
     Complete,
     /// Time is up.
     TimedOut,
@@ -188,6 +205,12 @@ pub struct PushRow {
     pub version: Option<u32>,
     /// When the whole was verified, minutes after the first publication.
     pub done_min: Option<f64>,
+    /// Of firmware: the version whose bytes are in the slot that runs, whatever the node says; none if they are of no image that is known.
+    pub runs: Option<u32>,
+    /// Of firmware: when what was pushed had passed its trial, minutes after the first publication.
+    pub runs_min: Option<f64>,
+    /// Of firmware: how often the node has started since the first publication, for a trial or because power had failed.
+    pub restarts: u32,
 }
 
 /// Frames of all nodes.
@@ -214,7 +237,7 @@ pub struct PushReport {
     pub end: PushEvent,
     /// Nodes for whom it is, and how many of them have it.
     pub targets: usize,
-    /// Have it.
+    /// Have it; firmware runs.
     pub done: usize,
     /// From the first publication to the end, hours; to the last change, if nothing happened any more.
     pub hours: f64,
@@ -246,6 +269,7 @@ fn why(refusal: &BundleRefusal) -> String {
             "its content is not what the manifest says, or no task part for the base encoder".to_string()
         }
         BundleRefusal::Storage => "flash refused it".to_string(),
+        BundleRefusal::OnTrial => "its firmware is on trial, or waits for a restart".to_string(),
     }
 }
 
@@ -254,6 +278,29 @@ struct Runner {
     rows: Vec<(NodeId, PushRow)>,
     begun: Instant,
     publisher: NodeId,
+    /// Images that may run, where firmware is pushed.
+    images: Option<Vec<Image>>,
+    /// Starts of nodes, at the first publication and when their slots were looked at.
+    starts: BTreeMap<NodeId, (u32, u32)>,
+}
+
+/// An image by what it is.
+struct Image {
+    version: u32,
+    identity: ImageIdentity,
+}
+
+impl Image {
+    fn of(package: &Package) -> Self {
+        let claims = package.claimed.claims();
+        Self { version: claims.sequence, identity: claims.image() }
+    }
+
+    /// Whether it is what lies at the start of a slot.
+    fn is_in(&self, flash: &Flash) -> bool {
+        let bytes = slot_a(flash, self.identity.size as usize);
+        <[u8; 32]>::from(Sha256::digest(bytes)) == self.identity.digest
+    }
 }
 
 /// What is on its way now.
@@ -280,12 +327,13 @@ impl Current {
     }
 }
 
-/// How far a body is: percent, version in force, and whether all of it is there, its hash compared.
+/// How far a body is: percent, and whether all of it is there, its hash compared; for what has a version in force by being there, that too.
 fn look(body: &mut Body, current: &Current) -> (u8, Option<u32>, bool) {
     let Some(node) = body.ours() else { return (0, None, false) };
     let agent = node.agent();
     let version = agent.component_version(current.kind, current.task);
-    if version == Some(current.sequence) {
+    let here = agent.objects().find(|object| object.tag == current.tag).map_or(0, |object| object.progress);
+    if here == 255 {
         let mut content = vec![0; current.size];
         let length = agent.content(current.kind, current.task, 0, &mut content);
         let digest: [u8; 32] = Sha256::digest(&content).into();
@@ -293,8 +341,7 @@ fn look(body: &mut Body, current: &Current) -> (u8, Option<u32>, bool) {
             return (100, version, true);
         }
     }
-    let progress = agent.object_progress(current.kind, current.task).filter(|progress| *progress < 255);
-    ((u32::from(progress.unwrap_or(0)) * 100 / 255) as u8, version, false)
+    ((u32::from(here.min(254)) * 100 / 255) as u8, version, false)
 }
 
 impl Runner {
@@ -323,18 +370,17 @@ impl Runner {
         }
         let current = Current::of(package);
         for (_, row) in &mut self.rows {
-            (row.percent, row.done_min) = (0, None);
+            (row.percent, row.done_min, row.runs_min) = (0, None, None);
         }
         Ok(current)
     }
 
     fn hold(&mut self, current: &Current, paused: bool) {
-        self.of.world.with_host(self.publisher, |body, now| {
-            if let Some(node) = body.ours() {
-                node.agent().pause_object(now, current.tag, paused);
-                node.settle(now);
-            }
-        });
+        self.of.stage.held.retain(|(_, tag)| *tag != current.tag);
+        if paused {
+            self.of.stage.held.push((self.publisher, current.tag));
+        }
+        hold(&mut self.of.world, self.publisher, current.tag, paused);
     }
 
     /// Runs until a time; true if a node has more of it.
@@ -347,92 +393,52 @@ impl Runner {
         let all = self.of.stage.bluetooth.is_some();
         let mut changed = false;
         for (id, row) in &mut self.rows {
-            if !touched[*id] && !row.publishes && !all || row.done_min.is_some() {
+            let finished = if self.images.is_some() { row.runs_min } else { row.done_min };
+            if !touched[*id] && !row.publishes && !all || finished.is_some() {
                 continue;
             }
-            let (percent, version, done) = self.of.world.with_host(*id, |body, _| look(body, current));
-            changed |= percent != row.percent || version != row.version;
-            (row.percent, row.version) = (percent, version);
-            row.done_min = done.then_some(now_min);
+            let (percent, version, whole) = self.of.world.with_host(*id, |body, _| look(body, current));
+            if row.done_min.is_none() {
+                changed |= percent != row.percent;
+                row.percent = percent;
+                row.done_min = whole.then_some(now_min);
+            }
+            changed |= version != row.version;
+            row.version = version;
+            let Some((images, ours)) = self.images.as_ref().zip(self.of.stage.ours.get(id)) else { continue };
+            let starts = self.starts.entry(*id).or_insert((ours.boots, 0));
+            if starts.1 != ours.boots {
+                (starts.1, row.restarts, changed) = (ours.boots, ours.boots - starts.0, true);
+                let slots = ours.flash.native.as_ref();
+                let found = slots.and_then(|slots| images.iter().find(|image| image.is_in(slots)));
+                row.runs = found.map(|image| image.version);
+            }
+            if row.runs == Some(current.sequence) && version == row.runs {
+                (row.runs_min, changed) = (Some(now_min), true);
+            }
         }
         changed
+    }
+
+    /// Whether a node is where the push wants it.
+    fn is_done(&self, row: &PushRow) -> bool {
+        if self.images.is_some() { row.runs_min.is_some() } else { row.done_min.is_some() }
+    }
+
+    fn plan_cuts(&mut self, order: &PushOrder) -> Result<(), String> {
+        for (name, min) in &order.cuts {
+            let id =
+                self.rows.iter().find(|(_, row)| row.node == *name || row.id == *name).map(|(id, _)| *id);
+            let node = id.ok_or_else(|| format!("{name} is no node of ours of the scenario"))?;
+            let at = self.begun + Duration::from_micros((min * 6e7) as u64);
+            self.of.stage.plan(at, Action::CutPower { node });
+        }
+        Ok(())
     }
 
     fn targets(&self) -> impl Iterator<Item = &PushRow> {
         self.rows.iter().map(|(_, row)| row).filter(|row| row.target)
     }
-}
-
-/// Who publishes: the first edge node, else the first of ours.
-pub(crate) fn publisher(kinds: &[NodeKind]) -> Result<NodeId, String> {
-    let edge = kinds.iter().position(|kind| *kind == NodeKind::Edge);
-    let ours = || kinds.iter().position(|kind| kind.is_ours());
-    edge.or_else(ours).ok_or_else(|| {
-        "the scenario has no nodes of ours: kind = \"edge\", \"field\" or \"hosted\"".to_string()
-    })
-}
-
-fn rows(
-    scenario: &Scenario,
-    of: &ScenarioWorld,
-    order: &PushOrder,
-) -> Result<Vec<(NodeId, PushRow)>, String> {
-    let (kinds, classes) = (scenario.kinds(), scenario.classes());
-    let publisher = publisher(&kinds)?;
-    let taken = order.package.claimed.claims().classes;
-    let ours = (0..kinds.len()).filter(|id| kinds[*id].is_ours());
-    let rows: Vec<(NodeId, PushRow)> = ours
-        .map(|id| {
-            let number = of.world.ledger.number(id);
-            let target = match &order.to {
-                Target::All => taken.contains(classes[id]),
-                Target::Class(class) => classes[id] == *class,
-                Target::Node(name) => of.names[id] == *name || number.to_string() == *name,
-            };
-            let row = PushRow {
-                node: of.names[id].clone(),
-                id: number.to_string(),
-                class: classes[id],
-                publishes: id == publisher,
-                target,
-                percent: 0,
-                version: None,
-                done_min: None,
-            };
-            (id, row)
-        })
-        .collect();
-    let targets = || rows.iter().map(|(_, row)| row).filter(|row| row.target);
-    if targets().count() == 0 {
-        let known: Vec<String> =
-            rows.iter().map(|(_, row)| format!("{} ({}, class {})", row.id, row.node, row.class)).collect();
-        return Err(format!("nobody is meant: nodes of ours are {}", known.join(", ")));
-    }
-    match targets().find(|row| !taken.contains(row.class)) {
-        Some(row) => Err(format!(
-            "{} is of device class {}, for which the bundle is not signed: bundle build --class {}",
-            row.node, row.class, row.class
-        )),
-        None => Ok(rows),
-    }
-}
-
-fn check(order: &PushOrder) -> Result<Store, String> {
-    let store = order.package.store()?;
-    if let Some(canary) = &order.canary {
-        let (first, then) = (canary.package.claimed.claims(), order.package.claimed.claims());
-        if (first.kind, first.task) != (then.kind, then.task) || canary.package.store()? != store {
-            return Err("the candidate is another component, or cut otherwise, than the bundle".to_string());
-        }
-        if first.sequence >= then.sequence || first.tag() == then.tag() {
-            return Err(format!(
-                "the candidate (version {}) needs a lower version than the bundle ({}), and content of its own: a node that has \
-                 installed it takes only something newer",
-                first.sequence, then.sequence
-            ));
-        }
-    }
-    Ok(store)
 }
 
 /// Pushes a bundle through a scenario's mesh under a seed. `tell` is told what happens, with the minutes since the first publication and how
@@ -449,14 +455,27 @@ pub fn push(
     scenario.set_hours(order.warm_up_h + order.limit_h);
     let trust = order.trust.clone();
     let of = build_with(&scenario, seeds, base, Some(store), |kit| {
-        kit.trust(trust)
-            .then_some(())
-            .ok_or("the trust file has too many root keys, or unusable ones: two at most".to_string())
+        if !kit.trust(trust) {
+            return Err("the trust file has too many root keys, or unusable ones: two at most".to_string());
+        }
+        match &order.running {
+            Some(running) if !kit.run(running.content.clone(), &running.claimed) => {
+                Err("what nodes run has to be whole firmware, signed by a root key that they believe"
+                    .to_string())
+            }
+            _ => Ok(()),
+        }
     })?;
     let rows = rows(&scenario, &of, order)?;
     let publisher =
         rows.iter().find(|(_, row)| row.publishes).map(|(id, _)| *id).ok_or("nobody publishes")?;
-    let mut run = Runner { of, rows, begun: Instant::ZERO, publisher };
+    let packages = [order.running.as_ref(), order.canary.as_ref().map(|canary| &canary.package)];
+    let packages = packages.into_iter().flatten().chain([&order.package]);
+    let made_up = native::image(0);
+    let digest = Sha256::digest(&made_up).into();
+    let made_up = Image { version: 0, identity: ImageIdentity { digest, size: made_up.len() as u32 } };
+    let images = store.native.then(|| packages.map(Image::of).chain([made_up]).collect());
+    let mut run = Runner { of, rows, begun: Instant::ZERO, publisher, images, starts: BTreeMap::new() };
     run.run_until(Instant::ZERO + Duration::from_micros((order.warm_up_h * 3.6e9) as u64), None);
     run.begun = run.of.world.now();
     let before = sums(&run.of.world.ledger);
@@ -470,6 +489,7 @@ pub fn push(
         Some(canary) => run.publish(&canary.package)?,
         None => run.publish(&order.package)?,
     };
+    run.plan_cuts(order)?;
     run.run_until(run.begun, Some(&current));
     let first = if canary.is_some() { PushEvent::CanaryPublished } else { PushEvent::Published };
     let mut wanted = tell(&run, first);
@@ -497,7 +517,7 @@ pub fn push(
         }
         if let Some(stage) = canary.filter(|canary| !cancelled && now_min >= canary.soak_min) {
             let classes = stage.package.claimed.claims().classes;
-            let failed = |row: &&PushRow| classes.contains(row.class) && row.done_min.is_none();
+            let failed = |row: &&PushRow| classes.contains(row.class) && !run.is_done(row);
             let failures = run.rows.iter().map(|(_, row)| row).filter(failed).count();
             canary = None;
             if failures > stage.max_failures {
@@ -521,7 +541,7 @@ pub fn push(
             changed_min = now_min;
             tell(&run, *event);
         }
-        outcome = if canary.is_none() && run.targets().all(|row| row.done_min.is_some()) {
+        outcome = if canary.is_none() && run.targets().all(|row| run.is_done(row)) {
             Some(PushEvent::Complete)
         } else if cancelled && now_min - changed_min >= STILL_MIN {
             Some(PushEvent::Cancelled)
@@ -548,7 +568,7 @@ pub fn push(
     Ok(PushReport {
         end,
         targets: run.targets().count(),
-        done: run.targets().filter(|row| row.done_min.is_some()).count(),
+        done: run.targets().filter(|row| run.is_done(row)).count(),
         hours: minutes / 60.0,
         sent,
         rows: run.rows.into_iter().map(|(_, row)| row).collect(),

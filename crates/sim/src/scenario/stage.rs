@@ -21,7 +21,7 @@ use crate::{
     NodeId, World,
     bluetooth::Bluetooth,
     energy::{Activity, Battery, Spent, light},
-    hosted::{HostedNode, RadioHabits, SwarmNode},
+    hosted::{HostedNode, RadioHabits, StockRadio, SwarmNode},
     motion::Track,
     radio::Position,
     recording::{self, Record},
@@ -35,6 +35,10 @@ const TRY_AGAIN: Duration = Duration::from_secs(300);
 const TOLD_EVERY_M: f64 = 10.0;
 /// Those who are near compare what they hold this often.
 const COMPARE_AGAIN: Duration = Duration::from_secs(300);
+/// What an operator's device takes to restart when it is asked to.
+const RESTART: Duration = Duration::from_secs(5);
+/// Power that fails inside a flash operation is back after this time.
+const POWER_BACK: Duration = Duration::from_secs(60);
 /// Time that a field node computes on one report, s: an nRF52840 at 64 MHz with the base encoder, estimated.
 const FIELD_COMPUTE_S: f64 = 0.05;
 
@@ -49,9 +53,28 @@ pub(super) struct Ours {
 /// Something to be done.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Action {
-    Report { node: NodeId, sentence: u8 },
-    Publish { node: NodeId, version: u16 },
-    Complete { node: NodeId, boots: u32, ticket: Ticket },
+    Report {
+        node: NodeId,
+        sentence: u8,
+    },
+    Publish {
+        node: NodeId,
+        version: u16,
+    },
+    Complete {
+        node: NodeId,
+        boots: u32,
+        ticket: Ticket,
+    },
+    /// Power fails in the node's next flash operation.
+    CutPower {
+        node: NodeId,
+    },
+    /// It restarts, unless it has meanwhile.
+    Restart {
+        node: NodeId,
+        boots: u32,
+    },
 }
 
 /// What became of jobs, reports and bundles.
@@ -115,6 +138,8 @@ pub(crate) struct Stage {
     pub kit: Option<Kit>,
     pub bundles: Option<Bundles>,
     pub(super) ours: BTreeMap<NodeId, Ours>,
+    /// Objects that the hosts of nodes hold back: they say so again after a restart.
+    pub(super) held: Vec<(NodeId, u32)>,
     pub start_hour: f64,
     /// Makes radios of our nodes that take a client.
     pub radios: Option<RadioMaker>,
@@ -141,6 +166,7 @@ impl Stage {
             kit: None,
             bundles: None,
             ours: BTreeMap::new(),
+            held: Vec::new(),
             start_hour: 8.0,
             radios: None,
             agenda: BTreeMap::new(),
@@ -177,6 +203,11 @@ impl Stage {
 
     /// Starts one of ours from its flash.
     pub(super) fn boot(&mut self, id: NodeId, now: Instant) -> Option<Body> {
+        self.boot_beside(id, now, None)
+    }
+
+    /// The same with the stock radio that has run on, where the node has one.
+    fn boot_beside(&mut self, id: NodeId, now: Instant, radio: Option<StockRadio>) -> Option<Body> {
         let (kit, ours) = (self.kit.as_ref()?, self.ours.get_mut(&id)?);
         ours.flash.power_on();
         let (post, boots) = (ours.post.clone(), ours.boots);
@@ -188,7 +219,8 @@ impl Stage {
         } else if ours.hosted {
             let habits = RadioHabits::default();
             let host = kit.boot_host(&post, &ours.flash, now, boots, habits)?;
-            SwarmNode::Hosted(Box::new(HostedNode::new(kit.radio(&post, habits, now), host)))
+            let radio = radio.unwrap_or_else(|| kit.radio(&post, habits, now));
+            SwarmNode::Hosted(Box::new(HostedNode::new(radio, host)))
         } else {
             kit.boot(&post, &ours.flash, now, boots)?
         };
@@ -229,6 +261,12 @@ impl Stage {
         let Some(ours) = self.ours.get(&id) else { return };
         let (boots, own) = (ours.boots, ours.post.num);
         let now = world.now();
+        if ours.flash.control.is_dead() {
+            world.with_host(id, |body, _| *body = Body::Off);
+            world.set_on(id, false);
+            self.plan(now + POWER_BACK, Action::Restart { node: id, boots });
+            return;
+        }
         let events = world.with_host(id, |body, _| {
             let Some(node) = body.ours() else { return Vec::new() };
             std::iter::from_fn(|| node.agent().poll_event()).collect()
@@ -280,7 +318,37 @@ impl Stage {
                         update.installed.push((id, at_s));
                     }
                 }
+                AgentEvent::RestartForTrial { .. } | AgentEvent::RestartToRevert { .. } => {
+                    self.plan(now + RESTART, Action::Restart { node: id, boots });
+                }
                 _ => {}
+            }
+        }
+    }
+
+    /// The boot loader has its turn, and then the node starts; if power fails meanwhile, once more later. A node that its loader
+    /// does not start stays off.
+    fn restart(&mut self, world: &mut World<Body>, id: NodeId) {
+        let now = world.now();
+        let radio = world.with_host(id, |body, _| match std::mem::replace(body, Body::Off) {
+            Body::Ours(node) => match *node {
+                SwarmNode::Hosted(node) => Some(node.into_radio()),
+                SwarmNode::Native(_) | SwarmNode::Served(_) => None,
+            },
+            Body::Off | Body::Stock(_) | Body::Served(_) => None,
+        });
+        let body = self.boot_beside(id, now, radio);
+        world.set_on(id, body.is_some());
+        match body {
+            Some(body) => {
+                world.with_host(id, |place, _| *place = body);
+                for (_, tag) in self.held.iter().filter(|(node, _)| *node == id) {
+                    hold(world, id, *tag, true);
+                }
+            }
+            None => {
+                let boots = self.ours.get(&id).map_or(0, |ours| ours.boots);
+                self.plan(now + POWER_BACK, Action::Restart { node: id, boots });
             }
         }
     }
@@ -330,6 +398,17 @@ impl Stage {
                         let Some(node) = body.ours() else { return };
                         answer(node, now, ticket);
                     });
+                    self.drain(world, node);
+                }
+            }
+            Action::CutPower { node } => {
+                if let Some(ours) = self.ours.get(&node) {
+                    ours.flash.control.cut_after(0, 128);
+                }
+            }
+            Action::Restart { node, boots } => {
+                if self.ours.get(&node).is_some_and(|ours| ours.boots == boots) {
+                    self.restart(world, node);
                     self.drain(world, node);
                 }
             }
@@ -505,6 +584,16 @@ impl Stage {
         }
         Some(report)
     }
+}
+
+/// A node's host holds an object back, or lets it go on.
+pub(super) fn hold(world: &mut World<Body>, id: NodeId, tag: u32, paused: bool) {
+    world.with_host(id, |body, now| {
+        if let Some(node) = body.ours() {
+            node.agent().pause_object(now, tag, paused);
+            node.settle(now);
+        }
+    });
 }
 
 /// A job's number in the event log: names of jobs begin anew with each start of a node.

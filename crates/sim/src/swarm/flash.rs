@@ -8,6 +8,8 @@ use std::sync::{
 use compotastic_bundle::ramflash::{Cut, RamFlash, RamFlashError};
 use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash};
 
+use super::native::FactoryImage;
+
 /// Bytes of one part of the flash: slots of the model, or state.
 const SMALL: usize = 32 * 1024;
 /// Bytes of the part that holds large objects.
@@ -81,15 +83,84 @@ impl FlashControl {
 #[derive(Debug)]
 enum Ram {
     Small(Box<RamFlash<SMALL>>),
-    Large(Box<RamFlash<LARGE>>),
+    /// Parts behind one another.
+    Large(Vec<Box<RamFlash<LARGE>>>),
 }
 
-/// Calls a method of whichever flash it is.
-macro_rules! either {
-    ($ram:expr, $flash:ident => $call:expr) => {
+impl Ram {
+    fn large(parts: usize) -> Self {
+        Self::Large((0..parts).map(|_| Box::new(RamFlash::new())).collect())
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Small(_) => SMALL,
+            Self::Large(parts) => parts.len() * LARGE,
+        }
+    }
+
+    fn power_on(&mut self) {
+        match self {
+            Self::Small(flash) => flash.power_on(),
+            Self::Large(parts) => parts.iter_mut().for_each(|flash| flash.power_on()),
+        }
+    }
+
+    /// Power fails in the next operation at this place.
+    fn cut_next(&mut self, offset: u32, cut: Cut) {
+        match self {
+            Self::Small(flash) => flash.cut_after(0, cut),
+            Self::Large(parts) => {
+                if let Some(flash) = parts.get_mut(offset as usize / LARGE) {
+                    flash.cut_after(0, cut);
+                }
+            }
+        }
+    }
+
+    /// Bytes from a place on, which may be in several parts.
+    fn chunks(&mut self, mut at: usize, mut len: usize) -> Vec<&mut [u8]> {
+        let parts: Vec<&mut [u8]> = match self {
+            Self::Small(flash) => vec![flash.bytes_mut()],
+            Self::Large(parts) => parts.iter_mut().map(|flash| flash.bytes_mut()).collect(),
+        };
+        let mut chunks = Vec::new();
+        for part in parts {
+            let size = part.len();
+            if at < size && len > 0 {
+                let end = size.min(at + len);
+                len -= end - at;
+                chunks.push(&mut part[at..end]);
+            }
+            at = at.saturating_sub(size);
+        }
+        chunks
+    }
+}
+
+/// Calls a method of whichever flash it is, once for each part that a range touches; `$bytes` are those of the caller's that belong to
+/// the part.
+macro_rules! each {
+    ($ram:expr, $from:expr, $to:expr, |$flash:ident, $range:ident, $bytes:ident| $call:expr) => {
         match &mut *$ram {
-            Ram::Small($flash) => $call,
-            Ram::Large($flash) => $call,
+            Ram::Small($flash) => {
+                let $range = $from..$to;
+                let $bytes = 0..$range.len();
+                $call
+            }
+            Ram::Large(parts) => {
+                for index in $from as usize / LARGE..($to as usize).div_ceil(LARGE) {
+                    let base = (index * LARGE) as u32;
+                    let Some($flash) = parts.get_mut(index) else {
+                        return Err(RamFlashError::Arguments(NorFlashErrorKind::OutOfBounds));
+                    };
+                    let $range = $from.max(base) - base..$to.min(base + LARGE as u32) - base;
+                    let skipped = ($range.start + base - $from) as usize;
+                    let $bytes = skipped..skipped + $range.len();
+                    $call?;
+                }
+                Ok(())
+            }
         }
     };
 }
@@ -109,7 +180,12 @@ impl Flash {
 
     /// Blank flash for large objects.
     pub fn large(control: Arc<FlashControl>) -> Self {
-        Self { ram: Arc::new(Mutex::new(Ram::Large(Box::new(RamFlash::new())))), control }
+        Self { ram: Arc::new(Mutex::new(Ram::large(1))), control }
+    }
+
+    /// Blank flash for native images and their object.
+    pub fn native(control: Arc<FlashControl>) -> Self {
+        Self { ram: Arc::new(Mutex::new(Ram::large(3))), control }
     }
 
     fn ram(&self) -> MutexGuard<'_, Ram> {
@@ -119,22 +195,33 @@ impl Flash {
 
     /// Switches power on again.
     pub fn power_on(&self) {
-        either!(self.ram(), flash => flash.power_on());
+        self.ram().power_on();
         self.control.power_on();
     }
 
     /// All that is in it, to look at.
     pub fn to_vec(&self) -> Vec<u8> {
-        either!(self.ram(), flash => flash.bytes().to_vec())
+        let len = self.ram().len();
+        self.look_at(0, len)
     }
 
-    /// Damages or replaces what is in it.
-    pub fn damage(&self, act: impl FnOnce(&mut [u8])) {
-        either!(self.ram(), flash => act(flash.bytes_mut()));
+    /// A part of it, to look at.
+    pub fn look_at(&self, at: usize, len: usize) -> Vec<u8> {
+        self.ram().chunks(at, len).into_iter().flat_map(|chunk| chunk.to_vec()).collect()
+    }
+
+    /// Replaces what is in it from a place on, by no operation that counts.
+    pub fn damage_at(&self, at: usize, bytes: &[u8]) {
+        let mut rest = bytes;
+        for chunk in self.ram().chunks(at, bytes.len()) {
+            let (now, later) = rest.split_at(chunk.len());
+            chunk.copy_from_slice(now);
+            rest = later;
+        }
     }
 
     /// Before a write or erasure.
-    fn begin(&self) -> Result<(), RamFlashError> {
+    fn begin(&self, offset: u32) -> Result<(), RamFlashError> {
         if self.control.dead.load(Relaxed) {
             return Err(RamFlashError::NoPower);
         }
@@ -151,7 +238,7 @@ impl Flash {
                     256 => Cut::After,
                     share => Cut::Inside(share as u8),
                 };
-                either!(self.ram(), flash => flash.cut_after(0, cut));
+                self.ram().cut_next(offset, cut);
                 self.control.dead.store(true, Relaxed);
             }
             left => self.control.until_cut.store(left - 1, Relaxed),
@@ -171,11 +258,12 @@ impl ReadNorFlash for Flash {
         if self.control.dead.load(Relaxed) {
             return Err(RamFlashError::NoPower);
         }
-        either!(self.ram(), flash => flash.read(offset, bytes))
+        let end = offset + bytes.len() as u32;
+        each!(self.ram(), offset, end, |flash, range, part| flash.read(range.start, &mut bytes[part]))
     }
 
     fn capacity(&self) -> usize {
-        either!(self.ram(), flash => flash.capacity())
+        self.ram().len()
     }
 }
 
@@ -184,13 +272,14 @@ impl NorFlash for Flash {
     const ERASE_SIZE: usize = 4096;
 
     fn erase(&mut self, from: u32, to: u32) -> Result<(), RamFlashError> {
-        self.begin()?;
-        either!(self.ram(), flash => flash.erase(from, to))
+        self.begin(from)?;
+        each!(self.ram(), from, to, |flash, range, _part| flash.erase(range.start, range.end))
     }
 
     fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), RamFlashError> {
-        self.begin()?;
-        either!(self.ram(), flash => flash.write(offset, bytes))
+        self.begin(offset)?;
+        let end = offset + bytes.len() as u32;
+        each!(self.ram(), offset, end, |flash, range, part| flash.write(range.start, &bytes[part]))
     }
 }
 
@@ -203,6 +292,8 @@ pub struct NodeFlash {
     pub state: Flash,
     /// Large objects: firmware and its deltas; not every node has it.
     pub store: Option<Flash>,
+    /// Native images and their object; not every node has it.
+    pub native: Option<Flash>,
     /// What the outside does to both.
     pub control: Arc<FlashControl>,
 }
@@ -210,7 +301,8 @@ pub struct NodeFlash {
 impl Default for NodeFlash {
     fn default() -> Self {
         let control = Arc::new(FlashControl::default());
-        Self { slots: Flash::new(control.clone()), state: Flash::new(control.clone()), store: None, control }
+        let (slots, state) = (Flash::new(control.clone()), Flash::new(control.clone()));
+        Self { slots, state, store: None, native: None, control }
     }
 }
 
@@ -222,11 +314,18 @@ impl NodeFlash {
         flash
     }
 
+    /// With a part for native images, in which the factory's is.
+    pub fn with_native(factory: &FactoryImage) -> Option<Self> {
+        let mut flash = Self::default();
+        let native = flash.native.insert(Flash::native(flash.control.clone()));
+        factory.install(native).then_some(flash)
+    }
+
     /// Switches power on again.
     pub fn power_on(&self) {
         self.slots.power_on();
         self.state.power_on();
-        self.store.iter().for_each(Flash::power_on);
+        self.store.iter().chain(&self.native).for_each(Flash::power_on);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use compotastic_bundle::{ComponentKind, Geometry, Slots, TrustStore};
+use compotastic_bundle::{ClaimedManifest, ComponentKind, Geometry, Slots, TrustStore};
 use compotastic_mesh::{
     crypto::Channel,
     lora::{Preset, Region},
@@ -20,8 +20,9 @@ use compotastic_wire::{KeyRing, PORT, SwarmKey};
 use ed25519_dalek::SigningKey;
 
 use super::{
-    Bundles, Flash, NodeFlash,
+    Bundles, FactoryImage, Flash, NodeFlash,
     bundles::{DEVICE_CLASS, Large, STRANGER, TASK},
+    native,
 };
 
 use crate::hosted::{RadioHabits, StockRadio, SwarmNode};
@@ -70,6 +71,7 @@ pub struct Kit {
     further: Trusted,
     classes: BTreeMap<NodeNum, u8>,
     store: Store,
+    factory: Option<FactoryImage>,
 }
 
 /// Whom nodes believe beside the swarm's own operator.
@@ -90,11 +92,13 @@ pub struct Store {
     pub task: u8,
     /// Their pieces, bytes.
     pub piece_size: u16,
+    /// They make native images, and nodes run those.
+    pub native: bool,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { kind: ComponentKind::Firmware, task: 0, piece_size: STORE_PIECE }
+        Self { kind: ComponentKind::Firmware, task: 0, piece_size: STORE_PIECE, native: false }
     }
 }
 
@@ -124,6 +128,7 @@ impl Kit {
             further: Trusted::default(),
             classes: BTreeMap::new(),
             store: Store::default(),
+            factory: None,
         }
     }
 
@@ -142,6 +147,28 @@ impl Kit {
     pub fn keep(&mut self, store: Store) -> bool {
         self.store = store;
         self.store_geometry().is_some()
+    }
+
+    /// Devices of its classes run this image from the factory on. False if the nodes do not believe its signer.
+    pub fn run(&mut self, bytes: Vec<u8>, claimed: &ClaimedManifest) -> bool {
+        self.factory = self.trust_store().and_then(|trust| FactoryImage::new(bytes, claimed, &trust));
+        self.factory.is_some()
+    }
+
+    /// What a node runs from the factory on: what was said of its class, or version 0 of what simulations make up.
+    pub fn factory(&self, node: NodeNum) -> Option<FactoryImage> {
+        let class = self.class(node);
+        let said = self.factory.as_ref().filter(|image| image.is_for(class));
+        said.cloned().or_else(|| native::factory(0, &self.root, &self.trust_store()?))
+    }
+
+    /// An update of what simulations make up for one device class, as a delta from a version or as it is.
+    pub fn firmware(&self, from: Option<u32>, to: u32, class: u8) -> Option<Large> {
+        native::update(from, to, class, &self.root)
+    }
+
+    fn class(&self, node: NodeNum) -> u8 {
+        self.classes.get(&node).copied().unwrap_or(DEVICE_CLASS)
     }
 
     /// A store of the same size and pieces as nodes have.
@@ -249,11 +276,14 @@ impl Kit {
     ) -> Option<Agent<'static, Flash>> {
         let geometry = Geometry::packed::<Flash>(0, 4096, 176, 2)?;
         let trust = self.trust_store()?;
+        if let Some(native) = &flash.native {
+            native::load(&mut native.clone(), &trust, self.class(post.num)).ok()?;
+        }
         let slots = Slots::open(flash.slots.clone(), geometry).ok()?;
         let state = StateLog::open(flash.state.clone()).ok()?;
         let config = AgentConfig {
             num: post.num,
-            device_class: self.classes.get(&post.num).copied().unwrap_or(DEVICE_CLASS),
+            device_class: self.class(post.num),
             record_hash: 0,
             keys: self.keys(),
             trust,
@@ -271,6 +301,9 @@ impl Kit {
         if let Some(store) = &flash.store {
             let slots = Slots::open(store.clone(), self.store_geometry()?).ok()?;
             agent.add_component(self.store.kind, self.store.task, slots);
+        }
+        if let Some(native) = &flash.native {
+            agent.add_firmware(now, native.clone(), native::geometry()?).ok()?;
         }
         Some(agent)
     }

@@ -3,8 +3,10 @@
 pub mod bundles;
 pub mod flash;
 pub mod kit;
+pub mod native;
 
 pub use bundles::{Bundle, Bundles, Large};
 pub use flash::{Flash, FlashControl, NodeFlash};
 pub use kit::{Kit, Node, Post, Store, Trusted};
 pub(crate) use kit::{SWARM_NAME, SWARM_PSK};
+pub use native::FactoryImage;

@@ -152,7 +152,7 @@ pub struct InstalledBundle {
     pub task: u8,
     /// Sequence number of its manifest.
     pub version: u32,
-    /// First 4 bytes of the SHA-256 of its content.
+    /// First 4 bytes of the SHA-256 of its content; of firmware, of the image that runs.
     pub object_tag: u32,
 }
 

@@ -78,6 +78,7 @@ struct Summary {
     jobs_ended_with_a_reason: u64,
     jobs_whose_node_stopped: u64,
     models_installed: u64,
+    firmware_confirmed: u64,
     stops_during_updates: u64,
     power_cuts_during_updates: u64,
     faults: BTreeMap<&'static str, u64>,
@@ -162,6 +163,7 @@ fn search(args: &ExploreArgs) -> Result<Summary> {
         jobs_ended_with_a_reason: 0,
         jobs_whose_node_stopped: 0,
         models_installed: 0,
+        firmware_confirmed: 0,
         stops_during_updates: 0,
         power_cuts_during_updates: 0,
         faults: BTreeMap::new(),
@@ -175,6 +177,7 @@ fn search(args: &ExploreArgs) -> Result<Summary> {
         summary.jobs_ended_with_a_reason += outcomes.jobs.1;
         summary.jobs_whose_node_stopped += outcomes.jobs.2;
         summary.models_installed += outcomes.installed;
+        summary.firmware_confirmed += outcomes.firmware;
         summary.stops_during_updates += outcomes.interrupted.0;
         summary.power_cuts_during_updates += outcomes.interrupted.1;
         for (kind, count) in &outcomes.faults {
@@ -227,7 +230,7 @@ fn fail(
 
 fn print(summary: &Summary) {
     println!(
-        "{} seeds, {:.0} node-hours in {:.0} s of wall time\n  jobs: {} answered, {} ended with a reason, {} with their node\n  models installed: {}; {} nodes stopped before they had the newest, {} of them inside a flash operation",
+        "{} seeds, {:.0} node-hours in {:.0} s of wall time\n  jobs: {} answered, {} ended with a reason, {} with their node\n  models installed: {}, firmware confirmed: {}; {} nodes stopped before they had the newest, {} of them inside a flash operation",
         summary.seeds,
         summary.node_hours,
         summary.wall_s,
@@ -235,6 +238,7 @@ fn print(summary: &Summary) {
         summary.jobs_ended_with_a_reason,
         summary.jobs_whose_node_stopped,
         summary.models_installed,
+        summary.firmware_confirmed,
         summary.stops_during_updates,
         summary.power_cuts_during_updates
     );
