@@ -285,7 +285,9 @@ fn offers(mate: &mut Mate, agent: &mut Node, now: Instant, bundle: &Bundle) {
 }
 
 fn says(mate: &mut Mate, agent: &mut Node, now: Instant, frame: &Frame<'_>) {
-    mate.tells(NodeNum::BROADCAST, NodeNum::BROADCAST, frame, |incoming| agent.handle_frame(now, incoming));
+    mate.tells(NodeNum::BROADCAST, NodeNum::BROADCAST, frame, |incoming| {
+        agent.handle_frame(now, incoming);
+    });
 }
 
 /// Sends all pieces, from the last on.

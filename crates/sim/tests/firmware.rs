@@ -65,11 +65,13 @@ fn order(cuts: &[(&str, f64)]) -> PushOrder {
         cancel_min: None,
         warm_up_h: 6.0,
         limit_h: 48.0,
+        still_h: None,
+        handed: Vec::new(),
     }
 }
 
 fn run(order: &PushOrder) -> PushReport {
-    push(&line(), 1, None, order, |_, _, _| true).unwrap()
+    push(&line(), 1.into(), None, order, |_, _, _| true).unwrap()
 }
 
 #[test]
@@ -111,7 +113,7 @@ fn nodes_whose_power_fails_come_back_and_finish() {
 
 #[test]
 fn what_cannot_be_is_refused_before_it_begins() {
-    let refused = |order: &PushOrder| push(&line(), 1, None, order, |_, _, _| true).unwrap_err();
+    let refused = |order: &PushOrder| push(&line(), 1.into(), None, order, |_, _, _| true).unwrap_err();
     let unknown = PushOrder { running: None, ..order(&[]) };
     assert!(refused(&unknown).contains("--running"), "{}", refused(&unknown));
     let other = PushOrder { running: Some(package(image(4), 5, None)), ..order(&[]) };

@@ -96,6 +96,9 @@ impl Case {
         PushOrder {
             package: self.package.clone(),
             to: Target::All,
+            running: None,
+            kept: true,
+            cuts: Vec::new(),
             trust: Trusted { roots: vec![key().verifying_key().to_bytes()], records: Vec::new() },
             canary: None,
             pause_min: None,

@@ -169,7 +169,9 @@ impl Mate {
         to: NodeNum,
         frame: &Frame<'_>,
     ) {
-        self.tells(header_to, to, frame, |incoming| agent.handle_frame(now, incoming));
+        self.tells(header_to, to, frame, |incoming| {
+            agent.handle_frame(now, incoming);
+        });
     }
 
     /// The same for whoever takes frames.
