@@ -250,6 +250,18 @@ mod tests {
     }
 
     #[test]
+    fn a_weak_link_is_not_taken_for_a_good_one_since_repeated_packets_come_by_it() {
+        let mut routes = routes();
+        // The first copies come from the node itself, each time hardly above the noise.
+        for _ in 0..40 {
+            routes.learn(at(1), &header(EDGE, 0, EDGE), true, -64, -70);
+        }
+        assert_eq!(routes.next_hop(at(2), EDGE, 7, 0), Some(NEAR.last_byte()));
+        routes.learn(at(3), &header(EDGE, 0, EDGE), true, -20, -70);
+        assert_eq!(routes.next_hop(at(4), EDGE, 7, 0), Some(EDGE.last_byte()));
+    }
+
+    #[test]
     fn failures_make_room_for_the_other_way_and_time_heals_them() {
         let mut routes = routes();
         routes.learn(at(0), &header(EDGE, 2, FAR), true, 40, -70);

@@ -34,7 +34,7 @@ pub enum BenchCommand {
     PowerCut(PowerCutArgs),
     /// Bytes on the air until the registries of 100 nodes agree, beside other ways to find what differs
     Sync(compotastic_bench::sync::SyncArgs),
-    /// Frames and air time until all nodes hold an object, beside four peers and the reference cost
+    /// Frames and air time until all nodes hold an object, beside its peers and the reference cost
     Spread(compotastic_bench::spread::SpreadArgs),
     /// What plans of pushes predict beside what comes of them
     Plan(compotastic_bench::plan::PlanArgs),
