@@ -5,7 +5,7 @@ mod common;
 
 use std::{cell::RefCell, rc::Rc};
 
-use common::{Mate, at};
+use common::{Mate, at, code::code};
 use compotastic_bundle::{
     ClaimedManifest, ClassMask, ComponentKind, DEFAULT_PIECE_SIZE, Delegation, Delta, Encoder, Geometry,
     ImageIdentity, KindMask, Manifest, Refusal, SliceSource, Slots, TrustStore,
@@ -16,7 +16,6 @@ use compotastic_bundle::{
 use compotastic_delta::encode::{Hint, encode};
 use compotastic_mesh::{
     packet::NodeNum,
-    rng::Rng,
     time::{Duration, Instant},
 };
 use compotastic_node::{
@@ -89,19 +88,6 @@ fn geometry() -> NativeGeometry {
     let object = images.end()..images.end() + 20_480;
     let spare = object.end..object.end + 8192;
     NativeGeometry { images, object, spare }
-}
-
-/// Halfwords that repeat as those of code do.
-fn code(seed: u64, len: usize) -> Vec<u8> {
-    let mut rng = Rng::from_seed(seed);
-    let words: Vec<u16> = (0..200).map(|_| rng.next_u32() as u16).collect();
-    let mut out = Vec::new();
-    while out.len() < len {
-        let at = rng.below(190) as usize;
-        words[at..at + 1 + rng.below(9) as usize].iter().for_each(|w| out.extend(w.to_le_bytes()));
-    }
-    out.truncate(len);
-    out
 }
 
 /// The image of a version: each differs from the one before in two places.

@@ -1,6 +1,9 @@
 //! A native image is replaced by a delta: received over a lossy link, decoded out of flash, tried, confirmed or reverted, with
 //! power cuts on the way.
 
+mod common;
+
+use common::code::code;
 use compotastic_bundle::boot::{
     Download, DownloadError, Firmware, ImageError, ImageGeometry, NativeImage, RootSigned, Start, provision,
     start,
@@ -11,7 +14,6 @@ use compotastic_bundle::{
     ObjectIdentity, ObjectReceiver, SliceSource, Target, TrustStore, VerifiedManifest, build_stream,
 };
 use compotastic_delta::encode::{Hint, encode};
-use compotastic_mesh::rng::Rng;
 use compotastic_node::image::DeltaImage;
 use ed25519_dalek::SigningKey;
 use sha2::{Digest, Sha256};
@@ -57,19 +59,6 @@ fn signed(content: &[u8], image: &NativeImage, delta: Option<Delta>) -> (Vec<u8>
         Manifest { delta, ..Manifest::of(&object, ComponentKind::Firmware, 0, image.sequence, classes) };
     let claimed = ClaimedManifest::sign(manifest, &key()).unwrap();
     (stream, trust().verify(&claimed).unwrap())
-}
-
-/// Halfwords that repeat as those of code do.
-fn code(seed: u64, len: usize) -> Vec<u8> {
-    let mut rng = Rng::from_seed(seed);
-    let words: Vec<u16> = (0..200).map(|_| rng.next_u32() as u16).collect();
-    let mut out = Vec::new();
-    while out.len() < len {
-        let at = rng.below(190) as usize;
-        words[at..at + 1 + rng.below(9) as usize].iter().for_each(|w| out.extend(w.to_le_bytes()));
-    }
-    out.truncate(len);
-    out
 }
 
 /// An old image, and the update that leads from it to the next one.

@@ -3,16 +3,14 @@
 
 mod common;
 
-use common::{Flash, agent};
+use common::{Flash, agent, router_config};
 use compotastic_mesh::{
     citizen::{CitizenConfig, CitizenEvent, Message},
-    crypto::Channel,
-    lora::{Preset, Region},
     modules::{NODEINFO_PORT, TELEMETRY_PORT},
     nodedb::User,
     packet::{Header, NodeNum},
     pkc::KeyPair,
-    router::{Gate, Relaying, Role, RouterConfig},
+    router::{Gate, Role},
     time::{Duration, Instant},
 };
 use compotastic_node::{
@@ -30,18 +28,7 @@ fn num(index: usize) -> NodeNum {
 }
 
 fn station(index: usize) -> Box<Station<'static, Flash>> {
-    let config = RouterConfig {
-        num: num(index),
-        role: Role::Client,
-        preset: Preset::LongFast,
-        region: Region::Eu868,
-        hop_limit: 3,
-        channels: [Channel::new("LongFast", &[1]).unwrap(), Channel::new("swarm", &[7; 32]).unwrap()]
-            .into_iter()
-            .collect(),
-        own_port: 448,
-        relaying: Relaying::default(),
-    };
+    let config = router_config(num(index));
     let seed = index as u64 + 1;
     let mut station = Box::new(Station::new(config, *agent(num(index)), seed, Instant::ZERO));
     let citizen = CitizenConfig::new(User::named("a node", "n"), Some(keys(index)), Role::Client);

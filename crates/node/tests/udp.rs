@@ -2,15 +2,14 @@
 
 mod common;
 
-use common::{Flash, agent, at};
+use common::{Flash, agent, at, router_config};
 use compotastic_mesh::{
     citizen::{CitizenConfig, CitizenEvent, Message},
-    crypto::Channel,
-    lora::{Preset, Region},
+    lora::Preset,
     nodedb::User,
     packet::{Header, NodeNum, PacketId},
     pkc::KeyPair,
-    router::{Relaying, Role, RouterConfig, SendError},
+    router::{Role, SendError},
     time::{Duration, Instant},
     udp,
 };
@@ -24,18 +23,7 @@ fn keys(byte: u8) -> KeyPair {
 
 fn node(byte: u8) -> Node {
     let num = keys(byte).node_num();
-    let config = RouterConfig {
-        num,
-        role: Role::Client,
-        preset: Preset::LongFast,
-        region: Region::Eu868,
-        hop_limit: 3,
-        channels: [Channel::new("LongFast", &[1]).unwrap(), Channel::new("swarm", &[7; 32]).unwrap()]
-            .into_iter()
-            .collect(),
-        own_port: 448,
-        relaying: Relaying::default(),
-    };
+    let config = router_config(num);
     let name = format!("node {byte}");
     let citizen = CitizenConfig::new(User::named(&name, "n"), Some(keys(byte)), Role::Client);
     Box::new(UdpStation::new(config, citizen, *agent(num), u64::from(byte), Instant::ZERO))

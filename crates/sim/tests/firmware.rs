@@ -52,21 +52,11 @@ fn order(cuts: &[(&str, f64)]) -> PushOrder {
     let patch = encode(&old, &new, Hint::Unknown).unwrap().bytes;
     assert!(patch.len() < new.len() / 4, "{} of {} bytes", patch.len(), new.len());
     let delta = Delta { replaces: identity(&old).digest8(), result: identity(&new) };
+    let trust = Trusted { roots: vec![key().verifying_key().to_bytes()], records: Vec::new() };
     PushOrder {
-        package: package(patch, 6, Some(delta)),
-        to: Target::Class(1),
         running: Some(package(old, 5, None)),
-        kept: false,
         cuts: cuts.iter().map(|(node, min)| ((*node).to_string(), *min)).collect(),
-        trust: Trusted { roots: vec![key().verifying_key().to_bytes()], records: Vec::new() },
-        canary: None,
-        pause_min: None,
-        resume_min: None,
-        cancel_min: None,
-        warm_up_h: 6.0,
-        limit_h: 48.0,
-        still_h: None,
-        handed: Vec::new(),
+        ..PushOrder::new(package(patch, 6, Some(delta)), Target::Class(1), trust)
     }
 }
 

@@ -78,21 +78,13 @@ fn planned(scenario: &Scenario, seed: u64, bytes: usize, times: Option<usize>) -
 }
 
 fn order(bytes: usize, handed: &[(usize, f64)]) -> PushOrder {
+    let trust = Trusted { roots: vec![key().verifying_key().to_bytes()], records: Vec::new() };
     PushOrder {
-        package: package(bytes),
-        to: Target::All,
-        running: None,
         kept: true,
-        cuts: Vec::new(),
-        trust: Trusted { roots: vec![key().verifying_key().to_bytes()], records: Vec::new() },
-        canary: None,
-        pause_min: None,
-        resume_min: None,
-        cancel_min: None,
-        warm_up_h: 6.0,
         limit_h: 500.0,
         still_h: Some(STILL_H),
         handed: handed.to_vec(),
+        ..PushOrder::new(package(bytes), Target::All, trust)
     }
 }
 

@@ -41,22 +41,7 @@ fn package(bytes: usize, version: u32, classes: ClassMask) -> Package {
 
 fn order(bytes: usize) -> PushOrder {
     let trust = Trusted { roots: vec![key().verifying_key().to_bytes()], records: Vec::new() };
-    PushOrder {
-        package: package(bytes, 3, ClassMask(0b110)),
-        to: Target::Class(1),
-        trust,
-        running: None,
-        kept: false,
-        cuts: Vec::new(),
-        canary: None,
-        pause_min: None,
-        resume_min: None,
-        cancel_min: None,
-        warm_up_h: 6.0,
-        limit_h: 48.0,
-        still_h: None,
-        handed: Vec::new(),
-    }
+    PushOrder::new(package(bytes, 3, ClassMask(0b110)), Target::Class(1), trust)
 }
 
 type Told = Vec<(PushEvent, f64, Vec<PushRow>)>;

@@ -93,21 +93,13 @@ impl Case {
     }
 
     fn order(&self, handed: &[(usize, f64)]) -> PushOrder {
+        let trust = Trusted { roots: vec![key().verifying_key().to_bytes()], records: Vec::new() };
         PushOrder {
-            package: self.package.clone(),
-            to: Target::All,
-            running: None,
             kept: true,
-            cuts: Vec::new(),
-            trust: Trusted { roots: vec![key().verifying_key().to_bytes()], records: Vec::new() },
-            canary: None,
-            pause_min: None,
-            resume_min: None,
-            cancel_min: None,
-            warm_up_h: 6.0,
             limit_h: 2000.0,
             still_h: Some(STILL_H),
             handed: handed.to_vec(),
+            ..PushOrder::new(self.package.clone(), Target::All, trust)
         }
     }
 

@@ -188,22 +188,13 @@ type Checked = (&'static str, f64, Option<Range>, f64);
 
 fn check(args: &PlanArgs, scenario: &Scenario, package: &Package, mesh: &Way) -> Result<Outcome> {
     let trusted = args.trust.read()?;
+    let trust = Trusted { roots: trusted.roots().to_vec(), records: trusted.records().to_vec() };
     let order = PushOrder {
-        package: package.clone(),
-        to: args.class.map_or(Target::All, Target::Class),
-        running: None,
         // The plan is about what crosses the air.
         kept: true,
-        cuts: Vec::new(),
-        trust: Trusted { roots: trusted.roots().to_vec(), records: trusted.records().to_vec() },
-        canary: None,
-        pause_min: None,
-        resume_min: None,
-        cancel_min: None,
-        warm_up_h: 6.0,
         limit_h: (mesh.hours * 10.0).clamp(48.0, 2000.0),
         still_h: Some(STILL_H),
-        handed: Vec::new(),
+        ..PushOrder::new(package.clone(), args.class.map_or(Target::All, Target::Class), trust)
     };
     let report = scenario::push(scenario, args.seed.into(), base()?, &order, |_, _, _| true)
         .map_err(|error| anyhow!("{}: {error}", args.file.display()))?;

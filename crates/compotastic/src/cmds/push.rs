@@ -320,21 +320,17 @@ fn simulate(args: &PushArgs, path: &Path) -> Result<()> {
         Ok(Canary { package, soak_min: args.soak, max_failures: args.max_failures })
     });
     let running = args.running.as_ref().map(|path| read(path, &args.trust));
+    let trust = Trusted { roots: trusted.roots().to_vec(), records: trusted.records().to_vec() };
     let order = PushOrder {
-        package,
-        to: args.to.0.clone(),
         running: running.transpose()?,
-        kept: false,
         cuts: args.cut.iter().map(|Cut(node, min)| (node.clone(), *min)).collect(),
-        trust: Trusted { roots: trusted.roots().to_vec(), records: trusted.records().to_vec() },
         canary: canary.transpose()?,
         pause_min: args.pause_at,
         resume_min: args.resume_at,
         cancel_min: args.cancel_at,
         warm_up_h: args.warm_up,
         limit_h: args.hours,
-        still_h: None,
-        handed: Vec::new(),
+        ..PushOrder::new(package, args.to.0.clone(), trust)
     };
     let scenario = read_scenario(path)?;
     let mut view = View::new(args.json);

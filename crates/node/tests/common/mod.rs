@@ -2,9 +2,14 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub mod code;
+
 use compotastic_bundle::{Geometry, Slots, TrustStore, ramflash::RamFlash};
 use compotastic_mesh::{
+    crypto::Channel,
+    lora::{Preset, Region},
     packet::NodeNum,
+    router::{Relaying, Role, RouterConfig},
     time::{Duration, Instant},
 };
 use compotastic_node::{
@@ -23,6 +28,22 @@ pub type Node = Box<Agent<'static, Flash>>;
 
 pub const POST: NodeNum = NodeNum(0x0e00_0001);
 const AIRTIME: Duration = Duration::from_millis(600);
+
+/// A client on LongFast with the swarm's channel as its second.
+pub fn router_config(num: NodeNum) -> RouterConfig {
+    RouterConfig {
+        num,
+        role: Role::Client,
+        preset: Preset::LongFast,
+        region: Region::Eu868,
+        hop_limit: 3,
+        channels: [Channel::new("LongFast", &[1]).unwrap(), Channel::new("swarm", &[7; 32]).unwrap()]
+            .into_iter()
+            .collect(),
+        own_port: 448,
+        relaying: Relaying::default(),
+    }
+}
 
 pub fn keys() -> KeyRing {
     KeyRing::new(1, SwarmKey([3; 16]))

@@ -209,6 +209,14 @@ fn unit(rng: &mut Rng) -> f64 {
     f64::from(rng.next_u32()) / 4_294_967_296.0
 }
 
+/// When nodes stop after something is published, and after how many calls or flash operations at most.
+struct Stops {
+    at_s: u32,
+    within_ms: u32,
+    calls: u32,
+    operations: u32,
+}
+
 impl Plan {
     /// Draws a plan.
     pub fn draw(seed: u64) -> Self {
@@ -277,43 +285,44 @@ impl Plan {
         let mut plan = Self::draw(seed);
         let mut rng = Rng::from_seed(seed).child(0x7570_6461);
         plan.faults.clear();
-        for publication in &plan.publications {
-            for node in (0..plan.nodes.len()).filter(|id| plan.nodes[*id].kind.is_honest()) {
-                let at_ms = u64::from(publication.at_s) * 1000 + u64::from(rng.below(5_000));
-                let down_s = 1 + rng.below(120);
-                let event = if rng.below(3) == 0 {
-                    Event::Crash { calls: 1 + rng.below(60), down_s }
-                } else {
-                    // A part takes some ten to forty operations to receive and switch.
-                    Event::PowerLoss { operations: rng.below(20), share: rng.below(257) as u16, down_s }
-                };
-                if rng.below(4) > 0 && at_ms < u64::from(plan.faults_end_s) * 1000 {
-                    plan.faults.push(Fault { at_ms, node, event });
-                }
-            }
+        for publication in plan.publications.clone() {
+            // A part takes some ten to forty operations to receive and switch.
+            plan.draw_stops(
+                &mut rng,
+                Stops { at_s: publication.at_s, within_ms: 5_000, calls: 60, operations: 20 },
+            );
         }
         let mut rng = Rng::from_seed(seed).child(0x7570_6669);
         if plan.firmware.is_empty() && rng.below(3) == 0 {
             plan.firmware = draw_firmware(&mut rng);
         }
         for release in plan.firmware.clone() {
-            for node in (0..plan.nodes.len()).filter(|id| plan.nodes[*id].kind.is_honest()) {
-                let at_ms = u64::from(release.at_s) * 1000 + u64::from(rng.below(900_000));
-                let down_s = 1 + rng.below(120);
-                let event = if rng.below(3) == 0 {
-                    Event::Crash { calls: 1 + rng.below(400), down_s }
-                } else {
-                    // To receive it, to make the image, to exchange both and to confirm takes about 150 operations.
-                    Event::PowerLoss { operations: rng.below(150), share: rng.below(257) as u16, down_s }
-                };
-                if rng.below(4) > 0 && at_ms < u64::from(plan.faults_end_s) * 1000 {
-                    plan.faults.push(Fault { at_ms, node, event });
-                }
-            }
+            // To receive it, to make the image, to exchange both and to confirm takes about 150 operations.
+            plan.draw_stops(
+                &mut rng,
+                Stops { at_s: release.at_s, within_ms: 900_000, calls: 400, operations: 150 },
+            );
         }
         plan.faults.sort_by_key(|fault| fault.at_ms);
         debug_assert!(plan.check().is_ok());
         plan
+    }
+
+    /// Most nodes of ours stop once, after some calls or inside a flash operation.
+    fn draw_stops(&mut self, rng: &mut Rng, stops: Stops) {
+        for node in (0..self.nodes.len()).filter(|id| self.nodes[*id].kind.is_honest()) {
+            let at_ms = u64::from(stops.at_s) * 1000 + u64::from(rng.below(stops.within_ms));
+            let down_s = 1 + rng.below(120);
+            let event = if rng.below(3) == 0 {
+                Event::Crash { calls: 1 + rng.below(stops.calls), down_s }
+            } else {
+                let operations = rng.below(stops.operations);
+                Event::PowerLoss { operations, share: rng.below(257) as u16, down_s }
+            };
+            if rng.below(4) > 0 && at_ms < u64::from(self.faults_end_s) * 1000 {
+                self.faults.push(Fault { at_ms, node, event });
+            }
+        }
     }
 
     /// Whether it can be run at all: a plan may come from a file.

@@ -37,8 +37,6 @@ const MOST_MOVING: usize = 24;
 const MANY_NODES: usize = 100;
 /// No more once the standard error of the means is this share of them.
 const ENOUGH: f64 = 0.05;
-/// The mesh is on the air for so long before, hours.
-const WARM_UP_H: f64 = 6.0;
 /// A rehearsal is over once nothing has changed for so long, hours: whoever lacks it then is out of reach.
 pub const STILL_H: f64 = 24.0;
 
@@ -190,20 +188,11 @@ impl Stage<'_> {
         // A purpose of its own, so that no run that somebody makes under a small seed is among them.
         let luck = Rng::from_seed(self.mesh_seed).child(0x7265_6865).child(number as u64).next_u64();
         let order = PushOrder {
-            package: self.package.clone(),
-            to: self.to.clone(),
-            running: None,
             kept: true,
-            cuts: Vec::new(),
-            trust: Trusted::default(),
-            canary: None,
-            pause_min: None,
-            resume_min: None,
-            cancel_min: None,
-            warm_up_h: WARM_UP_H,
             limit_h: self.limit_h + handed.iter().fold(0.0_f64, |last, (_, min)| last.max(min / 60.0)),
             still_h: Some(STILL_H),
             handed: handed.to_vec(),
+            ..PushOrder::new(self.package.clone(), self.to.clone(), Trusted::default())
         };
         let seeds = Seeds { mesh: self.mesh_seed, luck };
         scenario::push(self.scenario, seeds, self.rehearse.base, &order, |_, _, _| true)

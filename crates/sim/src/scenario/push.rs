@@ -36,6 +36,8 @@ use crate::{
     },
 };
 
+/// Hours in which beacons tell who hears whom, where nothing else is said.
+const WARM_UP_H: f64 = 6.0;
 /// What is looked at and decided, this often.
 const LOOK: Duration = Duration::from_secs(60);
 /// The longest piece that a frame carries, bytes.
@@ -156,6 +158,28 @@ pub struct PushOrder {
     pub still_h: Option<f64>,
     /// Somebody who walks by hands the bundle to these nodes: their index in the scenario, and when, in minutes.
     pub handed: Vec<(NodeId, f64)>,
+}
+
+impl PushOrder {
+    /// Without canaries, cues or anything that goes wrong: six hours for beacons before, two days for it.
+    pub fn new(package: Package, to: Target, trust: Trusted) -> Self {
+        Self {
+            package,
+            to,
+            running: None,
+            kept: false,
+            cuts: Vec::new(),
+            trust,
+            canary: None,
+            pause_min: None,
+            resume_min: None,
+            cancel_min: None,
+            warm_up_h: WARM_UP_H,
+            limit_h: 48.0,
+            still_h: None,
+            handed: Vec::new(),
+        }
+    }
 }
 
 /// What has happened.
