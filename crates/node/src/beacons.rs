@@ -149,8 +149,8 @@ impl<F: NorFlash> Agent<'_, F> {
         }
     }
 
-    /// One object a beacon, in turn, those on their way included.
-    /// Its tag, how much of it is here, and whether it is firmware that runs here.
+    /// One object a beacon, in turn, those on their way or waiting for it included: its tag, how much of it is here, and whether it is
+    /// firmware that runs here.
     fn told_object(&self) -> (u32, u8, bool) {
         let known = |component: &usize| self.objects.all[*component].manifest.complete;
         let count = (0..self.update.components()).filter(known).count().max(1);

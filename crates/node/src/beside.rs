@@ -76,6 +76,13 @@ impl Beside {
         }
     }
 
+    /// The radio passed on what came beside it: of whom nothing authentic came, nothing is learnt.
+    pub fn handle_again(&mut self, now: Instant, num: NodeNum) {
+        if let Some(heard) = self.heard.iter_mut().find(|heard| heard.num == num) {
+            heard.radio = Some(now);
+        }
+    }
+
     /// Whether a node was heard beside the radio alone, in the time in which beacons come.
     pub fn is_beyond_the_radio(&self, now: Instant, num: NodeNum) -> bool {
         let lately = |at: Option<Instant>| at.is_some_and(|at| now.saturating_duration_since(at) < EXPIRY);
@@ -126,7 +133,8 @@ mod tests {
     fn a_node_is_beyond_the_radio_until_the_radio_hears_it_and_again_when_it_has_gone() {
         let mut beside = Beside::default();
         let num = NodeNum(7);
-        assert!(!beside.is_beyond_the_radio(at(0), num), "nothing is known");
+        beside.handle_again(at(0), num);
+        assert!(beside.heard.is_empty() && !beside.is_beyond_the_radio(at(0), num), "nothing is known");
         beside.handle_heard(at(10), num, false);
         assert!(beside.is_beyond_the_radio(at(20), num));
         beside.handle_heard(at(30), num, true);

@@ -255,14 +255,17 @@ impl<F: NorFlash> Agent<'_, F> {
     /// Announces the image that the object here makes, and takes the memory for it.
     fn begin_image(&mut self) -> Result<Made, ImageError<F::Error>> {
         let Some((native, _)) = self.update.native_and_maker() else { return Ok(Made::Nothing) };
-        if native.wanted().is_none() {
-            return Ok(Made::Nothing);
-        }
-        // After a refusal of the flash its log is not what is remembered of it.
+        // After a refusal of the flash its log is not what is remembered of it; what it refused may have been written.
         native.firmware_mut().reopen().map_err(|error| match error {
             BootError::Flash(e) => ImageError::Flash(e),
             _ => ImageError::NotBegun,
         })?;
+        if native.firmware().wants_reset() {
+            return Ok(Made::Done);
+        }
+        if native.wanted().is_none() {
+            return Ok(Made::Nothing);
+        }
         let claimed = native.held_manifest().map_err(ImageError::Flash)?;
         // The keys that are believed in may have changed since it was taken.
         let verified = claimed.and_then(|claimed| self.config.trust.verify(&claimed).ok());
@@ -374,6 +377,7 @@ impl<F: NorFlash> Agent<'_, F> {
     /// The object of a component makes the image that runs here for good.
     pub(crate) fn runs_object(&self, component: usize) -> bool {
         self.update.is_native(component)
+            && self.update.holds_object(component)
             && self.update.native().is_some_and(|native| {
                 let confirmed = native.firmware().confirmed();
                 native.held().is_some_and(|held| held.image().digest == confirmed.digest)

@@ -316,8 +316,10 @@ impl<'a, F: NorFlash> HostedStation<'a, F> {
     pub fn handle_again(&mut self, now: Instant, packet: &FromRadio<'_>) {
         let airtime = self.airtime(packet.payload.len(), packet.to == NodeNum::BROADCAST);
         self.manners.handle_heard(now, airtime);
-        if let Some(beside) = self.beside.as_mut().filter(|_| packet.port == self.config.own_port) {
-            beside.handle_heard(now, packet.from, true);
+        if self.is_ours(packet)
+            && let Some(beside) = &mut self.beside
+        {
+            beside.handle_again(now, packet.from);
         }
     }
 
@@ -440,7 +442,8 @@ impl<'a, F: NorFlash> HostedStation<'a, F> {
         };
         let cost = beside_cost(out.hop_limit, wish.airtime);
         let room = beside.allows(now, cost);
-        if self.radio_up && !beside.is_beyond_the_radio(now, out.to) {
+        // Whom the radio may not reach it has to try where there is no room beside it.
+        if self.radio_up && !(room && beside.is_beyond_the_radio(now, out.to)) {
             self.manners.check(now, &wish)?;
             return Ok((Ways { radio: true, beside: room }, wish));
         }

@@ -214,8 +214,8 @@ impl<'a, F: NorFlash> Station<'a, F> {
             Some(Hold::QuietHours)
         } else {
             match utilization {
-                400.. => Some(Hold::Hard),
-                250.. => Some(Hold::Polite),
+                busy if busy >= Gate::Normal.limit_permille() => Some(Hold::Hard),
+                busy if busy >= Gate::Bulk.limit_permille() => Some(Hold::Polite),
                 _ => None,
             }
         };

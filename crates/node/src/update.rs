@@ -43,7 +43,7 @@ struct Component<F> {
     kind: ComponentKind,
     task: u8,
     holder: Holder<F>,
-    /// An object was begun and is not complete.
+    /// An object was begun, or waits for its turn, and is not complete.
     pending: bool,
 }
 
@@ -325,6 +325,11 @@ impl<F: NorFlash> Update<F> {
         self.work = Work::Receiving(component, receiver);
         self.spare_full = None;
         Ok(())
+    }
+
+    /// Its turn comes later: what is whole here is another object than the one that is told of from now on.
+    pub(crate) fn await_turn(&mut self, component: usize) {
+        self.components[component].pending = true;
     }
 
     fn receiver(&self, component: usize) -> Option<&ObjectReceiver> {

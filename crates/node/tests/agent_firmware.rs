@@ -22,6 +22,7 @@ use compotastic_node::{
     Agent, AgentConfig, AgentEvent, BundleRefusal, FirmwareState,
     agent::{LinkState, OutFrame},
     firmware::{TRIAL, TRIAL_MAX},
+    manners::Purpose,
     policy::MissionProfile,
     state::StateLog,
 };
@@ -390,6 +391,33 @@ fn a_delta_is_received_decoded_tried_confirmed_and_passed_on() {
     assert_eq!(device.runs(), 3);
 }
 
+/// Firmware whose turn comes later is not told of as if it were here: what is in its place is the one before.
+#[test]
+fn what_waits_for_its_turn_is_not_told_of_as_whole_or_served() {
+    let mut device = Device::new();
+    let mut now = at(0);
+    assert_eq!(live(&mut device, &delta(1, 2), &mut now, true).unwrap().confirmed.sequence, 2);
+    let mut agent = device.agent(now).unwrap();
+    let mut mate = Mate::new(0x0a00_0001);
+    let model = pack(&[7; 900], &root(), |manifest| {
+        (manifest.kind, manifest.task) = (ComponentKind::Model, 1);
+    });
+    offers(&mut mate, &mut agent, now, &model);
+    let until = now + Duration::from_secs(1);
+    let said = run(&mut agent, &mut now, until).1;
+    assert!(has(&said, |e| *e == AgentEvent::ObjectWanted { tag: model.tag }), "{said:?}");
+    let next = delta(2, 3);
+    offers(&mut mate, &mut agent, now, &next);
+    let until = now + Duration::from_secs(4 * 3600);
+    let (sent, said) = run(&mut agent, &mut now, until);
+    assert!(has(&said, |e| *e == AgentEvent::ObjectWanted { tag: next.tag }), "{said:?}");
+    let told = beacons(&sent).into_iter().filter(|beacon| beacon.object_tag == next.tag).collect::<Vec<_>>();
+    assert!(!told.is_empty(), "it is told of in its turn");
+    for beacon in told {
+        assert_eq!((beacon.object_progress, beacon.flags & Beacon::RUNS), (0, 0));
+    }
+}
+
 fn beacons(sent: &[OutFrame]) -> Vec<Beacon> {
     let open = |out: &OutFrame| {
         let address = wire::Address { from: NUM.0, to: out.to.0, id: out.id };
@@ -570,6 +598,18 @@ fn an_object_that_does_not_make_its_image_is_dropped() {
         let said = run(&mut agent, &mut now, until).1;
         assert!(has(&said, |e| *e == AgentEvent::BundleRefused(BundleRefusal::Content)), "{said:?}");
         assert!(!agent.firmware().unwrap().wants_restart);
+        // Hours later a neighbour tells of it: nobody is asked for it again, nor is it taken.
+        let later = now + Duration::from_secs(2 * 3600);
+        run(&mut agent, &mut now, later);
+        let told = Beacon { object_tag: bundle.tag, object_progress: 255, ..Beacon::default() };
+        says(&mut mate, &mut agent, now, &Frame::Beacon(told));
+        offers(&mut mate, &mut agent, now, &bundle);
+        let until = now + Duration::from_secs(600);
+        let (sent, said) = run(&mut agent, &mut now, until);
+        assert!(!has(&said, |e| matches!(e, AgentEvent::ObjectWanted { .. })), "{said:?}");
+        let asks =
+            |out: &OutFrame| matches!(Purpose::of_frame(&out.payload), Purpose::Symbols | Purpose::Records);
+        assert!(!sent.iter().any(asks), "it is not worth the air");
         assert_eq!(device.start().unwrap().image.sequence, 1);
         // A good one of the same version is taken after it.
         assert_eq!(live(&mut device, &delta(1, 2), &mut now, true).unwrap().confirmed.sequence, 2);

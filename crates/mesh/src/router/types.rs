@@ -54,7 +54,8 @@ pub enum Gate {
 }
 
 impl Gate {
-    pub(super) const fn limit_permille(self) -> u16 {
+    /// The utilisation at which it closes, permille.
+    pub const fn limit_permille(self) -> u16 {
         match self {
             Self::Bulk => 250,
             Self::Normal => 400,

@@ -74,6 +74,8 @@ const EARLY: usize = 8;
 const REFUSED: usize = 8;
 /// That while. A refusal hits a tag, and a tag is only what somebody says: a lie must not outlive its liar.
 pub(crate) const REFUSED_FOR: Duration = Duration::from_secs(1800);
+/// The same for content: until the node starts anew, as good as.
+const CONTENT_REFUSED_FOR: Duration = Duration::from_secs(365 * 86_400);
 /// Flash that refused an operation is tried again after this time.
 pub(crate) const STORAGE_AGAIN: Duration = Duration::from_secs(300);
 
@@ -236,11 +238,20 @@ impl Objects {
 
     /// Remembers a refusal; the one that ends first makes room.
     pub(crate) fn refuse(&mut self, now: Instant, tag: u32) {
+        self.refuse_for(now, tag, REFUSED_FOR);
+    }
+
+    /// What was received whole under a verified manifest and is no good will not be better when it is received again.
+    pub(crate) fn refuse_content(&mut self, now: Instant, tag: u32) {
+        self.refuse_for(now, tag, CONTENT_REFUSED_FOR);
+    }
+
+    fn refuse_for(&mut self, now: Instant, tag: u32, time: Duration) {
         self.refused.retain(|(refused, until)| *refused != tag && now < *until);
         if self.refused.is_full() {
             self.refused.remove(0);
         }
-        let _ = self.refused.push((tag, now + REFUSED_FOR));
+        let _ = self.refused.push((tag, now + time));
     }
 
     pub(crate) fn jitter(&mut self, most: Duration) -> Duration {

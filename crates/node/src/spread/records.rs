@@ -225,12 +225,14 @@ impl<F: NorFlash> Agent<'_, F> {
         let kind_of = |agent: &Self, component| agent.update.kind(component).map_or(u8::MAX, rank);
         if self.update.is_making() && !self.update.is_native(component) {
             // An image is made in the memory that this takes; it is a matter of seconds.
+            self.update.await_turn(component);
             return Ok(());
         }
         if let Some(other) = (0..self.update.components()).find(|other| self.update.is_receiving(*other))
             && other != component
         {
             if kind_of(self, other) <= kind_of(self, component) {
+                self.update.await_turn(component);
                 return Ok(());
             }
             self.set_receivers_aside();
@@ -283,14 +285,16 @@ impl<F: NorFlash> Agent<'_, F> {
         self.push_event(AgentEvent::BundleRefused(BundleRefusal::Manifest(refusal)));
     }
 
-    /// Flash or the content was not good: what is in use is what this node holds and tells of. What flash refused is tried again
-    /// later, content that is no good is not.
+    /// Flash or the content was not good: what is in use is what this node holds and tells of. What flash refused, or what a
+    /// trial keeps out, is tried again later, content that is no good is not.
     pub(crate) fn set_back(&mut self, now: Instant, component: usize, refusal: BundleRefusal) {
         let failed = core::mem::take(&mut self.objects.all[component]);
         self.update.forget(component);
-        if refusal == BundleRefusal::Storage {
+        if matches!(refusal, BundleRefusal::Storage | BundleRefusal::OnTrial) {
             self.objects.incoming = failed.manifest;
             self.objects.storage_again = Some(now + STORAGE_AGAIN);
+        } else if refusal == BundleRefusal::Content {
+            self.objects.refuse_content(now, failed.manifest.tag);
         } else {
             self.objects.refuse(now, failed.manifest.tag);
         }
