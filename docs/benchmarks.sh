@@ -112,8 +112,8 @@ P
     "$bin" bench spread --methods compotastic,flooded-fountain,plain-fountain --nodes 50 --topology sparse,dense --bytes 4500,16384
   block 'compotastic bench spread --methods compotastic --nodes 10,50 --bytes 65536 --fields 5' \
     "$bin" bench spread --methods compotastic --nodes 10,50 --bytes 65536 --fields 5
-  block 'compotastic bench spread --nodes 10 --bytes 4500 --loss 0.1 --fields 5' \
-    "$bin" bench spread --nodes 10 --bytes 4500 --loss 0.1 --fields 5
+  block 'compotastic bench spread --methods compotastic,compotastic-hosted,unicast,flooded-carousel,flooded-fountain,block-pull --nodes 10 --bytes 4500 --loss 0.1 --fields 5' \
+    "$bin" bench spread --methods compotastic,compotastic-hosted,unicast,flooded-carousel,flooded-fountain,block-pull --nodes 10 --bytes 4500 --loss 0.1 --fields 5
   block 'compotastic bench spread --methods compotastic,flooded-fountain --nodes 200 --bytes 4500 --loss 0.1 --fields 5' \
     "$bin" bench spread --methods compotastic,flooded-fountain --nodes 200 --bytes 4500 --loss 0.1 --fields 5
   printf 'All sizes, up to 200 nodes:\n\n'

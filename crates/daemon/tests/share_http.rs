@@ -127,6 +127,18 @@ async fn a_poll_alone_makes_no_client_and_who_says_goodbye_is_none() {
     assert!(ann.ask("GET /api/v1/fromradio", b"").await.body.is_empty());
 }
 
+/// An app that was left open while the program behind the radio started anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_speaks_before_it_asks_for_the_state_is_told_to_ask() {
+    let (_radio, address) = shared(8).await;
+    let ann = Program { address, name: "browser of Ann" };
+    assert_eq!(ann.put(ToRadioPayload::Heartbeat(Default::default())).await, 200);
+    let told = ann.ask("GET /api/v1/fromradio", b"").await;
+    assert_eq!(told.message(|payload| matches!(payload, FromRadioPayload::Rebooted(true))), Some(true));
+    assert!(ann.ask("GET /api/v1/fromradio", b"").await.body.is_empty(), "once");
+    Program::ready(address, "browser of Ann").await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_too_many_is_told() {
     let (_radio, address) = shared(1).await;

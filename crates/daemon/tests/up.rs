@@ -242,6 +242,8 @@ async fn what_cannot_work_ends_with_what_to_do() {
     assert!(error.contains("start a daemon for each") && error.contains("beside their radios"), "{error}");
     let error = fails(&folder, &[], &["udp:", "udp:"]).await;
     assert!(error.contains("named twice"), "{error}");
+    let error = fails(&folder, &["--mqtt-to-lora"], &["udp:"]).await;
+    assert!(error.contains("name both links"), "{error}");
     let error = fails(&folder, &["--share", "127.0.0.1:0"], &["udp:"]).await;
     assert!(error.contains("--share shares a radio"), "{error}");
 }

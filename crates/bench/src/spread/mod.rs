@@ -1,4 +1,4 @@
-//! `compotastic bench spread`: what it costs to bring one object to all nodes, ours beside four peers and the reference.
+//! `compotastic bench spread`: what it costs to bring one object to all nodes, ours beside its peers and the reference.
 //!
 //! All methods run on the simulator's radio (contention, capture, half duplex), LongFast in EU_868, on the same topologies
 //! ([`topology`]) with the same stock broadcasts in the background and the same governor. What is counted is in [`harness`].

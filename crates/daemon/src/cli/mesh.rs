@@ -129,14 +129,13 @@ impl Draft {
             for heard in node.neighbours.iter().flatten() {
                 let to = match self.index(heard) {
                     Some(to) => to,
-                    // A member that only its neighbours have heard.
-                    None if heard.starts_with('?') => {
+                    // Beacons name members alone: one that only its neighbours have heard, or that was not heard itself for a day.
+                    None => {
                         unknown += 1;
                         let hops = node.hops_away.map(|hops| (hops + 1).min(HOPS_MAX));
                         self.members.push(Member { name: heard.clone(), kind: "field", class, hops });
                         self.members.len() - 1
                     }
-                    None => continue,
                 };
                 self.link(at, to, None);
             }
@@ -240,6 +239,12 @@ pub fn live_mesh(snapshot: &Snapshot, wanted: &Wanted) -> Result<LiveMesh> {
 
 fn write(snapshot: &Snapshot, wanted: &Wanted, preset: Preset, region: Region, draft: Draft) -> LiveMesh {
     let Draft { members, links, relays, mut assumed } = draft;
+    if snapshot.links.len() > 1 {
+        assumed.push(
+            "nodes that are heard without a hop are taken to be on the air, also where a LAN brought them"
+                .to_string(),
+        );
+    }
     let modem = preset.modem(region.wide());
     let measured: Vec<f32> = links.values().copied().flatten().collect();
     let usual_db = match measured.len() {
@@ -386,6 +391,11 @@ mod tests {
             member(5, 2, &[]),
             stranger,
         ];
+        // The radio knows the name of a node that only a beacon tells to be a member.
+        let told = NodeView { member: false, hops_away: Some(1), ..member(7, 1, &[]) };
+        let with_name = snapshot(vec![member(2, 0, &["!00000001", "!00000007"]), told]);
+        assert!(made(&with_name).1.contains(&pair(2, 7)), "{}", made(&with_name).0.toml);
+
         let (mesh, links) = made(&snapshot(nodes));
         let unknown = || ("!00000002".to_string(), "?abcd".to_string());
         assert!(links.contains(&pair(1, 2)) && links.contains(&pair(2, 3)) && links.contains(&unknown()));

@@ -1,6 +1,6 @@
 //! The HTTP form of Meshtastic's client API, as radios with Wi-Fi have it: what web apps speak.
 //!
-//! `PUT /api/v1/toradio` takes one `ToRadio`, `GET /api/v1/fromradio` gives one `FromRadio` (all that wait with `?all=true`), or nothing,
+//! `PUT /api/v1/toradio` takes one `ToRadio`, `GET /api/v1/fromradio` gives one `FromRadio` (up to 64 that wait with `?all=true`), or nothing,
 //! each a bare message without a frame (<https://meshtastic.org/docs/development/device/http-api/>). What stands behind it is a
 //! [`Radio`]: a simulated node or the shared radio. HTTP knows no connections, so each of them says what a client is.
 //!

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use axum::http::{HeaderMap, HeaderValue, header};
 
-use crate::http::guard::is_loopback_name;
+use crate::http::guard::{host_name, is_loopback_name};
 
 /// Where a page comes from: scheme, host and port, such as `https://client.meshtastic.org`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,8 +67,10 @@ impl Pages {
                 Err("requests of pages from this site are not taken; --share-http-page SITE allows them\n")
             }
             None => match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
-                None | Some(b"none" | b"same-origin") => Ok(()),
-                Some(_) => Err("requests of pages that hide where they come from are not taken\n"),
+                Some(b"none" | b"same-origin") => Ok(()),
+                // Browsers say it to loopback alone: elsewhere an image of any page would drain the queue of this browser's app.
+                None if !is_browser(headers) => Ok(()),
+                _ => Err("requests of pages that hide where they come from are not taken\n"),
             },
         }
     }
@@ -89,13 +91,15 @@ impl Pages {
 
     /// Names that no other site can have: addresses, and those that are looked up in the local network alone.
     fn is_name_of_ours(&self, host: &str) -> bool {
-        let name = match host.strip_prefix('[') {
-            Some(rest) => rest.split(']').next().unwrap_or_default(),
-            None => host.split(':').next().unwrap_or_default(),
-        };
+        let name = host_name(host);
         let local = name.ends_with(".local") || !name.is_empty() && !name.contains('.');
         local || name.parse::<std::net::IpAddr>().is_ok()
     }
+}
+
+/// All browsers call themselves so.
+fn is_browser(headers: &HeaderMap) -> bool {
+    headers.get(header::USER_AGENT).is_some_and(|name| name.as_bytes().starts_with(b"Mozilla/"))
 }
 
 #[cfg(test)]
@@ -151,6 +155,9 @@ mod tests {
         for host in ["192.168.1.20:4481", "[fe80::1]:4481", "hut:4481", "hut.local", "localhost"] {
             assert_eq!(check(&pages, &[("host", host)]), (true, None), "{host}");
         }
+        // An image of a page somewhere else, of which browsers say nothing here; and a program.
+        let asked_by = |name| check(&pages, &[("host", "192.168.1.20:4481"), ("user-agent", name)]).0;
+        assert!(!asked_by("Mozilla/5.0 (X11; Linux x86_64)") && asked_by("curl/8.5.0"));
         for host in ["evil.example:4481", "192.168.1.20.evil.example", ""] {
             assert_eq!(check(&pages, &[("host", host)]), (false, None), "{host}");
         }

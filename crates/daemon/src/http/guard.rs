@@ -149,12 +149,17 @@ token (the file is made), or take 127.0.0.1"
     }
 }
 
-/// True for names that no other machine can have, with or without a port.
-pub fn is_loopback_name(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
+/// A host without its port, an IPv6 address without its brackets.
+pub fn host_name(host: &str) -> &str {
+    match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
-    };
+    }
+}
+
+/// True for names that no other machine can have, with or without a port.
+pub fn is_loopback_name(host: &str) -> bool {
+    let name = host_name(host);
     name.eq_ignore_ascii_case("localhost")
         || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }

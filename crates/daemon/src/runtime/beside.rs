@@ -159,20 +159,21 @@ impl Core {
         Some((sealed, channel.name.to_string()))
     }
 
-    /// A packet came over a link beside the radio, for the first time.
-    pub(super) fn handle_beside(&mut self, now: Instant, packet: &OwnedPacket) {
-        let Some((channel, data)) = open(packet, &self.channels_beside()) else { return };
-        let Ok(port) = u16::try_from(data.port) else { return };
-        let Mode::Hosted(station) = &mut self.mode else { return };
+    /// A packet came over a link beside the radio, for the first time. Whether it could be read.
+    pub(super) fn handle_beside(&mut self, now: Instant, packet: &OwnedPacket) -> bool {
+        let Some((channel, data)) = open(packet, &self.channels_beside()) else { return false };
+        let Ok(port) = u16::try_from(data.port) else { return false };
+        let Mode::Hosted(station) = &mut self.mode else { return false };
         let hops = packet.hops_away().map(|hops| hops.min(255) as u8);
+        // What has come through a broker is from no neighbour, though no radio has passed it on.
+        let hops = if packet.via_mqtt { hops.map(|hops| hops.max(1)) } else { hops };
         let heard = FromRadio {
             from: NodeNum(packet.from),
             to: NodeNum(packet.to),
             id: PacketId(packet.id),
             channel,
             port,
-            // What has come through a broker is from no neighbour, though no radio has passed it on.
-            hops_away: if packet.via_mqtt { hops.map(|hops| hops.max(1)) } else { hops },
+            hops_away: hops,
             payload: &data.payload,
         };
         station.handle_beside(now, &heard);
@@ -181,10 +182,11 @@ impl Core {
             channel: channel.into(),
             pki_encrypted: false,
             signed: false,
+            hop_limit: hops.map_or(packet.hop_limit, |hops| packet.hop_start.saturating_sub(hops.into())),
             body: Body::Data(data),
             ..packet.clone()
         };
-        let Body::Data(data) = &readable.body else { return };
+        let Body::Data(data) = &readable.body else { return false };
         // Anybody may write to a LAN or a broker: a name is taken only of whom the radio, which pins keys, does not know.
         let known =
             self.radio.as_ref().is_some_and(|radio| radio.nodes.iter().any(|node| node.num == packet.from));
@@ -195,6 +197,7 @@ impl Core {
         if PortNum(data.port) == PortNum::TEXT_MESSAGE_APP && packet.to == BROADCAST {
             self.handle_text(&readable, data);
         }
+        true
     }
 
     /// The radio passed a packet on that has come by another link before.

@@ -114,11 +114,12 @@ impl Core {
         Ok(())
     }
 
-    /// A packet came over a link that carries whole packets.
-    pub fn handle_link_packet(&mut self, now: Instant, packet: &OwnedPacket) {
-        self.handle_beside(now, packet);
+    /// A packet came over a link that carries whole packets. False if a node beside its radio could not read it.
+    pub fn handle_link_packet(&mut self, now: Instant, packet: &OwnedPacket) -> bool {
+        let mut read = self.handle_beside(now, packet);
         if let Mode::Native(station) = &mut self.mode {
             station.handle_packet(now, &packet.message());
+            read = true;
             // What is on the swarm's port comes to the agent and no further: whoever it is has become a member. A broker may bring
             // nothing else of it, so it gets its row here.
             if station.station_ref().agent_ref().registry().get(NodeNum(packet.from)).is_some()
@@ -129,6 +130,7 @@ impl Core {
             self.note_member(packet.from);
         }
         self.settle(now);
+        read
     }
 
     /// Drains a native station. Extra calls are harmless.

@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 
 use compotastic_links::{
-    BROADCAST, Fault, LinkState, LinkUrl, OwnedPacket, PacketCommand, PacketConfig, PacketEvent, PacketLink,
-    PacketSender, Phase, RadioCommand, RadioEvent, RadioHandle,
+    BROADCAST, Body, Fault, LinkState, LinkUrl, OwnedPacket, PacketCommand, PacketConfig, PacketEvent,
+    PacketLink, PacketSender, Phase, RadioCommand, RadioEvent, RadioHandle,
     bridge::{Bridge, Decision, Facts, LinkRule, Medium},
 };
 use compotastic_mesh::time::Instant;
@@ -17,6 +17,8 @@ use super::core::Core;
 
 /// Events of packet links that may wait for the node.
 const WAITING: usize = 256;
+/// Packets that are remembered as unread; the oldest makes room.
+const UNREAD: usize = 64;
 
 /// What a link told.
 #[derive(Debug)]
@@ -77,13 +79,23 @@ pub struct Links {
     bridge: Option<Bridge>,
     /// Our number on links that carry packets; 0 while it is not known.
     num: u32,
+    /// Packets that came beside the radio and could not be read, by sender and id: the radio's copy may be a better one.
+    unread: VecDeque<(u32, u32)>,
 }
 
 impl Links {
     /// One stock radio.
     pub fn radio(handle: RadioHandle, seen: VecDeque<RadioEvent>) -> Self {
         let radio = Some(Radio { index: 0, handle, seen });
-        Self { radio, carriers: Vec::new(), events: None, bridging: None, bridge: None, num: 0 }
+        Self {
+            radio,
+            carriers: Vec::new(),
+            events: None,
+            bridging: None,
+            bridge: None,
+            num: 0,
+            unread: VecDeque::new(),
+        }
     }
 
     /// Links of a node of our own with this number. Must be called inside a tokio runtime.
@@ -92,8 +104,15 @@ impl Links {
     /// The swarm's channel cannot be a part of an MQTT topic, or one of the links is a radio.
     pub fn packets(num: u32, urls: &[LinkUrl], bridging: Bridging) -> Result<Self, Fault> {
         let carriers = urls.iter().enumerate().map(|(index, url)| Carrier::new(index, url)).collect();
-        let mut links =
-            Self { radio: None, carriers, events: None, bridging: Some(bridging), bridge: None, num: 0 };
+        let mut links = Self {
+            radio: None,
+            carriers,
+            events: None,
+            bridging: Some(bridging),
+            bridge: None,
+            num: 0,
+            unread: VecDeque::new(),
+        };
         links.open(num)?;
         Ok(links)
     }
@@ -107,7 +126,15 @@ impl Links {
         let others = urls.iter().enumerate().filter(|(other, _)| *other != index);
         let carriers = others.map(|(other, url)| Carrier::new(other, url)).collect();
         let radio = Some(Radio { index, handle, seen });
-        Self { radio, carriers, events: None, bridging: Some(bridging), bridge: None, num: 0 }
+        Self {
+            radio,
+            carriers,
+            events: None,
+            bridging: Some(bridging),
+            bridge: None,
+            num: 0,
+            unread: VecDeque::new(),
+        }
     }
 
     /// Index of the radio, where there are links beside it.
@@ -255,8 +282,12 @@ impl Links {
         }
         let passed = core.seal_heard(&packet);
         let decision = bridge.handle_packet(radio.index, &facts(&packet, passed.is_some()));
-        if !decision.deliver {
+        let unread = self.unread.iter().position(|known| *known == (packet.from, packet.id));
+        if unread.is_none() && !decision.deliver {
             return core.handle_radio_again(now, &packet);
+        }
+        if let Some(at) = unread {
+            self.unread.remove(at);
         }
         core.handle_radio(now, RadioEvent::Packet(Box::new(packet)));
         if let Some((sealed, channel)) = passed {
@@ -277,11 +308,15 @@ impl Links {
             }
             PacketEvent::Lagged { dropped } => tracing::warn!(dropped, "packets of a link were missed"),
             PacketEvent::Packet { packet, channel, .. } => {
-                let Some(bridge) = &mut self.bridge else { return };
+                // Ours are under the swarm's key. A broker that is told to keep no secrets has a copy that says nothing new.
+                let (Some(bridge), Body::Encrypted(_)) = (&mut self.bridge, &packet.body) else { return };
                 // What is on the swarm's channel we may pass on; of others' packets, which we do not read, nobody has said so.
                 let decision = bridge.handle_packet(index, &facts(&packet, core.is_swarms(&packet)));
-                if decision.deliver {
-                    core.handle_link_packet(now, &packet);
+                if decision.deliver && !core.handle_link_packet(now, &packet) {
+                    if self.unread.len() == UNREAD {
+                        self.unread.pop_front();
+                    }
+                    self.unread.push_back((packet.from, packet.id));
                 }
                 self.pass_on(core, now, decision, *packet, channel.as_deref());
             }

@@ -119,9 +119,15 @@ impl Radio for Hub {
                 }
                 let (id, outbox) = come.ok_or(Refusal::NoRoom)?;
                 debug!(client = id.0, address = %asker.address, "a client over HTTP has come");
-                // It has to ask for the state before it is told anything, and would not know without a word.
-                if matches!(message.payload, Some(ToRadioPayload::WantConfigId(_))) {
-                    sessions.was_lost(asker);
+                // It has to ask for the state before it is told anything, and would not know without a word: neither after it was
+                // let go, nor after this program has started anew.
+                sessions.was_lost(asker);
+                let asks = matches!(
+                    message.payload,
+                    Some(ToRadioPayload::WantConfigId(_) | ToRadioPayload::Disconnect(_))
+                );
+                if !asks {
+                    sessions.lose(asker);
                 }
                 sessions.open.insert(asker, Session { id, outbox, heard: Instant::now() });
                 id

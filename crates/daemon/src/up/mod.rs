@@ -145,6 +145,11 @@ fn check_links(args: &UpArgs, urls: &[LinkUrl]) -> Result<Option<usize>> {
     if radio.is_none() && args.share.share.is_some() {
         bail!("--share shares a radio, and there is none among the links: name one, or leave --share out");
     }
+    let both = urls.iter().any(|url| matches!(url, LinkUrl::Mqtt { .. }))
+        && urls.iter().any(|url| matches!(url, LinkUrl::Udp { .. }));
+    if args.mqtt_to_lora && !both {
+        bail!("--mqtt-to-lora is about packets from mqtt: that go to udp:; name both links, or leave it out");
+    }
     Ok(radio.map(|(index, _)| index))
 }
 

@@ -35,6 +35,8 @@ const MOST: usize = 48;
 const MOST_MOVING: usize = 24;
 /// With more nodes than this the first have to do: each takes long, and much luck of many evens out.
 const MANY_NODES: usize = 100;
+/// Fewer runs than this give no range.
+const RUNS_FOR_A_RANGE: usize = 4;
 /// No more once the standard error of the means is this share of them.
 const ENOUGH: f64 = 0.05;
 /// A rehearsal is over once nothing has changed for so long, hours: whoever lacks it then is out of reach.
@@ -243,7 +245,8 @@ impl Rehearsals {
             basis: Basis::Rehearsal,
             rehearsals: self.runs.len(),
             complete: self.runs.iter().filter(|run| run.end == PushEvent::Complete).count(),
-            range: Some(Ranges {
+            // Of fewer runs nothing can be told of their spread.
+            range: (self.runs.len() >= RUNS_FOR_A_RANGE).then(|| Ranges {
                 packets: Range::of(&packets),
                 airtime_s: Range::of(&airtime_s),
                 energy_mwh: Range::of(&energy_mwh),
