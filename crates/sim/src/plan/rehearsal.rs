@@ -36,7 +36,7 @@ const MOST_MOVING: usize = 24;
 /// With more nodes than this the first have to do: each takes long, and much luck of many evens out.
 const MANY_NODES: usize = 100;
 /// Fewer runs than this give no range.
-const RUNS_FOR_A_RANGE: usize = 4;
+const RUNS_FOR_A_RANGE: usize = 3;
 /// No more once the standard error of the means is this share of them.
 const ENOUGH: f64 = 0.05;
 /// A rehearsal is over once nothing has changed for so long, hours: whoever lacks it then is out of reach.
