@@ -32,6 +32,8 @@ pub(crate) struct Book {
     pub poisoned: [bool; MAX_GENERATIONS as usize],
     /// Entry n tells what is in spare slot n.
     pub spare: Vec<Spare, MAX_SPARE>,
+    /// The piece whose write has begun and has not ended well.
+    pub torn: Option<u32>,
 }
 
 impl Book {
@@ -48,6 +50,7 @@ impl Book {
             outdated: [false; MAX_GENERATIONS as usize],
             poisoned: [false; MAX_GENERATIONS as usize],
             spare: Vec::new(),
+            torn: None,
         }
     }
 
@@ -91,7 +94,9 @@ impl Book {
 
     /// Writes a verified piece.
     pub fn keep<S: PieceStore>(&mut self, index: u32, piece: &[u8], store: &mut S) -> Result<(), S::Error> {
+        self.torn = Some(index);
         store.write_piece(index, piece)?;
+        self.torn = None;
         self.mark(index);
         Ok(())
     }

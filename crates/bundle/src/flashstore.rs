@@ -9,6 +9,7 @@
 use crate::book::MAX_SPARE;
 use crate::crc::crc32;
 use crate::object::{Layout, MAX_PIECE_SIZE, PieceSource, PieceStore, SpareSlot};
+use crate::place::HEADER;
 use core::ops::Range;
 use embedded_storage::nor_flash::{NorFlash, ReadNorFlash};
 
@@ -125,23 +126,33 @@ impl<F: NorFlash> FlashStore<F> {
         head
     }
 
-    /// Erases the page at `page`, putting back all but `hole` if `scratch` can hold it.
+    /// Erases the page at `page`, putting back all but `hole` if `scratch` can hold it. What lies before the pieces, the manifest, is put
+    /// back in any case: it does not come again.
     fn rewrite_page(&mut self, page: u32, hole: &Range<u32>, scratch: &mut [u8]) -> Result<bool, F::Error> {
         let end = page + F::ERASE_SIZE as u32;
         let Some(copy) = scratch.get_mut(..F::ERASE_SIZE) else {
+            let mut before = [0xFF; HEADER as usize];
+            let before = &mut before[..self.pieces.start.saturating_sub(page).min(HEADER) as usize];
+            self.flash.read(page, before)?;
             self.flash.erase(page, end)?;
+            self.put_back(page, before)?;
             return Ok(false);
         };
         self.flash.read(page, copy)?;
         let cut = |at: u32| (at.clamp(page, end) - page) as usize;
         copy[cut(hole.start)..cut(hole.end)].fill(0xFF);
         self.flash.erase(page, end)?;
+        self.put_back(page, copy)?;
+        Ok(true)
+    }
+
+    fn put_back(&mut self, page: u32, copy: &[u8]) -> Result<(), F::Error> {
         for (unit, at) in copy.chunks(UNIT).zip((page..).step_by(UNIT)) {
             if !is_blank(unit) {
                 self.flash.write(at, unit)?;
             }
         }
-        Ok(true)
+        Ok(())
     }
 }
 
@@ -167,12 +178,16 @@ impl<F: NorFlash> PieceStore for FlashStore<F> {
             self.flash.read(at, &mut unit)?;
             blank &= is_blank(&unit);
         }
+        if blank { Ok(true) } else { self.renew_piece(index, scratch) }
+    }
+
+    fn renew_piece(&mut self, index: u32, scratch: &mut [u8]) -> Result<bool, F::Error> {
+        let start = self.pieces.start + index * self.piece_size;
+        let hole = start..start + self.piece_size;
+        let erase = F::ERASE_SIZE as u32;
         let mut kept = true;
-        if !blank {
-            let erase = F::ERASE_SIZE as u32;
-            for page in (hole.start / erase * erase..hole.end).step_by(F::ERASE_SIZE) {
-                kept &= self.rewrite_page(page, &hole, scratch)?;
-            }
+        for page in (hole.start / erase * erase..hole.end).step_by(F::ERASE_SIZE) {
+            kept &= self.rewrite_page(page, &hole, scratch)?;
         }
         Ok(kept)
     }

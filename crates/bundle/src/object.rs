@@ -192,6 +192,9 @@ pub trait PieceStore: PieceSource {
     /// with `scratch` as large as an erase unit none are.
     fn clear_piece(&mut self, index: u32, scratch: &mut [u8]) -> Result<bool, Self::Error>;
 
+    /// The same for a place that reads blank and may not be: a write to it has failed.
+    fn renew_piece(&mut self, index: u32, scratch: &mut [u8]) -> Result<bool, Self::Error>;
+
     /// Number of spare slots.
     fn spare_slots(&self) -> usize;
 

@@ -1,4 +1,4 @@
-//! A NOR flash in RAM that loses power on command: before, inside or after any operation.
+//! A NOR flash in RAM that loses power on command: before, inside or after any operation; or fails at one and goes on.
 //!
 //! It is stricter than most parts: a written word cannot be written again before it is erased, and what a cut leaves of
 //! the word or page it hit is garbage.
@@ -36,6 +36,8 @@ pub enum RamFlashError {
     NoPower,
     /// A word was written that was not erased.
     NotErased,
+    /// The operation failed half done ([`RamFlash::fail_after`]); power is there.
+    Failed,
     /// Out of bounds or not aligned.
     Arguments(NorFlashErrorKind),
 }
@@ -44,7 +46,7 @@ impl NorFlashError for RamFlashError {
     fn kind(&self) -> NorFlashErrorKind {
         match self {
             Self::Arguments(kind) => *kind,
-            Self::NoPower | Self::NotErased => NorFlashErrorKind::Other,
+            Self::NoPower | Self::NotErased | Self::Failed => NorFlashErrorKind::Other,
         }
     }
 }
@@ -57,6 +59,10 @@ pub struct RamFlash<const SIZE: usize, const WRITE: usize = 4, const ERASE: usiz
     written: u64,
     erased_pages: u64,
     cut: Option<(u64, Cut)>,
+    /// Operations that fail half done.
+    failing: Range<u64>,
+    /// What became of the last operation that was hit.
+    hit: Option<Cut>,
     powered: bool,
     /// Bytes that read as erased and are not.
     weak: Vec<Range<usize>, 16>,
@@ -79,6 +85,8 @@ impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> RamFlash<SIZE, W
             written: 0,
             erased_pages: 0,
             cut: None,
+            failing: 0..0,
+            hit: None,
             powered: true,
             weak: Vec::new(),
             fading: Vec::new(),
@@ -115,6 +123,12 @@ impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> RamFlash<SIZE, W
         self.cut = Some((self.operations + operations, cut));
     }
 
+    /// Lets the writes and erasures after the next `operations` ones fail, so many of them; half of each is done, and power stays.
+    pub fn fail_after(&mut self, operations: u64, count: u64) {
+        let first = self.operations + operations;
+        self.failing = first..first.saturating_add(count);
+    }
+
     /// Whether there is power.
     pub fn has_power(&self) -> bool {
         self.powered
@@ -135,7 +149,7 @@ impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> RamFlash<SIZE, W
         self.cut = None;
     }
 
-    /// How many of `units` are done in this operation, and whether power is lost in it.
+    /// How many of `units` are done in this operation, and whether power is lost in it, or it fails.
     fn begin(&mut self, units: usize) -> Result<(usize, bool), RamFlashError> {
         if !self.powered {
             return Err(RamFlashError::NoPower);
@@ -145,11 +159,16 @@ impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> RamFlash<SIZE, W
         match self.cut {
             Some((at, cut)) if at == now => {
                 self.powered = false;
+                self.hit = Some(cut);
                 Ok(match cut {
                     Cut::Before | Cut::Unseen | Cut::Garbled => (0, true),
                     Cut::Inside(share) => (units * usize::from(share) / 256, true),
                     Cut::After | Cut::Fading => (units, true),
                 })
+            }
+            _ if self.failing.contains(&now) => {
+                self.hit = Some(Cut::Inside(128));
+                Ok((units / 2, true))
             }
             _ => Ok((units, false)),
         }
@@ -157,16 +176,16 @@ impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> RamFlash<SIZE, W
 
     /// Whether the unit after `done` was hit.
     fn is_torn(&self, lost: bool) -> bool {
-        lost && matches!(self.cut, Some((_, Cut::Inside(_))))
+        lost && matches!(self.hit, Some(Cut::Inside(_)))
     }
 
     fn is_garbled(&self, lost: bool) -> bool {
-        lost && matches!(self.cut, Some((_, Cut::Garbled)))
+        lost && matches!(self.hit, Some(Cut::Garbled))
     }
 
     /// These bytes look erased and are not.
     fn weaken(&mut self, lost: bool, range: Range<usize>) {
-        if lost && matches!(self.cut, Some((_, Cut::Unseen))) {
+        if lost && matches!(self.hit, Some(Cut::Unseen)) {
             self.bytes[range.clone()].fill(0xFF);
             if let Err(range) = self.weak.push(range)
                 && let Some(last) = self.weak.last_mut()
@@ -178,7 +197,11 @@ impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> RamFlash<SIZE, W
     }
 
     fn end(&self, lost: bool) -> Result<(), RamFlashError> {
-        if lost { Err(RamFlashError::NoPower) } else { Ok(()) }
+        match lost {
+            true if self.powered => Err(RamFlashError::Failed),
+            true => Err(RamFlashError::NoPower),
+            false => Ok(()),
+        }
     }
 
     /// Byte of garbage that depends on place and time only.
@@ -256,7 +279,7 @@ impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> NorFlash for Ram
         self.bytes[start..start + words].copy_from_slice(&bytes[..words]);
         self.written += words as u64;
         self.weaken(lost, start..(start + WRITE).min(end));
-        if lost && matches!(self.cut, Some((_, Cut::Fading))) {
+        if lost && matches!(self.hit, Some(Cut::Fading)) {
             // With more of them than anyone asks for, the last ones stay.
             let _ = self.fading.push((start..end, false));
         }
@@ -277,6 +300,19 @@ impl<const SIZE: usize, const WRITE: usize, const ERASE: usize> NorFlash for Ram
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failure_tears_and_passes() {
+        let mut f = RamFlash::<4096, 4, 1024>::new();
+        f.fail_after(1, 2);
+        f.write(0, &[0; 16]).unwrap();
+        assert_eq!(f.write(16, &[0; 16]), Err(RamFlashError::Failed));
+        assert!(f.bytes()[16..24] == [0; 8] && f.bytes()[28..32] == [0xFF; 4]);
+        assert_eq!(f.erase(0, 1024), Err(RamFlashError::Failed));
+        f.read(0, &mut [0]).unwrap();
+        f.erase(0, 1024).unwrap();
+        f.write(16, &[0; 16]).unwrap();
+    }
 
     #[test]
     fn what_fades_is_whole_once() {

@@ -131,15 +131,28 @@ impl<const BYTES: usize> ObjectReceiver<BYTES> {
         store: &mut S,
     ) -> Result<Self, S::Error> {
         let mut receiver = Self::with_memory(object);
-        while !receiver.scan_pieces(store)? {
-            receiver.book = Book::new(object);
-        }
-        receiver.book.scan_spare(store)?;
-        for generation in 0..receiver.layout().generations() {
-            receiver.refresh(generation);
-        }
-        receiver.settle(store)?;
+        receiver.rebuild(store)?;
         Ok(receiver)
+    }
+
+    /// Reads all that the store holds.
+    fn rebuild<S: PieceStore>(&mut self, store: &mut S) -> Result<(), S::Error> {
+        let object = self.book.object;
+        self.book = Book::new(&object);
+        while !self.scan_pieces(store)? {
+            self.book = Book::new(&object);
+        }
+        self.book.scan_spare(store)?;
+        self.use_what_waits(store)
+    }
+
+    /// Uses all symbols in hand as far as they go, after the matrix's memory was used otherwise.
+    fn use_what_waits<S: PieceStore>(&mut self, store: &mut S) -> Result<(), S::Error> {
+        self.matrix_of = None;
+        for generation in 0..self.layout().generations() {
+            self.refresh(generation);
+        }
+        self.settle(store).map(|_| ())
     }
 
     /// Marks what is verified, clears what is not; false if clearing may have cost pieces already marked.
@@ -213,7 +226,7 @@ impl<const BYTES: usize> ObjectReceiver<BYTES> {
         bits
     }
 
-    /// Takes a symbol. After an error of the store, which may have written part of something, go on from
+    /// Takes a symbol. After an error of the store, which may have written part of something, go on with [`ObjectReceiver::recover`] or from
     /// [`ObjectReceiver::resume`].
     pub fn handle_symbol<S: PieceStore>(
         &mut self,
@@ -229,6 +242,20 @@ impl<const BYTES: usize> ObjectReceiver<BYTES> {
             outcome = Outcome::Poisoned { generation };
         }
         Ok(Progress { outcome, needed: self.needed(generation), complete: self.is_complete() })
+    }
+
+    /// Goes on after an error of the store in [`ObjectReceiver::handle_symbol`]: the place of a piece whose write has failed is erased, those beside it are put
+    /// back, and what waits is used. The symbol that was handed in may be lost, and may be handed in again. After an error of this, go on
+    /// from [`ObjectReceiver::resume`].
+    pub fn recover<S: PieceStore>(&mut self, store: &mut S) -> Result<(), S::Error> {
+        let torn = self.book.torn;
+        if let Some(index) = torn
+            && !store.renew_piece(index, self.matrix.scratch())?
+        {
+            return self.rebuild(store);
+        }
+        self.book.torn = None;
+        self.use_what_waits(store)
     }
 
     /// Checks the whole content against its SHA-256.
@@ -281,12 +308,13 @@ impl<const BYTES: usize> ObjectReceiver<BYTES> {
         if let Some(outcome) = self.admit(generation, id, uncoded) {
             return Ok(outcome);
         }
+        // The matrix knows the symbol already: it counts as stale until the symbol is stored.
+        let matrix_of = self.matrix_of.take();
         let Some(slot) = self.book.open(place, store)? else {
             return Ok(Outcome::Refused(Refused::NoSpare));
         };
-        // The slot counts as used and the matrix as stale before the write: one that fails may have begun.
+        // The slot counts as used before the write: one that fails may have begun.
         self.book.spare[slot] = Spare { generation, id, live: false };
-        let matrix_of = self.matrix_of.take();
         store.write_spare(slot, generation, id, piece)?;
         self.book.spare[slot].live = true;
         if uncoded {

@@ -369,14 +369,15 @@ impl<F: NorFlash> Update<F> {
         // The spare area keeps room for what the generation that is asked for first still needs.
         let first = (0..receiver.layout().generations()).rev().find(|g| receiver.needed(*g) > 0);
         let mut store = self.components[component].holder.store().ok_or(BundleRefusal::Storage)?;
-        let progress = receiver.handle_symbol(generation, id, data, &mut store);
-        let Ok(progress) = progress else {
-            if let Some(native) = self.components[component].holder.native_mut() {
-                // What was torn as it was erased may look blank and take no write: the place is made anew, if flash works.
-                let _ = native.clear();
-            }
-            return Err(BundleRefusal::Storage);
-        };
+        let progress = receiver
+            .handle_symbol(generation, id, data, &mut store)
+            // One write that fails, or place that only looks blank, is made good, and the symbol handed in once more. Where that fails too,
+            // what flash holds is good for another try.
+            .or_else(|_| {
+                receiver.recover(&mut store)?;
+                receiver.handle_symbol(generation, id, data, &mut store)
+            })
+            .map_err(|_| BundleRefusal::Storage)?;
         // A poisoned generation is asked for again, piece by piece; the receiver remembers.
         match progress.outcome {
             Outcome::Refused(Refused::NoSpare) if first == Some(generation) => self.spare_full = first,

@@ -205,6 +205,10 @@ impl PieceStore for MemoryStore {
         Ok(true)
     }
 
+    fn renew_piece(&mut self, index: u32, scratch: &mut [u8]) -> Result<bool, Infallible> {
+        self.clear_piece(index, scratch)
+    }
+
     fn spare_slots(&self) -> usize {
         compotastic_bundle::MAX_SPARE
     }

@@ -319,6 +319,7 @@ impl<F: NorFlash> Agent<'_, F> {
             }
             Err(refusal) => {
                 self.set_back(now, component, refusal);
+                self.next_object(now);
                 false
             }
         }
@@ -427,9 +428,13 @@ impl<F: NorFlash> Agent<'_, F> {
         self.objects.all[component].client = None;
         self.push_event(AgentEvent::ObjectComplete { tag });
         match self.install(now, component) {
-            // Whoever published it through a node like this one waits for word of it.
-            Ok(_) if component == MODEL || self.update.carries() => self.beacon_soon(now),
-            Ok(_) => {}
+            Ok(_) => {
+                self.objects.storage_took(tag);
+                // Whoever published it through a node like this one waits for word of it.
+                if component == MODEL || self.update.carries() {
+                    self.beacon_soon(now);
+                }
+            }
             Err(refusal) => self.set_back(now, component, refusal),
         }
         self.reconsider_offer(now, component);

@@ -78,6 +78,8 @@ pub(crate) const REFUSED_FOR: Duration = Duration::from_secs(1800);
 const CONTENT_REFUSED_FOR: Duration = Duration::from_secs(365 * 86_400);
 /// Flash that refused an operation is tried again after this time.
 pub(crate) const STORAGE_AGAIN: Duration = Duration::from_secs(300);
+/// For an object that flash refuses again and again that doubles so often: each try asks neighbours for what is missing.
+const STORAGE_DOUBLINGS: u8 = 4;
 
 /// A record being put together from its parts, or held to be passed on.
 #[derive(Debug, Default)]
@@ -179,6 +181,8 @@ pub(crate) struct Objects {
     refused: Vec<(u32, Instant), REFUSED>,
     /// When the manifest that waits in `incoming` is tried again: flash had refused it.
     pub(crate) storage_again: Option<Instant>,
+    /// The object that flash has refused, and how often.
+    storage_refused: (u32, u8),
     /// The object in `incoming` is of a component that this node lacks; its host was told.
     pub(crate) unplaced: Option<u32>,
     /// When what was revoked is written again: flash had refused it.
@@ -203,6 +207,7 @@ impl Objects {
             wanted_record: None,
             refused: Vec::new(),
             storage_again: None,
+            storage_refused: (0, 0),
             unplaced: None,
             trust_again: None,
             offered_by: None,
@@ -252,6 +257,21 @@ impl Objects {
             self.refused.remove(0);
         }
         let _ = self.refused.push((tag, now + time));
+    }
+
+    /// Flash has refused an object on its way; how long it is left alone.
+    pub(crate) fn storage_refuses(&mut self, tag: u32) -> Duration {
+        let (refused, times) = self.storage_refused;
+        let times = if refused == tag { times } else { 0 };
+        self.storage_refused = (tag, times.saturating_add(1));
+        Duration::from_micros(STORAGE_AGAIN.as_micros() << times.min(STORAGE_DOUBLINGS))
+    }
+
+    /// An object is whole: flash takes it.
+    pub(crate) fn storage_took(&mut self, tag: u32) {
+        if self.storage_refused.0 == tag {
+            self.storage_refused = (0, 0);
+        }
     }
 
     pub(crate) fn jitter(&mut self, most: Duration) -> Duration {
@@ -405,7 +425,10 @@ impl<F: NorFlash> Agent<'_, F> {
                 let length = source
                     .symbol(generation, id, &mut SliceSource(stream), &mut piece)
                     .map_err(|_| BundleRefusal::Content)?;
-                self.update.handle_symbol(component, generation, id, &piece[..length])?;
+                if let Err(refusal) = self.update.handle_symbol(component, generation, id, &piece[..length]) {
+                    self.update.forget(component);
+                    return Err(refusal);
+                }
             }
         }
         if !self.update.is_complete(component) {

@@ -285,14 +285,18 @@ impl<F: NorFlash> Agent<'_, F> {
         self.push_event(AgentEvent::BundleRefused(BundleRefusal::Manifest(refusal)));
     }
 
-    /// Flash or the content was not good: what is in use is what this node holds and tells of. What flash refused, or what a
-    /// trial keeps out, is tried again later, content that is no good is not.
+    /// Flash or the content was not good: what is in use is what this node holds and tells of. What flash refused, the later the more often it
+    /// did, or what a trial keeps out is tried again, content that is no good is not.
     pub(crate) fn set_back(&mut self, now: Instant, component: usize, refusal: BundleRefusal) {
         let failed = core::mem::take(&mut self.objects.all[component]);
         self.update.forget(component);
         if matches!(refusal, BundleRefusal::Storage | BundleRefusal::OnTrial) {
+            let wait = match refusal {
+                BundleRefusal::Storage => self.objects.storage_refuses(failed.manifest.tag),
+                _ => STORAGE_AGAIN,
+            };
             self.objects.incoming = failed.manifest;
-            self.objects.storage_again = Some(now + STORAGE_AGAIN);
+            self.objects.storage_again = Some(now + wait);
         } else if refusal == BundleRefusal::Content {
             self.objects.refuse_content(now, failed.manifest.tag);
         } else {
