@@ -20,7 +20,7 @@ use compotastic_node::{
 use compotastic_wire::{self as wire, Beacon, Frame, records::capability::CapabilityRecord};
 use device::{
     Bundle, CLASS, Device, NUM, Node, delta, delta_with, digest8, has, image, offers, pack, root, run, says,
-    serves,
+    serves, whole,
 };
 use ed25519_dalek::SigningKey;
 use sha2::{Digest, Sha256};
@@ -136,6 +136,33 @@ fn what_waits_for_its_turn_is_not_told_of_as_whole_or_served() {
     for beacon in told {
         assert_eq!((beacon.object_progress, beacon.flags & Beacon::RUNS), (0, 0));
     }
+}
+
+/// A model that comes while an image is made is received before firmware that comes then, too.
+#[test]
+fn a_model_that_waits_for_the_making_goes_before_firmware_that_comes_later() {
+    let mut device = Device::new();
+    let mut mate = Mate::new(0x0a00_0001);
+    let mut now = at(0);
+    device.start().unwrap();
+    let mut agent = device.agent(now).unwrap();
+    let (first, second) = (whole(2), whole(3));
+    offers(&mut mate, &mut agent, now, &first);
+    let said = serves(&mut mate, &mut agent, &mut now, &first);
+    assert!(has(&said, |e| *e == AgentEvent::ObjectComplete { tag: first.tag }), "{said:?}");
+    let until = now + Duration::from_millis(100);
+    run(&mut agent, &mut now, until);
+    assert!(agent.firmware().unwrap().making);
+    let model = pack(&[7; 900], &root(), |manifest| {
+        (manifest.kind, manifest.task) = (ComponentKind::Model, 1);
+    });
+    offers(&mut mate, &mut agent, now, &model);
+    offers(&mut mate, &mut agent, now, &second);
+    let until = now + Duration::from_secs(10);
+    run(&mut agent, &mut now, until);
+    assert!(!agent.firmware().unwrap().making);
+    let said = serves(&mut mate, &mut agent, &mut now, &model);
+    assert!(has(&said, |e| *e == AgentEvent::ObjectComplete { tag: model.tag }), "{said:?}");
 }
 
 fn beacons(sent: &[OutFrame]) -> Vec<Beacon> {

@@ -223,8 +223,12 @@ impl<F: NorFlash> Agent<'_, F> {
     /// A queued object begins, unless one that is more urgent is on its way; a less urgent one is set aside.
     fn take_turn(&mut self, now: Instant, component: usize) -> Result<(), BundleRefusal> {
         let kind_of = |agent: &Self, component| agent.update.kind(component).map_or(u8::MAX, rank);
-        if self.update.is_making() && !self.update.is_native(component) {
-            // An image is made in the memory that this takes; it is a matter of seconds.
+        let own = kind_of(self, component);
+        let yields = (0..self.update.components())
+            .any(|other| self.objects.all[other].queued && kind_of(self, other) < own);
+        if self.update.is_making() && (yields || !self.update.is_native(component)) {
+            // An image is made in the memory that this takes; it is a matter of seconds. Newer firmware takes it at once, unless something
+            // more urgent waits for it.
             self.update.await_turn(component);
             return Ok(());
         }
