@@ -307,23 +307,14 @@ impl<F: NorFlash> Slots<F> {
         Ok(place::read_header(&mut self.flash, &region)?.map(|p| p.claimed).filter(|c| newer(&c.manifest)))
     }
 
-    /// Prepares the inactive slot for a bundle, if it is for this device and newer than what it has.
+    /// Prepares the inactive slot for a bundle that [`VerifiedManifest::admit_for`] admits: for this device or, without a target, only to
+    /// be kept and passed on.
     pub fn begin(
         &mut self,
         verified: &VerifiedManifest,
-        target: &Target,
+        target: Option<&Target>,
     ) -> Result<Begun, BeginError<F::Error>> {
-        verified.admit(target, &self.installed()).map_err(BeginError::Refused)?;
-        self.prepare(verified)
-    }
-
-    /// The same for a bundle that is only kept and passed on, whatever device it is for.
-    pub fn begin_to_carry(&mut self, verified: &VerifiedManifest) -> Result<Begun, BeginError<F::Error>> {
-        verified.admit_to_carry(&self.installed()).map_err(BeginError::Refused)?;
-        self.prepare(verified)
-    }
-
-    fn prepare(&mut self, verified: &VerifiedManifest) -> Result<Begun, BeginError<F::Error>> {
+        verified.admit_for(target, &self.installed()).map_err(BeginError::Refused)?;
         let layout = verified.object().layout;
         let (need, have) = (layout.stored_len(), self.capacity());
         if need > have {

@@ -493,9 +493,17 @@ impl VerifiedManifest {
         Ok(())
     }
 
+    /// Whether this node should take it now: to install it on a device, or, without one, to keep it and pass it on, whatever device it is for.
+    pub fn admit_for(&self, target: Option<&Target>, installed: &Installed) -> Result<(), Refusal> {
+        match target {
+            Some(target) => self.admit(target, installed),
+            None => self.admit_to_carry(installed),
+        }
+    }
+
     /// Whether a node that only passes it on should take it: it has to be newer than what is there. Class, base, predecessor
     /// and needs are checked by those that install it.
-    pub fn admit_to_carry(&self, installed: &Installed) -> Result<(), Refusal> {
+    fn admit_to_carry(&self, installed: &Installed) -> Result<(), Refusal> {
         let offered = self.manifest().sequence;
         match installed.floor.filter(|have| offered <= *have) {
             Some(have) => Err(Refusal::Rollback { have, offered }),

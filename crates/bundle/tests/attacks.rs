@@ -51,7 +51,7 @@ impl Device {
             Ok(verified) => verified,
             Err(refusal) => return End::Manifest(refusal),
         };
-        if let Err(error) = self.slots.begin(&verified, &self.target) {
+        if let Err(error) = self.slots.begin(&verified, Some(&self.target)) {
             return End::Begin(error);
         }
         self.receive(&verified, symbols)
@@ -329,7 +329,7 @@ fn symbol_pollution() {
     let mut device = Device::new();
     let bundle = newer();
     let verified = &bundle.manifest;
-    device.slots.begin(verified, &device.target).unwrap();
+    device.slots.begin(verified, Some(&device.target)).unwrap();
     let mut store = device.slots.store().unwrap();
     let mut receiver = ObjectReceiver::for_object(verified.object());
     let mut rng = Lcg(11);

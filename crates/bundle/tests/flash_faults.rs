@@ -27,7 +27,7 @@ struct Faults {
 /// A start, and the reception that was begun goes on or, if even its manifest is gone, begins.
 fn begin<const BYTES: usize>(slots: &mut Slots<Flash>, bundle: &Bundle) -> ObjectReceiver<BYTES> {
     let mut try_once = || {
-        slots.begin(&bundle.manifest, &target()).ok()?;
+        slots.begin(&bundle.manifest, Some(&target())).ok()?;
         let store = &mut slots.store()?;
         ObjectReceiver::resume_with_memory(bundle.manifest.object(), store).ok()
     };
@@ -63,7 +63,7 @@ fn receive<const BYTES: usize>(slots: &mut Slots<Flash>, bundle: &Bundle) -> Fau
 /// Flash that fails `count` times after `after` operations of the reception.
 fn failing(bundle: &Bundle, after: u64, count: u64) -> Slots<Flash> {
     let mut slots = Slots::open(Flash::new(), geometry()).unwrap();
-    slots.begin(&bundle.manifest, &target()).unwrap();
+    slots.begin(&bundle.manifest, Some(&target())).unwrap();
     let mut flash = slots.into_flash();
     flash.fail_after(after, count);
     Slots::open(flash, geometry()).unwrap()

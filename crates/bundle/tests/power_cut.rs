@@ -30,7 +30,7 @@ fn update(flash: &mut Flash, bundle: &Bundle, salt: u16) -> Result<(), PowerLost
     if let Some(pending) = slots.pending().map_err(lost)? {
         trust().verify(&pending).expect("what was stored was verified");
     }
-    match slots.begin(&bundle.manifest, &target()) {
+    match slots.begin(&bundle.manifest, Some(&target())) {
         Ok(_) => {}
         Err(BeginError::Flash(e)) => return Err(lost(e)),
         // It is in force already.

@@ -17,7 +17,7 @@ fn restart(slots: Slots<Flash>) -> Slots<Flash> {
 }
 
 fn receive(slots: &mut Slots<Flash>, bundle: &Bundle) {
-    slots.begin(&bundle.manifest, &target()).unwrap();
+    slots.begin(&bundle.manifest, Some(&target())).unwrap();
     let mut store = slots.store().unwrap();
     let mut rx = ObjectReceiver::resume(bundle.manifest.object(), &mut store).unwrap();
     for (g, id) in bundle.pieces() {
@@ -51,7 +51,7 @@ fn install_restart_install() {
         slots = restart(slots);
         assert_active(&slots, &bundle, false);
         assert_eq!(slots.active().unwrap().slot, (1 - sequence % 2) as u8, "slots take turns");
-        let again = slots.begin(&bundle.manifest, &target());
+        let again = slots.begin(&bundle.manifest, Some(&target()));
         assert_eq!(again, Err(BeginError::Refused(Refusal::Rollback { have: sequence, offered: sequence })));
     }
 }
@@ -69,17 +69,17 @@ fn a_trial_ends_well_or_badly() {
     slots = restart(slots);
     assert_active(&slots, &bundles[1], true);
     // The fallback is in the other slot: it is not to be written over.
-    assert_eq!(slots.begin(&bundles[2].manifest, &target()), Err(BeginError::OnTrial));
+    assert_eq!(slots.begin(&bundles[2].manifest, Some(&target())), Err(BeginError::OnTrial));
     assert!(slots.fall_back().unwrap());
     assert_active(&slots, &bundles[0], false);
     slots = restart(slots);
     assert_active(&slots, &bundles[0], false);
     // What failed is not tried again, what is newer is.
-    let failed = slots.begin(&bundles[1].manifest, &target());
+    let failed = slots.begin(&bundles[1].manifest, Some(&target()));
     assert_eq!(failed, Err(BeginError::Refused(Refusal::Rollback { have: 2, offered: 2 })));
     install(&mut slots, &bundles[2]);
     assert_active(&slots, &bundles[2], false);
-    let old = slots.begin(&bundles[0].manifest, &target());
+    let old = slots.begin(&bundles[0].manifest, Some(&target()));
     assert_eq!(old, Err(BeginError::Refused(Refusal::Rollback { have: 3, offered: 1 })));
 }
 
@@ -140,7 +140,7 @@ fn damaged_content_is_never_in_force() {
     flash.bytes_mut()[at + 800] ^= 1;
     let mut slots = open(flash);
     assert!(slots.active().is_none());
-    let old = slots.begin(&one.manifest, &target());
+    let old = slots.begin(&one.manifest, Some(&target()));
     assert_eq!(old, Err(BeginError::Refused(Refusal::Rollback { have: 5, offered: 5 })));
     install(&mut slots, &two);
     assert_active(&slots, &two, false);
@@ -153,7 +153,7 @@ fn nothing_incomplete_comes_into_force() {
     assert_eq!(slots.switch(), Err(SwitchError::NotBegun));
     install(&mut slots, &one);
     assert_eq!(slots.switch(), Err(SwitchError::NotBegun));
-    slots.begin(&two.manifest, &target()).unwrap();
+    slots.begin(&two.manifest, Some(&target())).unwrap();
     let mut store = slots.store().unwrap();
     let mut rx = ObjectReceiver::new(&two.manifest);
     for (g, id) in two.pieces().skip(1) {
@@ -166,7 +166,7 @@ fn nothing_incomplete_comes_into_force() {
     assert!(slots.store().is_none(), "only a verified manifest opens the store");
     let pending = slots.pending().unwrap().unwrap();
     let verified = common::trust().verify(&pending).unwrap();
-    assert_eq!(slots.begin(&verified, &target()), Ok(Begun::Resumed));
+    assert_eq!(slots.begin(&verified, Some(&target())), Ok(Begun::Resumed));
     let mut store = slots.store().unwrap();
     let mut rx = ObjectReceiver::resume(verified.object(), &mut store).unwrap();
     assert_eq!(rx.needed(0), 1);
@@ -182,7 +182,7 @@ fn another_bundle_takes_over_a_reception() {
     let (two, three) = (Bundle::new(content(900, 2), 2), Bundle::new(content(900, 3), 3));
     let mut slots = open(Flash::new());
     receive(&mut slots, &two);
-    assert_eq!(slots.begin(&three.manifest, &target()), Ok(Begun::Fresh));
+    assert_eq!(slots.begin(&three.manifest, Some(&target())), Ok(Begun::Fresh));
     assert_eq!(slots.pending().unwrap().unwrap(), *three.manifest.claimed());
     slots.abandon().unwrap();
     assert!(slots.pending().unwrap().is_none());
@@ -199,9 +199,9 @@ fn refusals_touch_nothing() {
     let before = slots.flash().operations();
     let two = Bundle::new(content(900, 2), 2);
     let wrong = Target { class: CLASS + 1, ..target() };
-    assert_eq!(slots.begin(&two.manifest, &wrong), Err(BeginError::Refused(Refusal::WrongClass)));
+    assert_eq!(slots.begin(&two.manifest, Some(&wrong)), Err(BeginError::Refused(Refusal::WrongClass)));
     let large = Bundle::new(content(9000, 2), 2);
-    let refused = slots.begin(&large.manifest, &target());
+    let refused = slots.begin(&large.manifest, Some(&target()));
     assert!(matches!(refused, Err(BeginError::Refused(Refusal::NoFlash { .. }))), "{refused:?}");
     assert_eq!(slots.flash().operations(), before);
     assert_active(&slots, &one, false);

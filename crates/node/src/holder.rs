@@ -73,21 +73,11 @@ impl<F: NorFlash> Holder<F> {
     pub(crate) fn begin(
         &mut self,
         verified: &VerifiedManifest,
-        target: &Target,
+        target: Option<&Target>,
     ) -> Result<Begun, BeginError<F::Error>> {
         match self {
             Self::Slots(slots) => slots.begin(verified, target),
             Self::Native(native) => native.begin(verified, target),
-        }
-    }
-
-    pub(crate) fn begin_to_carry(
-        &mut self,
-        verified: &VerifiedManifest,
-    ) -> Result<Begun, BeginError<F::Error>> {
-        match self {
-            Self::Slots(slots) => slots.begin_to_carry(verified),
-            Self::Native(native) => native.begin_to_carry(verified),
         }
     }
 

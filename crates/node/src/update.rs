@@ -256,9 +256,13 @@ impl<F: NorFlash> Update<F> {
         self.trust_log.map_or(Ok(()), |log| log.store(&mut self.state, trust))
     }
 
-    fn target(&self, component: usize, config: &AgentConfig<'_>) -> Target {
+    /// What a bundle of a component is to be installed for; none on a node that only carries.
+    fn target(&self, component: usize, config: &AgentConfig<'_>) -> Option<Target> {
+        if self.carries {
+            return None;
+        }
         let Component { kind, task, holder, .. } = &self.components[component];
-        Target {
+        Some(Target {
             class: config.device_class,
             kind: *kind,
             task: *task,
@@ -273,7 +277,7 @@ impl<F: NorFlash> Update<F> {
                     Some(Need { kind: component.kind, task: component.task, sequence })
                 })
                 .collect(),
-        }
+        })
     }
 
     /// The component that a verified bundle is for, if it is for this device, and newer.
@@ -285,11 +289,7 @@ impl<F: NorFlash> Update<F> {
         let manifest = verified.manifest();
         let component = self.component_for(manifest.kind, manifest.task).ok_or(Refusal::WrongComponent)?;
         let installed = self.components[component].holder.installed();
-        if self.carries {
-            verified.admit_to_carry(&installed)?;
-        } else {
-            verified.admit(&self.target(component, config), &installed)?;
-        }
+        verified.admit_for(self.target(component, config).as_ref(), &installed)?;
         Ok(component)
     }
 
@@ -301,15 +301,13 @@ impl<F: NorFlash> Update<F> {
         verified: &VerifiedManifest,
     ) -> Result<(), BundleRefusal> {
         let target = self.target(component, config);
-        let carries = self.carries;
-        if component == MODEL && !carries {
+        if component == MODEL && !self.carries {
             // Flash may have refused to note the end of the last trial.
             let _ = self.settle_trial(config.base.as_ref());
         }
         let holder = &mut self.components[component].holder;
         let native = holder.native().is_some();
-        let begun = if carries { holder.begin_to_carry(verified) } else { holder.begin(verified, &target) };
-        let begun = begun.map_err(|error| match error {
+        let begun = holder.begin(verified, target.as_ref()).map_err(|error| match error {
             BeginError::Refused(refusal) => BundleRefusal::Manifest(refusal),
             BeginError::OnTrial if native => BundleRefusal::OnTrial,
             BeginError::OnTrial | BeginError::Flash(_) => BundleRefusal::Storage,

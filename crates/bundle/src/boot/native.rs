@@ -109,23 +109,14 @@ impl<F: NorFlash> Native<F> {
         Installed { floor: installed.floor.max(self.held().map(|held| held.sequence)), ..installed }
     }
 
-    /// Prepares the object's place for a bundle, if it is for this device and newer than what it has.
+    /// Prepares the object's place for a bundle that [`VerifiedManifest::admit_for`] admits: for this device or, without a target, only
+    /// to be kept and passed on.
     pub fn begin(
         &mut self,
         verified: &VerifiedManifest,
-        target: &Target,
+        target: Option<&Target>,
     ) -> Result<Begun, BeginError<F::Error>> {
-        verified.admit(target, &self.installed()).map_err(BeginError::Refused)?;
-        self.prepare(verified)
-    }
-
-    /// The same for a bundle that is only kept and passed on, whatever device it is for.
-    pub fn begin_to_carry(&mut self, verified: &VerifiedManifest) -> Result<Begun, BeginError<F::Error>> {
-        verified.admit_to_carry(&self.installed()).map_err(BeginError::Refused)?;
-        self.prepare(verified)
-    }
-
-    fn prepare(&mut self, verified: &VerifiedManifest) -> Result<Begun, BeginError<F::Error>> {
+        verified.admit_for(target, &self.installed()).map_err(BeginError::Refused)?;
         // One image at a time: what comes of the one before has to be known first.
         if self.firmware.on_trial() || self.firmware.wants_reset() {
             return Err(BeginError::OnTrial);
