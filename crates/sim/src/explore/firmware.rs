@@ -20,7 +20,7 @@ pub(super) struct Firmware {
     confirmed: BTreeMap<usize, u32>,
     /// What was in slot A at its last start.
     seen: BTreeMap<usize, u32>,
-    /// Starts of what it has not confirmed.
+    /// Starts of what it has not confirmed that came to run it. One that was cut, or in which flash refused, is no trial.
     trial_starts: BTreeMap<usize, u32>,
     /// Versions that a node's boot loader has given up, as it should after so many starts.
     given_up: BTreeSet<(usize, u32)>,
@@ -67,13 +67,6 @@ impl Firmware {
         found.map(|version| version as u32)
     }
 
-    /// A node is about to start: its boot loader has its turn.
-    pub(super) fn starts(&mut self, node: usize) {
-        if self.seen.get(&node).is_some_and(|seen| *seen > self.confirmed(node)) {
-            *self.trial_starts.entry(node).or_default() += 1;
-        }
-    }
-
     /// Its boot loader has started what is in slot A now, and the node remembers to have confirmed a version.
     pub(super) fn started(&mut self, node: usize, remembers: u32, flash: &Flash) -> Result<(), String> {
         let Some(version) = self.in_slot(flash) else {
@@ -98,19 +91,16 @@ impl Firmware {
                 "node {node} went back from version {confirmed}, which it had confirmed, to {version}"
             ));
         }
-        let starts = if version == before { self.trial_starts.get(&node).copied().unwrap_or(0) } else { 0 };
+        let had = self.trial_starts.remove(&node).unwrap_or(0);
+        if version > confirmed {
+            self.trial_starts.insert(node, if version == before { had + 1 } else { 1 });
+        }
         if version < before {
-            let had = self.trial_starts.remove(&node).unwrap_or(0);
             self.given_up.insert((node, before));
-            // The last of them is the start that went back.
-            if had <= u32::from(IMAGE_TRIAL_STARTS) {
-                return Err(format!(
-                    "node {node} gave version {before} up after {} starts",
-                    had.saturating_sub(1)
-                ));
+            if had < u32::from(IMAGE_TRIAL_STARTS) {
+                return Err(format!("node {node} gave version {before} up after {had} starts"));
             }
         }
-        self.trial_starts.insert(node, if version > confirmed { starts.max(1) } else { 0 });
         Ok(())
     }
 
@@ -135,5 +125,35 @@ impl Firmware {
         Err(format!(
             "node {node} runs version {runs:?} and has confirmed {confirmed}, {newest} is the newest"
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::swarm::native::geometry;
+
+    /// Flash with this version in slot A.
+    fn flash(version: u32) -> Flash {
+        let flash = Flash::native(Default::default());
+        let a = geometry().unwrap().images.slots[0].start as usize;
+        flash.damage_at(a, &image(version));
+        flash
+    }
+
+    #[test]
+    fn only_starts_that_ran_are_starts_of_a_trial() {
+        let needed = u32::from(IMAGE_TRIAL_STARTS);
+        for ran in 1..=needed + 1 {
+            let mut books = Firmware::new(1);
+            books.publish(1);
+            books.started(0, 0, &flash(0)).unwrap();
+            for _ in 0..ran {
+                books.started(0, 0, &flash(1)).unwrap();
+            }
+            let back = books.started(0, 0, &flash(0));
+            let early = Err(format!("node 0 gave version 1 up after {ran} starts"));
+            assert_eq!(back, if ran < needed { early } else { Ok(()) });
+        }
     }
 }

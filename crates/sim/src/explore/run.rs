@@ -640,9 +640,6 @@ impl<'p> Runner<'p> {
         {
             flash.damage_at(0, &new.native.map(|new| new.to_vec()).unwrap_or_default());
         }
-        if let Some(firmware) = &mut self.firmware {
-            firmware.starts(id);
-        }
         self.boots[id] += 1;
         let local = self.world.host(id).local(now);
         let (post, flash, boots) = (&self.posts[id], &self.flash[id], self.boots[id]);
