@@ -31,7 +31,10 @@ use compotastic_bundle::{
     boot::{BootError, ImageError, Native, NativeError, NativeGeometry, NativeImage, RootSigned, WholeImage},
 };
 use compotastic_mesh::time::{Duration, Instant};
-use compotastic_wire::records::capability::{CapabilityRecord, InstalledBundle};
+use compotastic_wire::records::{
+    RecordError,
+    capability::{CapabilityRecord, InstalledBundle},
+};
 use embedded_storage::nor_flash::NorFlash;
 use heapless::Vec;
 
@@ -79,6 +82,8 @@ pub struct FirmwareState {
 pub enum FirmwareError<E> {
     /// There is a component for firmware, or no room for another.
     Taken,
+    /// [`Agent::set_capability`] came before, and did not leave room for what the record says of firmware.
+    Told,
     /// The flash, or what the boot loader left in it.
     Native(NativeError<E>),
 }
@@ -87,6 +92,7 @@ impl<E: core::fmt::Debug> core::fmt::Display for FirmwareError<E> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Taken => f.write_str("there is no place for another component"),
+            Self::Told => f.write_str("the capability record was told before; add the firmware first"),
             Self::Native(error) => error.fmt(f),
         }
     }
@@ -149,7 +155,7 @@ enum Made {
 
 impl<F: NorFlash> Agent<'_, F> {
     /// From now on the agent looks after this device's firmware, in flash with the given geometry that a boot loader has started
-    /// ([`compotastic_bundle::boot::start`]): see [`crate::firmware`]. To be called once, at the start.
+    /// ([`compotastic_bundle::boot::start`]): see [`crate::firmware`]. To be called once, at the start, before [`Self::set_capability`].
     pub fn add_firmware(
         &mut self,
         now: Instant,
@@ -158,6 +164,9 @@ impl<F: NorFlash> Agent<'_, F> {
     ) -> Result<(), FirmwareError<F::Error>> {
         if self.has_component(ComponentKind::Firmware, 0) {
             return Err(FirmwareError::Taken);
+        }
+        if self.sync().is_some() {
+            return Err(FirmwareError::Told);
         }
         let native = Native::open(flash, geometry).map_err(FirmwareError::Native)?;
         let firmware = native.firmware();
@@ -384,9 +393,13 @@ impl<F: NorFlash> Agent<'_, F> {
             })
     }
 
-    /// Writes the firmware that runs for good into a capability record, in the place of what it said of it.
-    pub(crate) fn add_firmware_to(&self, record: &mut CapabilityRecord) {
-        let Some(native) = self.update.native() else { return };
+    /// Writes the firmware that runs for good into a capability record, in the place of what it said of it; none if the agent does not look
+    /// after firmware.
+    pub(crate) fn add_firmware_to(
+        &self,
+        record: &mut CapabilityRecord,
+    ) -> Result<Option<InstalledBundle>, RecordError> {
+        let Some(native) = self.update.native() else { return Ok(None) };
         let image = native.firmware().confirmed();
         let [a, b, c, d, ..] = image.digest;
         let kind = ComponentKind::Firmware as u8;
@@ -398,8 +411,8 @@ impl<F: NorFlash> Agent<'_, F> {
         };
         match record.bundles.iter_mut().find(|bundle| (bundle.kind, bundle.task) == (kind, 0)) {
             Some(bundle) => *bundle = told,
-            // A record that is full of other bundles does not tell it.
-            None => drop(record.bundles.push(told)),
+            None => record.bundles.push(told).map_err(|_| RecordError::TooMany("bundles"))?,
         }
+        Ok(Some(told))
     }
 }

@@ -14,13 +14,20 @@ use compotastic_mesh::time::{Duration, Instant};
 use compotastic_node::{
     AgentEvent, BundleRefusal, FirmwareState,
     agent::OutFrame,
-    firmware::{TRIAL, TRIAL_MAX},
+    firmware::{FirmwareError, TRIAL, TRIAL_MAX},
     manners::Purpose,
+    sync::{CapabilityError, RECORD_MAX},
 };
-use compotastic_wire::{self as wire, Beacon, Frame, records::capability::CapabilityRecord};
+use compotastic_wire::{
+    self as wire, Beacon, Frame,
+    records::{
+        RecordError,
+        capability::{CapabilityRecord, InstalledBundle, Link, MAX_CAPABILITY, TaskOffer},
+    },
+};
 use device::{
-    Bundle, CLASS, Device, NUM, Node, delta, delta_with, digest8, has, image, offers, pack, root, run, says,
-    serves, whole,
+    Bundle, CLASS, Device, NUM, Node, delta, delta_with, digest8, geometry, has, image, offers, pack, root,
+    run, says, serves, whole,
 };
 use ed25519_dalek::SigningKey;
 use sha2::{Digest, Sha256};
@@ -361,4 +368,45 @@ fn an_object_that_does_not_make_its_image_is_dropped() {
         // A good one of the same version is taken after it.
         assert_eq!(live(&mut device, &delta(1, 2), &mut now, true).unwrap().confirmed.sequence, 2);
     }
+}
+
+/// What is told of firmware fits the record after each update, since a record that has no room for any version is refused at once.
+#[test]
+fn a_record_without_room_for_later_firmware_is_refused() {
+    let device = Device::new();
+    let mut agent = device.agent(at(0)).unwrap();
+    let other = |task| InstalledBundle { kind: ComponentKind::Model as u8, task, version: 1, object_tag: 5 };
+    let full = CapabilityRecord { bundles: (1..=4).map(other).collect(), ..CapabilityRecord::default() };
+    assert_eq!(
+        agent.set_capability(at(0), &full),
+        Err(CapabilityError::Record(RecordError::TooMany("bundles")))
+    );
+    let task = TaskOffer { task: 1, kind: 1, time_ms: u32::MAX, energy_mj: u32::MAX };
+    let firmware =
+        |version| InstalledBundle { kind: ComponentKind::Firmware as u8, task: 0, version, object_tag: 5 };
+    let length = |mut record: CapabilityRecord, version| {
+        record.bundles.push(firmware(version)).unwrap();
+        record.encode(&mut [0; MAX_CAPABILITY]).unwrap()
+    };
+    let mut taken = Vec::new();
+    for bits in 0..100 {
+        let link = |n: u32| Link {
+            kind: 1,
+            bits_per_s: 1 << (bits / 4 + u32::from(bits % 4 > n)),
+            cost_milli_per_kb: 1,
+        };
+        let links = (0..4).map(link).collect();
+        let record =
+            CapabilityRecord { tasks: [task; 8].into_iter().collect(), links, ..CapabilityRecord::default() };
+        let (now, later) = (length(record.clone(), 1), length(record.clone(), u32::MAX));
+        let is_taken = agent.set_capability(at(0), &record).is_ok();
+        assert_eq!(is_taken, later <= RECORD_MAX, "{now} bytes now, {later} later");
+        taken.push((is_taken, now <= RECORD_MAX));
+    }
+    assert!(taken.contains(&(true, true)) && taken.contains(&(false, true)), "{taken:?}");
+    // Nor can room be taken that was not left.
+    let mut late = device.plain_agent(at(0)).unwrap();
+    late.set_capability(at(0), &full).unwrap();
+    let added = late.add_firmware(at(0), device.native.clone(), geometry());
+    assert!(matches!(added, Err(FirmwareError::Told)), "{added:?}");
 }

@@ -38,17 +38,29 @@ impl core::fmt::Display for CapabilityError {
 
 impl core::error::Error for CapabilityError {}
 
+/// Bytes that a version takes in a record at most.
+const VERSION_MAX: usize = version_len(u32::MAX);
+
+/// Bytes that a version takes in a record: its key and a varint, or nothing for 0.
+const fn version_len(version: u32) -> usize {
+    if version == 0 { 0 } else { 1 + (u32::BITS - version.leading_zeros()).div_ceil(7) as usize }
+}
+
 impl<F: NorFlash> Agent<'_, F> {
     /// What this node can do, from now on. All members come to know it, and this node comes to know theirs; an agent that was never told
     /// its own record takes no part in that. The beacon carries the record's hash. The firmware that the agent looks after
-    /// ([`Agent::add_firmware`]) is among the record's bundles, whatever the host says of it, and is told anew when it has changed.
+    /// ([`Agent::add_firmware`]) is among the record's bundles, whatever the host says of it, and is told anew when it has changed; the record
+    /// must have room for any version of it.
     pub fn set_capability(&mut self, now: Instant, record: &CapabilityRecord) -> Result<(), CapabilityError> {
         let mut record = record.clone();
-        self.add_firmware_to(&mut record);
+        let firmware = self.add_firmware_to(&mut record).map_err(CapabilityError::Record)?;
         let mut buffer = [0; MAX_CAPABILITY];
         let length = record.encode(&mut buffer).map_err(CapabilityError::Record)?;
-        let bytes = buffer.get(..length).filter(|bytes| bytes.len() <= RECORD_MAX);
-        let bytes = bytes.ok_or(CapabilityError::TooLong(TooLong))?;
+        let later = firmware.map_or(0, |told| VERSION_MAX - version_len(told.version));
+        if length + later > RECORD_MAX {
+            return Err(CapabilityError::TooLong(TooLong));
+        }
+        let bytes = &buffer[..length];
         if self.sync.is_none() {
             let seed = self.rng.child(0x7379_6e63).next_u64();
             self.sync = Some(Sync::new(self.config.num.0, Config::default(), seed, now));
@@ -64,8 +76,9 @@ impl<F: NorFlash> Agent<'_, F> {
     pub(crate) fn tell_firmware(&mut self, now: Instant) {
         let told = self.sync.as_ref().and_then(Sync::own_record);
         if let Some(Ok(record)) = told.map(CapabilityRecord::decode) {
-            // It had room for the version before.
-            let _ = self.set_capability(now, &record);
+            // It has room for any version of firmware, which is one of its bundles already.
+            let told = self.set_capability(now, &record);
+            debug_assert_eq!(told, Ok(()));
         }
     }
 

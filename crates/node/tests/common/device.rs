@@ -202,6 +202,13 @@ impl Device {
 
     /// The running image begins to run.
     pub fn agent(&self, now: Instant) -> Option<Node> {
+        let mut agent = self.plain_agent(now)?;
+        agent.add_firmware(now, self.native.clone(), geometry()).ok()?;
+        Some(agent)
+    }
+
+    /// An agent that does not look after the firmware.
+    pub fn plain_agent(&self, now: Instant) -> Option<Node> {
         let config = AgentConfig {
             num: NUM,
             device_class: CLASS,
@@ -221,9 +228,7 @@ impl Device {
         let model = Geometry::packed::<Flash>(0, 4096, 176, 2).unwrap();
         let slots = Slots::open(self.slots.clone(), model).unwrap();
         let state = StateLog::open(self.state.clone()).unwrap();
-        let mut agent = Box::new(Agent::new(config, slots, state, 1, now).unwrap());
-        agent.add_firmware(now, self.native.clone(), geometry()).ok()?;
-        Some(agent)
+        Some(Box::new(Agent::new(config, slots, state, 1, now).unwrap()))
     }
 }
 
