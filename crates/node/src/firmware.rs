@@ -4,7 +4,7 @@
 //!  object whole ──> decoded into slot B ──> checked ──> RestartForTrial ──(boot loader exchanges)──> trial
 //!                   part by part, and                                                                 │ │
 //!                   again from the start     FirmwareConfirmed <── healthy for TRIAL, mesh heard ─────┘ │
-//!                   after a restart          RestartToRevert   <── host says no, or TRIAL_MAX is over ──┘
+//!                   after a restart          RestartToRevert   <── TRIAL_MAX is over ────────────────┘
 //! ```
 //!
 //! The object is received as any other is ([`crate::spread`]) into the place beside the slots, and stays there when its image runs, so
@@ -22,9 +22,10 @@
 //! is asked to restart the device, as soon as no neighbour is served with what is here any more and no job is open, or after
 //! [`RESTART_WAIT`]: the node forgets whom it knows, and what it was asked. The host may take its time too: until then this image goes on, and no other firmware is taken.
 //!
-//! **The trial.** The new image counts as healthy when it has run for [`TRIAL`], has heard a member of the swarm, and its host has no
-//! objection ([`Agent::await_firmware_checks`], [`Agent::firmware_checked`]). What hangs, crashes or hears nothing does not come so far: after three
-//! starts the boot loader goes back by itself, and after [`TRIAL_MAX`] the agent does. What failed is never taken again.
+//! **The trial.** The new image counts as healthy when it has run for [`TRIAL`] and has heard a member of the swarm. What hangs, crashes or
+//! hears nothing does not come so far: after three starts the boot loader goes back by itself, and after [`TRIAL_MAX`] the agent does. So a host with
+//! checks of its own (sensors answer, the radio sends) has one thing to do if they fail: restart the device within [`TRIAL`]. What failed
+//! is never taken again.
 
 use compotastic_bundle::{
     ComponentKind, MAX_PACKED, VerifiedManifest,
@@ -50,7 +51,7 @@ pub const PART: usize = 256;
 pub const STEP: Duration = Duration::from_millis(20);
 /// An image on trial runs for so long before it can be confirmed.
 pub const TRIAL: Duration = Duration::from_secs(600);
-/// An image on trial that has heard nobody for so long, or whose host has not said that its checks are passed, is given up.
+/// An image on trial that has heard nobody for so long is given up.
 /// Beacons of neighbours come every 3.2 hours at least.
 pub const TRIAL_MAX: Duration = Duration::from_secs(6 * 3600);
 /// A restart waits so long at most for what is under way.
@@ -119,16 +120,6 @@ impl Maker {
     }
 }
 
-/// What the host's own checks of an image on trial say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Checks {
-    /// It has none, or they are passed.
-    #[default]
-    Passed,
-    Awaited,
-    Failed,
-}
-
 /// What is not in flash.
 #[derive(Debug, Default)]
 pub(crate) struct Upkeep {
@@ -138,7 +129,6 @@ pub(crate) struct Upkeep {
     trial: Option<Instant>,
     /// A member of the swarm was heard since this start.
     heard: bool,
-    checks: Checks,
     tries: u8,
     /// The new image is in place since then, and the host has yet to be asked for a restart.
     ready: Option<Instant>,
@@ -196,20 +186,6 @@ impl<F: NorFlash> Agent<'_, F> {
             wants_restart: firmware.wants_reset(),
             failed: firmware.failed(),
         })
-    }
-
-    /// The host has checks of its own: an image on trial is not confirmed before [`Self::firmware_checked`]. To be called before or
-    /// right after [`Self::add_firmware`].
-    pub fn await_firmware_checks(&mut self) {
-        self.upkeep.checks = Checks::Awaited;
-    }
-
-    /// The host's own checks of an image on trial are done: sensors answer, the radio sends. If they failed, the image is given up at once.
-    pub fn firmware_checked(&mut self, now: Instant, healthy: bool) {
-        self.upkeep.checks = if healthy { Checks::Passed } else { Checks::Failed };
-        if self.upkeep.trial.is_some() {
-            self.upkeep.at = Some(now);
-        }
     }
 
     /// A frame of a member of the swarm was heard.
@@ -357,9 +333,8 @@ impl<F: NorFlash> Agent<'_, F> {
 
     fn judge_trial(&mut self, now: Instant, since: Instant) {
         let age = now.saturating_duration_since(since);
-        let Upkeep { heard, checks, .. } = self.upkeep;
-        let healthy = heard && checks == Checks::Passed;
-        let is_over = checks == Checks::Failed || age >= TRIAL_MAX || healthy && age >= TRIAL;
+        let healthy = self.upkeep.heard;
+        let is_over = age >= TRIAL_MAX || healthy && age >= TRIAL;
         if !is_over {
             self.upkeep.at = Some(since + if age < TRIAL { TRIAL } else { TRIAL_MAX });
             return;
