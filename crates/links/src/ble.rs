@@ -30,7 +30,7 @@ const CHARACTERISTIC: &str = "org.bluez.GattCharacteristic1";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 /// Messages that may wait either way.
 const MESSAGES: usize = 16;
-/// The radio is looked for so long.
+/// The radio is looked for so long, unless a caller says otherwise.
 const SCAN: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(250);
 /// A notification can be lost; then what waits is read after this time.
@@ -43,17 +43,25 @@ type Objects = HashMap<OwnedObjectPath, HashMap<String, Properties>>;
 pub struct Ble {
     name: String,
     bus: Option<String>,
+    scan: Duration,
 }
 
 impl Ble {
     /// To the radio of this name or address.
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), bus: None }
+        Self { name: name.to_owned(), bus: None, scan: SCAN }
     }
 
     /// The same on another bus than the system's, for tests.
     pub fn on_bus(name: &str, address: &str) -> Self {
-        Self { name: name.to_owned(), bus: Some(address.to_owned()) }
+        Self { bus: Some(address.to_owned()), ..Self::new(name) }
+    }
+
+    /// A radio that is not known yet is looked for so long, and one that connects may take so long to tell its services.
+    #[must_use]
+    pub fn scan(mut self, scan: Duration) -> Self {
+        self.scan = scan;
+        self
     }
 
     async fn pipe(&self) -> Result<Pipe, Fault> {
@@ -117,7 +125,7 @@ impl Ble {
             .map_err(|error| self.broken(&error))?;
         let mut found = None;
         let mut waited = Duration::ZERO;
-        while found.is_none() && waited < SCAN {
+        while found.is_none() && waited < self.scan {
             sleep(LOOK).await;
             waited += LOOK;
             found = bluez.objects().await.ok().and_then(|objects| self.device(&objects));
@@ -156,7 +164,7 @@ impl Ble {
             if properties.and_then(|properties| boolean(properties, "ServicesResolved")) == Some(true) {
                 return Ok(());
             }
-            if waited >= SCAN {
+            if waited >= self.scan {
                 return Err(Fault::new(
                     FaultKind::Silent,
                     format!("`{}` connects and does not tell its services", self.name),

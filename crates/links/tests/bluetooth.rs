@@ -42,7 +42,7 @@ impl Bus {
 
     fn open(&self, name: &str) -> RadioHandle {
         let config = SessionConfig { backoff_min: Duration::from_millis(50), ..SessionConfig::default() };
-        RadioLink::spawn_with(Ble::on_bus(name, &self.address), config)
+        RadioLink::spawn_with(Ble::on_bus(name, &self.address).scan(Duration::from_secs(1)), config)
     }
 }
 

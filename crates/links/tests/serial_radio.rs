@@ -5,6 +5,7 @@ mod common;
 use std::{fs::File, path::PathBuf, time::Duration};
 
 use common::{NUM, Order, Script, down, up};
+use compotastic_client::app::Config;
 use compotastic_links::{FaultKind, LinkUrl, Phase, RadioHandle, RadioLink, SessionConfig};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
@@ -60,7 +61,10 @@ async fn a_wrong_baud_rate_is_named() {
     for (baud, says) in [(9600, "leave `?baud=9600` out"), (115_200, "was changed from 115200")] {
         let (cable, path) = cable();
         let script = Script::new();
-        let mut radio = open(&path, baud);
+        // The handshake has all patience: the noise alone is what it ends by.
+        let session = Config { handshake_quiet_ms: 600_000, handshake_ms: 600_000, ..Config::default() };
+        let config = SessionConfig { nonsense: Duration::from_secs(1), session, ..SessionConfig::default() };
+        let mut radio = RadioLink::spawn(&LinkUrl::Serial { path, baud }, config).unwrap();
         script.serve(stream(&cable));
         // What 115200 baud looks like at another rate: bits, and no sense in them.
         let noise = (0..200u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8 | 0x80).collect();

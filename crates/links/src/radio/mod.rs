@@ -27,6 +27,8 @@ pub struct SessionConfig {
     pub session: compotastic_client::app::Config,
     /// Opening may take so long.
     pub open: Duration,
+    /// What is nonsense still so long after the opening has a wrong baud rate: a radio that boots may send noise for a moment.
+    pub nonsense: Duration,
     /// First wait before the link is opened again; it doubles each time, with jitter.
     pub backoff_min: Duration,
     /// Longest wait before the link is opened again.
@@ -41,6 +43,7 @@ impl Default for SessionConfig {
             raw: false,
             session: compotastic_client::app::Config::default(),
             open: Duration::from_secs(20),
+            nonsense: Duration::from_secs(6),
             backoff_min: Duration::from_secs(1),
             backoff_max: Duration::from_secs(20),
             seed: None,

@@ -30,10 +30,8 @@ use crate::{
 const BACKLOG: usize = 32;
 /// First bytes that are kept to tell what speaks there.
 const FIRST: usize = 64;
-/// So much nonsense, and not mostly text, is a wrong baud rate after [`NONSENSE_AFTER`].
+/// So much nonsense, and not mostly text, is a wrong baud rate after [`SessionConfig::nonsense`].
 const NONSENSE: usize = 48;
-/// A radio that boots may send noise for a moment.
-const NONSENSE_AFTER: Duration = Duration::from_secs(6);
 /// A link that breaks sooner after it was up counts as pushed out.
 const PUSHED_WITHIN: Duration = Duration::from_secs(60);
 /// So many times in a row is no accident.
@@ -257,7 +255,7 @@ impl Task {
                 return Ended::Broken(death(reason, &strange, connector));
             }
             let due = self.session.poll_timeout().map(|due_ms| self.started + Duration::from_millis(due_ms));
-            let noise_due = (!strange.known && strange.is_noise()).then_some(opened + NONSENSE_AFTER);
+            let noise_due = (!strange.known && strange.is_noise()).then_some(opened + self.config.nonsense);
             let due = [due, noise_due].into_iter().flatten().min();
             tokio::select! {
                 step = transport.step(&mut buffer) => match step {
@@ -277,7 +275,7 @@ impl Task {
                     Some(command) => self.backlog.push_back(command),
                 },
                 () = until(due) => {
-                    if !strange.known && strange.is_noise() && opened.elapsed() >= NONSENSE_AFTER {
+                    if !strange.known && strange.is_noise() && opened.elapsed() >= self.config.nonsense {
                         return Ended::Broken(connector.nonsense(&strange.first));
                     }
                     let now_ms = self.now_ms();
