@@ -10,11 +10,22 @@ use std::{
 
 use tokio::process::Command;
 
-/// A script that takes longer has failed. Over HTTP a client polls every three seconds.
+/// A script that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(180);
-/// What the command that is told needs.
-const PACKAGES: &str =
-    "@meshtastic/core@2.6.7 @meshtastic/transport-node@0.0.2 @meshtastic/transport-http@0.2.5";
+/// Names the packages and their versions.
+const WANTED: &str = include_str!("package.json");
+
+/// Whether the folder has what is wanted, in the versions that are wanted.
+fn has_wanted(folder: &Path) -> bool {
+    let wanted: serde_json::Value = serde_json::from_str(WANTED).expect("package.json is JSON");
+    let packages = wanted["dependencies"].as_object().expect("it names packages");
+    packages.iter().all(|(name, version)| {
+        let installed = std::fs::read(folder.join("node_modules").join(name).join("package.json"));
+        let installed: Option<serde_json::Value> =
+            installed.ok().and_then(|text| serde_json::from_slice(&text).ok());
+        installed.is_some_and(|installed| &installed["version"] == version)
+    })
+}
 
 /// The folder with the packages; without them, or without Node.js, that is said.
 pub fn packages() -> Option<PathBuf> {
@@ -24,15 +35,13 @@ pub fn packages() -> Option<PathBuf> {
     // The transport for HTTP needs it: Node.js 20.3 has it.
     let node =
         std::process::Command::new("node").args(["--eval", "process.exit(AbortSignal.any ? 0 : 1)"]).output();
-    let there = ["core", "transport-node", "transport-http"]
-        .iter()
-        .all(|name| folder.join("node_modules/@meshtastic").join(name).is_dir());
-    if node.is_ok_and(|output| output.status.success()) && there {
+    if node.is_ok_and(|output| output.status.success()) && has_wanted(&folder) {
         return Some(folder);
     }
     eprintln!(
-        "SKIPPED: no Node.js from 20.3 on, or no JavaScript clients in {0}; npm install --ignore-scripts --prefix {0} {PACKAGES}",
-        folder.display()
+        "SKIPPED: no Node.js from 20.3 on, or not the JavaScript clients that are wanted in {0}; copy {1}/tests/javascript/package.json there and run `npm install --ignore-scripts --prefix {0}`",
+        folder.display(),
+        env!("CARGO_MANIFEST_DIR")
     );
     None
 }
