@@ -4,14 +4,21 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::{compotastic, file, json, scratch, succeeds};
+use common::{compotastic, file, five, json, scratch, succeeds};
 use serde_json::Value;
 
 const SCHEMA: &str = include_str!("../schema/demo.schema.json");
 
 #[test]
 fn the_swarm_learns_and_the_figures_add_up() {
-    let run = json(&["demo", "--json", "--nodes", "8", "--loss", "0.1"]);
+    let demo = || json(&["demo", "--json", "--nodes", "8", "--loss", "0.1"]);
+    let (run, again) = std::thread::scope(|scope| {
+        let again = scope.spawn(demo);
+        (demo(), again.join().unwrap())
+    });
+    // What is learnt is the same each time, to the bit, and so are all events.
+    assert_eq!(run["event_log_sha256"], again["event_log_sha256"]);
+    assert_eq!(run["model"], again["model"]);
     let schema: Value = serde_json::from_str(SCHEMA).unwrap();
     if let Err(error) = jsonschema::validate(&schema, &run) {
         panic!("{error}");
@@ -76,15 +83,19 @@ fn the_schema_keeps_its_fields() {
 
 #[test]
 fn same_seed_same_events_and_a_recording_replays() {
-    let options = ["--nodes", "6", "--hours", "3", "--seed", "5"];
+    let task = five("replay");
+    let options =
+        |seed| ["--nodes", "6", "--hours", "3", "--task", &task, "--urgent", "pump", "--seed", seed];
     let hash = |extra: &[&str]| {
-        let arguments: Vec<&str> = ["demo", "--json"].iter().chain(&options).chain(extra).copied().collect();
-        json(&arguments)["event_log_sha256"].as_str().unwrap().to_string()
+        json(&[&["demo", "--json"][..], &options("5"), extra].concat())["event_log_sha256"]
+            .as_str()
+            .unwrap()
+            .to_string()
     };
     let recording = scratch("run.rec").to_string_lossy().into_owned();
     let first = hash(&["--record", &recording]);
     assert_eq!(first, hash(&[]));
-    let other: Value = json(&["demo", "--json", "--nodes", "6", "--hours", "3", "--seed", "6"]);
+    let other: Value = json(&[&["demo", "--json"][..], &options("6")].concat());
     assert_ne!(first, other["event_log_sha256"].as_str().unwrap());
     let replayed = json(&["demo", "--json", "--replay", &recording]);
     assert_eq!(first, replayed["event_log_sha256"].as_str().unwrap());
@@ -103,7 +114,10 @@ fn same_seed_same_events_and_a_recording_replays() {
 #[test]
 fn the_page_stands_alone() {
     let page = scratch("run.html").to_string_lossy().into_owned();
-    let summary = succeeds(&["demo", "--nodes", "6", "--hours", "4", "--html", &page]);
+    // Texts that were not learnt from, by which models are compared.
+    let held_out = "the pump runs dry,pump,test\nthe door is jammed,door,test\nthe lamp is out,light,test\n";
+    let task = file("page.csv", std::fs::read_to_string(five("page")).unwrap() + held_out);
+    let summary = succeeds(&["demo", "--nodes", "6", "--hours", "4", "--task", &task, "--html", &page]);
     for part in ["Jobs", "Air time", "Models", "Hops"] {
         assert!(summary.contains(part), "{part}");
     }
@@ -115,18 +129,20 @@ fn the_page_stands_alone() {
 
 #[test]
 fn without_an_edge_node_each_job_ends_with_a_reason() {
-    let run = json(&["demo", "--json", "--nodes", "4", "--hours", "1", "--edges", "0"]);
+    let task = five("no-edge");
+    let run = json(&["demo", "--json", "--nodes", "4", "--hours", "1", "--edges", "0", "--task", &task]);
     let jobs = &run["jobs"];
     assert!(jobs["submitted"].as_u64().unwrap() > 0);
     assert_eq!(jobs["failed"], jobs["submitted"]);
     assert_eq!(jobs["open_at_end"], 0);
-    let summary = succeeds(&["demo", "--nodes", "4", "--hours", "1", "--edges", "0"]);
+    let summary = succeeds(&["demo", "--nodes", "4", "--hours", "1", "--edges", "0", "--task", &task]);
     assert!(summary.contains("no edge node"), "{summary}");
 }
 
 #[test]
 fn a_second_edge_node_takes_over() {
-    let base = ["demo", "--json", "--nodes", "6", "--hours", "2", "--edge-leaves", "0.5"];
+    let task = five("edges");
+    let base = ["demo", "--json", "--nodes", "6", "--hours", "2", "--edge-leaves", "0.5", "--task", &task];
     let two = json(&[&base[..], &["--edges", "2"]].concat());
     assert_eq!(two["jobs"]["failed"], 0, "{}", two["jobs"]);
     let one = json(&base);
@@ -139,25 +155,7 @@ fn a_second_edge_node_takes_over() {
 
 #[test]
 fn a_task_of_five_examples_per_class() {
-    let classes = [
-        (
-            "pump",
-            "the pump is leaking|pump number two stopped|bearing of the pump is hot|pump makes a grinding noise|oil under the pump",
-        ),
-        (
-            "door",
-            "the door does not close|door handle came off|lock of the door is stuck|glass in the door is broken|gate hinge squeaks",
-        ),
-        (
-            "light",
-            "the light in the hall is out|lamp flickers|bulb over the desk is dead|street light stays dark|emergency light blinks",
-        ),
-    ];
-    let mut csv = String::from("text,label,split\n");
-    for (label, texts) in classes {
-        texts.split('|').for_each(|text| csv += &format!("{text},{label},train\n"));
-    }
-    let path = file("five.csv", csv);
+    let path = five("task");
     let run = json(&["demo", "--json", "--nodes", "6", "--hours", "3", "--task", &path, "--urgent", "pump"]);
     assert_eq!(run["jobs"]["failed"], 0);
     let said = succeeds(&["try", "--task", &path, "the pump is leaking"]);

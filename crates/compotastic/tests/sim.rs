@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{compotastic, fails, file, json, scratch, succeeds};
+use common::{compotastic, fails, file, five, json, scratch, succeeds};
 
 const SCENARIO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scenarios/two-huts.toml");
 
@@ -55,8 +55,9 @@ fn a_damaged_recording_gets_an_error_that_says_what_to_do() {
 #[test]
 fn a_recording_of_the_demo_is_one_too() {
     let recording = path("demo.rec");
-    let run =
-        json(&["demo", "--json", "--nodes", "6", "--hours", "4", "--seed", "2", "--record", &recording]);
+    let task = five("recorded");
+    let demo = ["demo", "--json", "--nodes", "6", "--hours", "4", "--seed", "2", "--task", &task];
+    let run = json(&[&demo[..], &["--record", &recording]].concat());
     let folder = path("plots-demo");
     let replayed = json(&["sim", "replay", &recording, "--json", "--plots", &folder]);
     assert_eq!(run["event_log_sha256"], replayed["event_log_sha256"]);

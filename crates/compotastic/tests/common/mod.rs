@@ -47,3 +47,26 @@ pub fn file(name: &str, content: impl AsRef<[u8]>) -> String {
     std::fs::write(&path, content).expect("scratch is writable");
     path.to_string_lossy().into_owned()
 }
+
+/// A task of five examples per class, as a file: where the task is not what is tested, since the demo's own takes seconds to learn.
+pub fn five(name: &str) -> String {
+    let classes = [
+        (
+            "pump",
+            "the pump is leaking|pump number two stopped|bearing of the pump is hot|pump makes a grinding noise|oil under the pump",
+        ),
+        (
+            "door",
+            "the door does not close|door handle came off|lock of the door is stuck|glass in the door is broken|gate hinge squeaks",
+        ),
+        (
+            "light",
+            "the light in the hall is out|lamp flickers|bulb over the desk is dead|street light stays dark|emergency light blinks",
+        ),
+    ];
+    let mut csv = String::from("text,label,split\n");
+    for (label, texts) in classes {
+        texts.split('|').for_each(|text| csv += &format!("{text},{label},train\n"));
+    }
+    file(&format!("five-{name}.csv"), csv)
+}
