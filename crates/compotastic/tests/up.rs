@@ -6,13 +6,13 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::TcpListener,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use common::{fails, scratch};
+use common::{fails, scratch, succeeds};
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_compotastic");
@@ -116,6 +116,78 @@ fn a_job_outlives_a_daemon_that_is_killed() {
     let mut daemon = daemon;
     assert!(Command::new("kill").arg(daemon.child.id().to_string()).status().unwrap().success());
     assert!(daemon.child.wait().unwrap().success());
+}
+
+/// What `swarm` prints beside whatever runs on this state.
+fn swarm(state: &Path, words: &[&str]) -> String {
+    succeeds(&[&["swarm"], words, &["--state", state.to_str().unwrap()]].concat())
+}
+
+#[test]
+fn the_swarm_is_looked_after_beside_the_daemon() {
+    let state = new_folder("up-swarm");
+    let sim = concat!("sim:", env!("CARGO_MANIFEST_DIR"), "/../../scenarios/two-huts.toml");
+    swarm(&state, &["new", "hills", "--region", "EU_868"]);
+    let line = swarm(&state, &["invite"]);
+    let daemon = Daemon::start(&state, free_port());
+
+    assert_eq!(swarm(&state, &["invite"]), line);
+    let file = state.join("hills.swarm");
+    swarm(&state, &["invite", "--file", file.to_str().unwrap()]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), line);
+    let members = swarm(&state, &["members"]);
+    assert!(members.contains("`hills`, epoch 1, 0 members"), "{members}");
+
+    // What changes the radio cannot be done now, and says how it can.
+    let path = state.to_str().unwrap();
+    let pid = daemon.child.id().to_string();
+    let commands: [&[&str]; 3] = [
+        &["new", "other", "--region", "EU_868"],
+        &["join", file.to_str().unwrap(), "--radio", sim, "--yes"],
+        &["leave", "--radio", sim, "--yes"],
+    ];
+    for command in commands {
+        let said = fails(&[&["swarm"], command, &["--state", path]].concat());
+        assert!(said.contains(&format!("swarm {}", command[0])) && said.contains(&pid), "{said}");
+        assert!(said.contains("stop it"), "{said}");
+    }
+
+    // Anybody on this machine may see who is a member, and no more: not the keys, nor change them.
+    let ask = |method: &str, path: &str| {
+        let out = Command::new("curl")
+            .args(["-s", "-X", method, "-d", "{}", "-w", "%{http_code}"])
+            .arg(format!("{}{path}", daemon.api))
+            .output();
+        out.map(|out| String::from_utf8(out.stdout).unwrap())
+    };
+    if let Ok(shown) = ask("GET", "/api/swarm") {
+        assert!(shown.contains("hills") && shown.ends_with("200"), "{shown}");
+        for (method, path) in [("GET", "invitation"), ("POST", "rotation"), ("DELETE", "rotation")] {
+            let refused = ask(method, &format!("/api/swarm/{path}")).unwrap();
+            assert!(refused.ends_with("403") && !refused.contains("compotastic:"), "{refused}");
+        }
+    } else {
+        eprintln!("SKIPPED: no curl, which asks without the secret");
+    }
+
+    // No radio of the swarm here, so the plan waits; giving it up and starting anew need no restart.
+    let rotated = swarm(&state, &["rotate", "--without", "!a1b2c3d4", "--hours", "2"]);
+    assert!(rotated.contains("epoch 2") && rotated.contains("!a1b2c3d4"), "{rotated}");
+    let twice = fails(&["swarm", "remove", "!a1b2c3d4", "--state", path]);
+    assert!(twice.contains("under way"), "{twice}");
+    swarm(&state, &["rotate", "--give-up"]);
+    let removed = swarm(&state, &["remove", "!a1b2c3d4"]);
+    assert!(removed.contains("without: !a1b2c3d4"), "{removed}");
+    let shown: Value = serde_json::from_str(&swarm(&state, &["members", "--json"])).unwrap();
+    assert_eq!((&shown["name"], &shown["rotation"]["epoch"]), (&Value::from("hills"), &Value::from(2)));
+    let typo = fails(&["swarm", "remove", "a1b2", "--state", path]);
+    assert!(typo.contains("!a1b2c3d4"), "{typo}");
+
+    // After a daemon that was killed its word leads nowhere, and nothing is in the way.
+    daemon.kill();
+    assert!(state.join("control.json").exists());
+    let members = swarm(&state, &["members"]);
+    assert!(members.contains("epoch 2 is under way"), "{members}");
 }
 
 fn refused(radio: &str) -> String {

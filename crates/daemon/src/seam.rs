@@ -265,6 +265,36 @@ pub struct Snapshot {
     pub open_jobs: usize,
 }
 
+/// How new keys go out to the members.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RotationView {
+    /// The epoch that comes.
+    pub epoch: u8,
+    /// `planned` (this node sends nothing yet), `asking` (members are asked for their keys) or `bringing` (they get the new ones).
+    pub phase: String,
+    /// The keys come into force at the latest after so many seconds.
+    pub deadline_s: u64,
+    /// Nodes that get none.
+    pub without: Vec<String>,
+    /// Members whose receipt has come.
+    pub received: Vec<String>,
+}
+
+/// The joined swarm, without its keys.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SwarmView {
+    /// Name of the swarm and of its channel.
+    pub name: String,
+    /// Epoch of its keys.
+    pub epoch: u8,
+    /// The operator's key is on this machine: it may rotate the keys.
+    pub operator: bool,
+    /// Members that were heard, most lately heard first.
+    pub members: Vec<NodeView>,
+    /// New keys that are under way, where there are any.
+    pub rotation: Option<RotationView>,
+}
+
 /// A text message between people, as it came over the mesh.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TextMessage {
@@ -331,6 +361,12 @@ pub enum Command {
     Withdraw(String, oneshot::Sender<Result<(), String>>),
     /// The whole state.
     Snapshot(oneshot::Sender<Snapshot>),
+    /// The joined swarm; none where there is none.
+    Swarm(oneshot::Sender<Option<SwarmView>>),
+    /// New keys for all members but these, in force after so many hours at the latest; the answer is the swarm, or why not.
+    Rotate(Vec<u32>, u32, oneshot::Sender<Result<SwarmView, String>>),
+    /// Gives a rotation up that has not come into force.
+    GiveUpRotation(oneshot::Sender<Result<(), String>>),
 }
 
 /// What happened.
@@ -417,6 +453,21 @@ impl NodeHandle {
     /// The whole state.
     pub async fn snapshot(&self) -> Result<Snapshot, NodeGone> {
         self.ask(Command::Snapshot).await
+    }
+
+    /// The joined swarm.
+    pub async fn swarm(&self) -> Result<Option<SwarmView>, NodeGone> {
+        self.ask(Command::Swarm).await
+    }
+
+    /// Begins a rotation of the swarm's keys.
+    pub async fn rotate(&self, without: Vec<u32>, hours: u32) -> Result<Result<SwarmView, String>, NodeGone> {
+        self.ask(|reply| Command::Rotate(without, hours, reply)).await
+    }
+
+    /// Gives a rotation up.
+    pub async fn give_up_rotation(&self) -> Result<Result<(), String>, NodeGone> {
+        self.ask(Command::GiveUpRotation).await
     }
 }
 

@@ -116,6 +116,75 @@ fn bad_bodies_are_told_where() {
     assert!(server.store.jobs(compotastic_daemon::store::JobFilter::All, None, 9).unwrap().is_empty());
 }
 
+/// One request about the swarm; with headers of its own.
+fn about_keys(
+    server: &Server,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> (u16, Value) {
+    let mut request = ureq::http::Request::builder().method(method).uri(server.url(path));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    answer(agent().run(request.body(body.to_owned()).unwrap()))
+}
+
+#[test]
+fn the_swarms_keys_are_for_whoever_reads_the_state_folder() {
+    // The token for other machines makes no operator.
+    let folder = fake_node::Folder::new("control");
+    let path = folder.0.join("token");
+    let server = Server::with(None, |args| args.token_file = Some(path.clone()));
+    let others = format!("Bearer {}", std::fs::read_to_string(&path).unwrap().trim());
+    let owner = format!("Bearer {}", server.control);
+    compotastic_daemon::swarm::make(&server.store, "hill", "EU_868", "LONG_FAST", 3).unwrap();
+    let ask = |method: &str, path: &str, token: &str, body: &str| {
+        about_keys(&server, method, path, &[("authorization", token)], body)
+    };
+    let calls = [
+        ("GET", "/api/swarm/invitation"),
+        ("POST", "/api/swarm/rotation"),
+        ("DELETE", "/api/swarm/rotation"),
+    ];
+    for (method, path) in calls {
+        let (status, problem) = ask(method, path, &others, "{}");
+        assert_eq!(status, 403, "{method} {path} {problem}");
+        assert!(problem["detail"].as_str().unwrap().contains("compotastic swarm --state"), "{problem}");
+        assert!(!problem.to_string().contains("compotastic:"), "{problem}");
+        assert_eq!(ask(method, path, "Bearer guessed", "{}").0, 401, "{method} {path}");
+        // Neither the right secret nor this machine help a page of another site.
+        let page = [("authorization", owner.as_str()), ("origin", "http://evil.example")];
+        assert_eq!(about_keys(&server, method, path, &page, "{}").0, 403, "{method} {path}");
+        let rebound = [("authorization", owner.as_str()), ("host", "evil.example")];
+        assert_eq!(about_keys(&server, method, path, &rebound, "{}").0, 403, "{method} {path}");
+    }
+    let (status, view) = ask("GET", "/api/swarm", &others, "");
+    assert_eq!((status, &view["name"], view["members"].as_array().unwrap().len()), (200, &json!("hill"), 2));
+    assert!(!view.to_string().contains("key"), "{view}");
+    assert_eq!(ask("GET", "/api/swarm", "", "").0, 401);
+
+    let (status, invitation) = ask("GET", "/api/swarm/invitation", &owner, "");
+    let line = invitation["invitation"].as_str().unwrap();
+    let joined = compotastic_daemon::swarm::joined(&server.store).unwrap();
+    assert_eq!(status, 200);
+    assert_eq!(compotastic_daemon::swarm::read_invitation(line).ok(), joined);
+    let (status, view) = ask("POST", "/api/swarm/rotation", &owner, r#"{"without":["!0f000003"],"hours":2}"#);
+    assert_eq!((status, &view["rotation"]["without"]), (201, &json!(["!0f000003"])));
+    assert_eq!(view["rotation"]["deadline_s"], 7200);
+    let (status, problem) = ask("POST", "/api/swarm/rotation", &owner, r#"{"without":["!0f000007"]}"#);
+    assert_eq!(status, 422);
+    assert!(problem["detail"].as_str().unwrap().contains("under way"), "{problem}");
+    let bad = [r#"{"without":["0f000003"]}"#, r#"{"hours":0}"#, r#"{"hours":169}"#, r#"{"withuot":[]}"#, ""];
+    for body in bad {
+        assert_eq!(ask("POST", "/api/swarm/rotation", &owner, body).0, 400, "{body}");
+    }
+    assert_eq!(ask("DELETE", "/api/swarm/rotation", &owner, "").0, 204);
+    // What the other token is good for, this one is too.
+    assert_eq!(ask("GET", "/api/status", &owner, "").0, 200);
+}
+
 #[test]
 fn bundles_are_pushed_paused_and_withdrawn() {
     let server = Server::start();

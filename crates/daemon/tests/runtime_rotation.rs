@@ -4,6 +4,7 @@ mod mesh_of_cores;
 
 use compotastic_daemon::{
     runtime::rotation::{self, Plan},
+    seam::{Command, SwarmView},
     swarm::{joined, set_joined},
 };
 use compotastic_messages::{AdminMessage, AdminPayload, Message as _};
@@ -98,4 +99,68 @@ fn a_radio_that_missed_the_change_gets_the_new_key_at_its_next_handshake() {
     let new = joined(&world.nodes[MEMBER].store).unwrap().unwrap();
     assert_eq!(channel_key(&world, MEMBER), new.channel_key.as_slice());
     assert_eq!(world.snapshot(MEMBER).mode, "hosted");
+}
+
+fn rotate(world: &mut World, without: Vec<u32>) -> Result<SwarmView, String> {
+    world.command(OPERATOR, |reply| Command::Rotate(without, 24, reply)).try_recv().unwrap()
+}
+
+fn view(world: &mut World) -> SwarmView {
+    world.command(OPERATOR, Command::Swarm).try_recv().unwrap().unwrap()
+}
+
+#[test]
+fn a_daemon_that_runs_begins_at_once() {
+    let mut world = world("rotation-live");
+    let (own, lost) = (world.nodes[OPERATOR].radio.num, world.nodes[LOST].radio.num);
+    let refused = rotate(&mut world, vec![own]).unwrap_err();
+    assert!(refused.contains("this node itself"), "{refused}");
+    let given = world.nodes[OPERATOR].given.len();
+    let begun = rotate(&mut world, vec![lost]).unwrap();
+    let rotation = begun.rotation.unwrap();
+    assert_eq!((begun.operator, begun.epoch, begun.members.len()), (true, 1, 2));
+    assert_eq!((rotation.epoch, rotation.phase.as_str(), rotation.deadline_s), (2, "asking", 24 * 3600));
+    world.run(30);
+    assert!(world.nodes[OPERATOR].given.len() > given, "the members are asked without a restart");
+    let refused = rotate(&mut world, vec![lost]).unwrap_err();
+    assert!(refused.contains("is under way") && refused.contains("--give-up"), "{refused}");
+    assert!(world.run_until(6 * 3600, |world| epoch(world, OPERATOR) == 2 && epoch(world, MEMBER) == 2));
+    assert_eq!(epoch(&world, LOST), 1);
+    let done = view(&mut world);
+    assert_eq!((done.epoch, done.rotation), (2, None));
+    // Who is no operator cannot.
+    let refused = world.command(MEMBER, |reply| Command::Rotate(vec![lost], 24, reply)).try_recv().unwrap();
+    assert!(refused.unwrap_err().contains("operator's key is not here"));
+}
+
+#[test]
+fn a_rotation_that_is_given_up_brings_no_more_keys() {
+    let mut world = world("rotation-given-up");
+    let lost = world.nodes[LOST].radio.num;
+    let give_up = |world: &mut World| world.command(OPERATOR, Command::GiveUpRotation).try_recv().unwrap();
+    assert!(give_up(&mut world).unwrap_err().contains("no rotation is under way"));
+    rotate(&mut world, vec![lost]).unwrap();
+    give_up(&mut world).unwrap();
+    assert_eq!(view(&mut world).rotation, None);
+    world.run(48 * 3600);
+    assert_eq!([OPERATOR, MEMBER, LOST].map(|index| epoch(&world, index)), [1; 3]);
+    rotate(&mut world, vec![lost]).unwrap();
+    assert!(world.run_until(6 * 3600, |world| epoch(world, MEMBER) == 2));
+}
+
+#[test]
+fn a_node_that_only_listens_begins_when_its_radio_is_ready() {
+    let mut world = World::new("rotation-listening");
+    let mut bare = radio(0x0a00_0001);
+    bare.channels.truncate(1);
+    for (index, radio) in [bare, radio(0x0a00_0002)].into_iter().enumerate() {
+        let node = world.add_with(options(None, true, 7 + index as u64), radio);
+        set_joined(&world.nodes[node].store, &swarm()).unwrap();
+    }
+    world.nodes[OPERATOR].store.set("swarm operator secret", &operator().to_bytes()).unwrap();
+    let begun = rotate(&mut world, vec![0x0a00_0077]).unwrap();
+    assert_eq!(begun.rotation.unwrap().phase, "planned");
+    world.nodes[OPERATOR].radio = radio(0x0a00_0001);
+    world.up(OPERATOR);
+    assert!(world.run_until(6 * 3600, |world| epoch(world, MEMBER) == 2));
 }

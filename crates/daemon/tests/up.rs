@@ -7,10 +7,10 @@ use std::{net::TcpListener, path::Path, sync::Arc, time::Duration};
 
 use clap::Parser;
 use compotastic_daemon::{
-    seam::{JobKind, JobState, JobView, Snapshot},
+    seam::{JobKind, JobState, JobView, Snapshot, SwarmView},
     serve::{Options, Server},
     store::Store,
-    swarm::{self, join_radio, joined, leave_radio, slot},
+    swarm::{self, SwarmArgs, join_radio, joined, leave_radio, slot},
     up::{self, UpArgs},
 };
 use compotastic_links::{LinkUrl, RadioHandle, RadioInfo, SessionConfig};
@@ -22,6 +22,12 @@ use tokio::sync::oneshot;
 struct Cli {
     #[command(flatten)]
     up: UpArgs,
+}
+
+#[derive(Parser)]
+struct SwarmCli {
+    #[command(flatten)]
+    swarm: SwarmArgs,
 }
 
 fn args(words: &[&str]) -> UpArgs {
@@ -94,7 +100,7 @@ async fn submit(url: String, body: String) -> JobView {
 }
 
 #[tokio::test]
-async fn a_job_asked_at_one_daemon_is_answered_by_the_other() {
+async fn a_job_asked_at_one_daemon_is_answered_by_the_other_and_new_keys_are_begun() {
     // A beacon takes a minute or two, by the rules: of a clock that runs fast.
     fast_clock::quicken();
     let folder = Folder::new("up-jobs");
@@ -105,6 +111,9 @@ async fn a_job_asked_at_one_daemon_is_answered_by_the_other() {
     for (index, url) in urls.iter().enumerate() {
         let state = folder.0.join(index.to_string());
         join(&state, url).await;
+        let store = up::open_store(Some(state.clone())).unwrap();
+        store.set("swarm operator secret", &mesh_of_cores::operator().to_bytes()).unwrap();
+        drop(store);
         let listen = format!("127.0.0.1:{}", free_port());
         let args = args(&["--state", state.to_str().unwrap(), "--listen", &listen, "--no-people"]);
         let brain = (index == 0).then(|| Arc::new(Echo) as Arc<dyn compotastic_daemon::seam::Brain>);
@@ -154,6 +163,16 @@ async fn a_job_asked_at_one_daemon_is_answered_by_the_other() {
     let airtime = get::<Snapshot>(format!("{asker}/api/status")).await.unwrap().airtime;
     let jobs = airtime.by_purpose.iter().find(|row| row.purpose == "jobs").unwrap();
     assert!(jobs.packets >= 1 && jobs.airtime_ms > 100, "{airtime:?}");
+
+    // New keys go out at once, by the command that does it without a daemon too.
+    let state = folder.0.join("1").to_str().unwrap().to_owned();
+    let rotate = SwarmCli::parse_from(["swarm", "rotate", "--hours", "2", "--state", &state]).swarm;
+    tokio::task::spawn_blocking(move || swarm::run(rotate)).await.unwrap().unwrap();
+    // The other's key may be asked for again after ten minutes, so the end is left to the tests whose time is a number.
+    let swarm: SwarmView = get(format!("{asker}/api/swarm")).await.unwrap();
+    let rotation = swarm.rotation.as_ref().expect("it has begun");
+    assert!(["asking", "bringing"].contains(&rotation.phase.as_str()), "{rotation:?}");
+    assert!(swarm.members.iter().any(|member| member.num == answer.by), "{swarm:?}");
     drop(stops);
     for daemon in daemons {
         daemon.await.unwrap().unwrap();

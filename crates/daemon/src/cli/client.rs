@@ -80,6 +80,11 @@ impl Client {
         Ok(Self { agent: agent(Some(PATIENCE)), patient: agent(None), base, token })
     }
 
+    /// For an address and a token that are known.
+    pub fn with_token(base: String, token: String) -> Self {
+        Self { agent: agent(Some(PATIENCE)), patient: agent(None), base, token: Some(token) }
+    }
+
     /// True if something listens there; for commands that can do without a daemon.
     pub fn is_there(&self) -> bool {
         self.get::<Value>("/api/status").is_ok()

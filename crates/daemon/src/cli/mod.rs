@@ -13,3 +13,4 @@ pub mod top;
 pub mod update;
 
 pub use self::client::{ApiArgs, Client};
+pub(crate) use self::table::clean;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::Value;
 use utoipa::ToSchema;
 
@@ -127,6 +127,38 @@ pub fn text(bytes: &[u8]) -> Result<OutText, BadBody> {
         return Err(BadBody::field("channel", format!("{}: a radio has channels 0 to 7", body.channel)));
     }
     Ok(OutText { to: body.to, channel: body.channel, text: body.text, reply_to: body.reply_to })
+}
+
+/// New keys for the swarm.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RotationBody {
+    /// Nodes that get none, such as `!0f000003`.
+    #[serde(default)]
+    pub without: Vec<String>,
+    /// The keys come into force after so many hours at the latest, 1 to 168; 24 where it is missing.
+    #[serde(default = "a_day")]
+    pub hours: u32,
+}
+
+fn a_day() -> u32 {
+    24
+}
+
+/// A rotation: the nodes that get no keys, and the hours.
+pub fn rotation(bytes: &[u8]) -> Result<(Vec<u32>, u32), BadBody> {
+    let body: RotationBody = json(bytes)?;
+    known(bytes, &["without", "hours"])?;
+    if !(1..=168).contains(&body.hours) {
+        return Err(BadBody::field("hours", format!("{} hours: 1 to 168 are possible", body.hours)));
+    }
+    let node = |(at, text): (usize, &String)| {
+        let num = text.strip_prefix('!').filter(|digits| digits.len() == 8);
+        num.and_then(|digits| u32::from_str_radix(digits, 16).ok()).ok_or_else(|| {
+            BadBody::field(&format!("without[{at}]"), format!("{text:?} is no node: write it as !a1b2c3d4"))
+        })
+    };
+    let without = body.without.iter().enumerate().map(node).collect::<Result<_, _>>()?;
+    Ok((without, body.hours))
 }
 
 /// `POST /v1/chat/completions`, as far as it means something here. Other fields are ignored.

@@ -11,7 +11,7 @@ use utoipa::{
     openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
 };
 
-use super::{Api, openai, routes};
+use super::{Api, openai, routes, swarm};
 
 /// Scripts and styles of the page itself, and calls to where it came from: nothing else.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
@@ -28,6 +28,7 @@ On an address other than loopback each call but this document takes a token.",
     ),
     tags(
         (name = "node", description = "This node, its mesh and its air"),
+        (name = "swarm", description = "The swarm; what concerns its keys takes the control token of the state folder, on this machine alone"),
         (name = "jobs", description = "What is asked"),
         (name = "updates", description = "Signed bundles and who has them"),
         (name = "messages", description = "Texts between people"),
@@ -43,6 +44,8 @@ impl Modify for Bearer {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         if let Some(components) = &mut document.components {
             components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+            components
+                .add_security_scheme("control", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
         }
         let none = SecurityRequirement::default();
         document.security = Some(vec![none, SecurityRequirement::new("token", Vec::<String>::new())]);
@@ -52,6 +55,7 @@ impl Modify for Bearer {
 /// The OpenAPI document.
 pub fn document() -> utoipa::openapi::OpenApi {
     let mut document = routes::Paths::openapi();
+    document.merge(swarm::Paths::openapi());
     document.merge(openai::Paths::openapi());
     let mut whole = Document::openapi();
     whole.merge(document);

@@ -2,12 +2,13 @@
 //!
 //! On loopback everybody on this machine may, but no web page: a page of another site could otherwise post jobs through its
 //! reader's browser, or read answers by having its name point at 127.0.0.1 (DNS rebinding). So the `Host` has to be a loopback
-//! name there, and an `Origin` has to be the API itself. Any other address takes a token.
+//! name there, and an `Origin` has to be the API itself. Any other address takes a token. What concerns the swarm's keys takes the
+//! control token on each address ([`super::control`]).
 
 use std::{
     fs,
     io::Write as _,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
 };
@@ -16,7 +17,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use sha2::{Digest as _, Sha256};
 
-use super::problem::Problem;
+use super::{control::is_here, problem::Problem};
 
 /// Shortest token, characters.
 const TOKEN_MIN: usize = 16;
@@ -93,6 +94,16 @@ pub struct Guard {
     pub loopback: bool,
     /// The token, where one is needed.
     pub token: Option<Token>,
+    /// The control token, where the daemon has one; it is good for all that the other is good for.
+    pub control: Option<Token>,
+    /// Where it listens.
+    listen: IpAddr,
+}
+
+/// The token that a request shows.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
 impl Guard {
@@ -104,7 +115,22 @@ impl Guard {
             "the API on {listen} could be used by everybody who reaches this machine: --token-file FILE makes it ask for a \
 token (the file is made), or take 127.0.0.1"
         );
-        Ok(Self { loopback, token })
+        Ok(Self { loopback, token, control: None, listen: listen.ip() })
+    }
+
+    /// Lets a request pass that concerns the swarm's keys, or says why not.
+    pub fn check_control(&self, headers: &HeaderMap, client: IpAddr) -> Result<(), Problem> {
+        let shown = bearer(headers);
+        if !self.control.as_ref().is_some_and(|control| shown.is_some_and(|shown| control.is(shown))) {
+            let detail = "this concerns the swarm's keys, and takes the control token, which is in the daemon's state folder: \
+`compotastic swarm --state DIR`, on the daemon's machine and as its user, finds it";
+            return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+        }
+        if !is_here(client, self.listen) {
+            let detail = "the swarm's keys do not leave this machine over HTTP, which anybody on the way can read: use `compotastic swarm` on it";
+            return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+        }
+        Ok(())
     }
 
     /// Lets a request pass, or says why not.
@@ -136,11 +162,9 @@ token (the file is made), or take 127.0.0.1"
             return Ok(());
         }
         if let Some(token) = &self.token {
-            let given = text(header::AUTHORIZATION).and_then(|value| {
-                let (scheme, token) = value.split_once(' ')?;
-                scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
-            });
-            if !given.is_some_and(|given| token.is(given)) {
+            let good =
+                |given| token.is(given) || self.control.as_ref().is_some_and(|control| control.is(given));
+            if !bearer(headers).is_some_and(good) {
                 let detail = "the token is missing or wrong: send 'Authorization: Bearer TOKEN' with what is in the daemon's --token-file";
                 return Err(Problem::new(StatusCode::UNAUTHORIZED, detail));
             }
@@ -214,6 +238,28 @@ mod tests {
         assert_eq!(check(&guard, "/api/status", &[("host", "hill.lan")]), 401);
         assert_eq!(check(&guard, "/api/docs", &[("host", "hill.lan")]), 200);
         assert_eq!(check(&guard, "/api/docs/../status", &[("host", "hill.lan")]), 401);
+    }
+
+    #[test]
+    fn the_swarms_keys_take_the_control_token_and_this_machine() {
+        let mut guard =
+            Guard::new("0.0.0.0:4480".parse().unwrap(), Some(Token::new("for the others"))).unwrap();
+        let check_control = |guard: &Guard, token: &str, client: &str| {
+            let headers =
+                HeaderMap::from_iter([(header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap())]);
+            guard.check_control(&headers, client.parse().unwrap()).is_ok()
+        };
+        assert!(!check_control(&guard, "for the others", "127.0.0.1"), "there is none");
+        guard.control = Some(Token::new("for the owner"));
+        assert!(check_control(&guard, "for the owner", "127.0.0.1"));
+        assert!(!check_control(&guard, "for the owner", "192.168.0.9"));
+        assert!(!check_control(&guard, "for the others", "127.0.0.1"));
+        assert!(guard.check_control(&HeaderMap::new(), "127.0.0.1".parse().unwrap()).is_err());
+        // It opens what the other opens, and no page of another site gets by.
+        let owner = ("authorization", "Bearer for the owner");
+        assert_eq!(check(&guard, "/api/swarm", &[("host", "hill.lan"), owner]), 200);
+        let page = ("origin", "http://evil.example");
+        assert_eq!(check(&guard, "/api/swarm", &[("host", "hill.lan"), owner, page]), 403);
     }
 
     #[test]

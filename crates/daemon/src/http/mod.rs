@@ -4,6 +4,7 @@
 
 mod ask;
 pub mod bodies;
+pub mod control;
 mod docs;
 mod events;
 pub mod guard;
@@ -12,6 +13,7 @@ mod openai;
 mod openai_shapes;
 mod problem;
 mod routes;
+mod swarm;
 
 use std::{
     future::Future,
@@ -35,14 +37,15 @@ use tokio::{
     sync::{Semaphore, watch},
 };
 
-pub(crate) use self::routes::push_target;
-pub use self::{docs::document, problem::Problem};
 use self::{
+    control::Control,
     events::{Feed, Pump},
     guard::{Guard, Token},
     listen::{CONNECTIONS, Connection, IDLE, Limited},
     problem::OpenAiProblem,
 };
+pub use self::{docs::document, problem::Problem};
+pub(crate) use self::{routes::push_target, swarm::Invitation};
 use crate::{
     seam::{NodeHandle, SharedBrain},
     store::Store,
@@ -124,6 +127,12 @@ impl Api {
         })
     }
 
+    /// Takes calls that concern the swarm's keys from whoever shows this secret.
+    pub fn with_control(mut self, control: &Control) -> Self {
+        Arc::make_mut(&mut self.guard).control = Some(Token::new(&control.token));
+        self
+    }
+
     /// Serves until `shutdown` ends; running requests are finished, streams of events are ended.
     pub async fn serve(
         self,
@@ -141,7 +150,7 @@ impl Api {
     }
 
     fn router(self) -> Router {
-        let router = routes::routes().merge(openai::routes()).merge(docs::routes());
+        let router = routes::routes().merge(swarm::routes()).merge(openai::routes()).merge(docs::routes());
         router
             .fallback(|uri: axum::http::Uri| async move {
                 shaped(

@@ -462,6 +462,14 @@ impl Core {
             Command::Pause(tag, paused, reply) => drop(reply.send(self.pause(now, &tag, paused))),
             Command::Withdraw(tag, reply) => drop(reply.send(self.withdraw(now, &tag))),
             Command::Snapshot(reply) => drop(reply.send(self.snapshot(now))),
+            Command::Swarm(reply) => drop(reply.send(self.swarm_view())),
+            Command::Rotate(without, hours, reply) => {
+                let begun = self.begin_rotation(now, without, hours);
+                drop(reply.send(begun.map_err(|error| format!("{error:#}"))));
+            }
+            Command::GiveUpRotation(reply) => {
+                drop(reply.send(self.give_up_rotation().map_err(|error| format!("{error:#}"))));
+            }
         }
         self.settle(now);
     }

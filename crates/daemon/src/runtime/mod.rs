@@ -48,6 +48,7 @@ use crate::{
     seam::{ChatMessage, Command, Event, JobKind, NodeHandle, SharedBrain},
     share::{ForRadio, RadioInput, ShareHandle},
     store::Store,
+    swarm,
 };
 
 /// What has to be written from time to time is written so often, and the watch-dog is told that all is well.
@@ -151,7 +152,11 @@ async fn supervise(options: CoreOptions, store: Store, wall: Wall, mut ports: Po
     }
 }
 
-async fn run(options: CoreOptions, store: &Store, wall: &Wall, ports: &mut Ports) -> Result<()> {
+async fn run(mut options: CoreOptions, store: &Store, wall: &Wall, ports: &mut Ports) -> Result<()> {
+    // The keys may have been rotated since the program began.
+    if let Some(swarm) = swarm::joined(store)? {
+        options.swarm = Some(swarm);
+    }
     let mut clock = Clock::start(store)?;
     let brain = options.brain.clone();
     let mut core = Core::new(options, store, wall, clock.now())?;

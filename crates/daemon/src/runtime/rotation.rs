@@ -1,12 +1,12 @@
 //! Key rotation in the daemon: what is kept over restarts, the operator's plan, and the radio's channel.
 //!
-//! `compotastic swarm rotate` leaves a [`Plan`] in the store. The next run of the daemon asks the members for their keys, makes a record for
-//! each of those that remain, brings it there, and changes with them ([`compotastic_node::keys`]). The first key that a member tells is
-//! the one that it is known by; whoever tells another later is not believed.
+//! `compotastic swarm rotate` leaves a [`Plan`] in the store, by way of the daemon where it runs. The daemon asks the members for their keys, makes a
+//! record for each of those that remain, brings it there, and changes with them ([`compotastic_node::keys`]). The first key that a member
+//! tells is the one that it is known by; whoever tells another later is not believed.
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use compotastic_links::RadioInfo;
 use compotastic_mesh::{
     crypto::Channel,
@@ -33,6 +33,7 @@ use super::{
     core::{Core, Mode, Output},
 };
 use crate::{
+    seam::{RotationView, SwarmView},
     store::Store,
     swarm::{
         self,
@@ -89,6 +90,17 @@ impl Plan {
         })
     }
 
+    /// As it is shown.
+    pub fn view(&self, phase: &str, now_ms: u64) -> RotationView {
+        RotationView {
+            epoch: self.epoch,
+            phase: phase.to_owned(),
+            deadline_s: self.deadline_ms.saturating_sub(now_ms) / 1000,
+            without: self.without.iter().copied().map(node_id).collect(),
+            received: self.received.iter().copied().map(node_id).collect(),
+        }
+    }
+
     fn keys(&self) -> NewKeys {
         NewKeys { swarm_key: SwarmKey(self.swarm_key), channel_key: self.channel_key }
     }
@@ -105,6 +117,24 @@ pub fn set_plan(store: &Store, plan: Option<&Plan>) -> Result<()> {
         Some(plan) => store.set(KEY_PLAN, plan),
         None => store.unset(KEY_PLAN).map(|_| ()),
     }
+}
+
+/// Plans new keys for all members but some; the plan is in the store.
+///
+/// Errors: no swarm is joined, the operator's key is not here, or a rotation is under way.
+pub fn begin(store: &Store, without: Vec<u32>, now_ms: u64, hours: u32) -> Result<Plan> {
+    let swarm = swarm::joined(store)?.context("no swarm is joined here")?;
+    swarm::operator(store)?;
+    if let Some(plan) = plan(store)? {
+        bail!(
+            "a rotation to epoch {} is under way, with {} receipts: wait for it, or `compotastic swarm rotate --give-up`",
+            plan.epoch,
+            plan.received.len()
+        );
+    }
+    let plan = Plan::new(&swarm, without, now_ms, hours)?;
+    set_plan(store, Some(&plan))?;
+    Ok(plan)
 }
 
 /// Keys that wait, as they are kept.
@@ -169,6 +199,63 @@ impl Core {
         if let Some(agent) = self.mode.agent() {
             agent.set_identity(identity, pending);
         }
+        Ok(())
+    }
+
+    /// The joined swarm, for people: no key is in it.
+    pub(super) fn swarm_view(&self) -> Option<SwarmView> {
+        let swarm = self.options.swarm.as_ref()?;
+        let now_ms = (self.wall)();
+        let nodes = self.book.views().into_iter();
+        let rotation = match &self.rotation {
+            Some(running) => {
+                let phase = match (&running.rollout, running.asked) {
+                    (Some(_), _) => "bringing",
+                    (None, Some(_)) => "asking",
+                    (None, None) => "planned",
+                };
+                Some(running.plan.view(phase, now_ms))
+            }
+            // Before the radio has told who it is.
+            None => plan(&self.store).ok().flatten().map(|plan| plan.view("planned", now_ms)),
+        };
+        Some(SwarmView {
+            name: swarm.channel_name.to_string(),
+            epoch: swarm.epoch,
+            operator: swarm::operator(&self.store).is_ok(),
+            members: nodes.filter(|node| node.member).collect(),
+            rotation,
+        })
+    }
+
+    /// New keys for all members but some, from now on.
+    pub(super) fn begin_rotation(
+        &mut self,
+        now: Instant,
+        without: Vec<u32>,
+        hours: u32,
+    ) -> Result<SwarmView> {
+        if without.contains(&self.own) {
+            bail!("{} is this node itself, which makes the new keys: name another one", node_id(self.own));
+        }
+        let plan = begin(&self.store, without, (self.wall)(), hours)?;
+        tracing::info!(epoch = plan.epoch, without = ?plan.without, "begins a rotation of the swarm's keys");
+        // A node that only listens goes on with it when it has an agent (`enrol`).
+        if self.mode.agent_ref().is_some() {
+            self.rotation = Some(Running { plan, started: now, asked: None, rollout: None });
+            self.advance_rotation(now);
+        }
+        self.swarm_view().context("no swarm is joined here")
+    }
+
+    /// No member gets new keys any more. Those that have them change at the deadline.
+    pub(super) fn give_up_rotation(&mut self) -> Result<()> {
+        if plan(&self.store)?.is_none() {
+            bail!("no rotation is under way: `compotastic swarm members` shows how the swarm stands");
+        }
+        set_plan(&self.store, None)?;
+        self.rotation = None;
+        tracing::info!("the rotation of the swarm's keys is given up");
         Ok(())
     }
 

@@ -40,6 +40,16 @@ const CACHE_BYTES: usize = 8 << 20;
 
 const VERSION_NAME: &[u8] = b"version";
 
+/// Another process has the file: it does not change under whoever has it.
+#[derive(Debug, thiserror::Error)]
+#[error("the store {} is in use by {owner}: stop that one, or take another store with --state", path.display())]
+pub struct InUse {
+    /// The file.
+    pub path: PathBuf,
+    /// Who has it, as far as the note tells.
+    pub owner: String,
+}
+
 /// The open file. Clones are cheap and share it; it is closed, with all that waits written, when the last one is gone.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -79,7 +89,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Store {
     /// Opens the file, or makes it, with the folders to it.
     ///
-    /// Errors: somebody else has it (says who), it is of a newer version, it is no store, or the disk refuses.
+    /// Errors: somebody else has it ([`InUse`] says who), it is of a newer version, it is no store, or the disk refuses.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let rows = Rows::open(open_database(path)?)
@@ -215,11 +225,7 @@ fn open_database(path: &Path) -> Result<Database> {
         file.set_permissions(fs::Permissions::from_mode(0o600))?;
     }
     Builder::new().set_cache_size(CACHE_BYTES).create_file(file).map_err(|error| match error {
-        DatabaseError::DatabaseAlreadyOpen => anyhow!(
-            "the store {} is in use by {}: stop that one, or take another store with --state",
-            path.display(),
-            owner(path)
-        ),
+        DatabaseError::DatabaseAlreadyOpen => InUse { path: path.to_path_buf(), owner: owner(path) }.into(),
         DatabaseError::UpgradeRequired(version) => anyhow!(
             "the store {} is in another format of its database ({version}): use the program that wrote it, or another store with --state",
             path.display()

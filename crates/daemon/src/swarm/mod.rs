@@ -1,5 +1,8 @@
 //! `compotastic swarm`: makes swarms, and brings radios into them and out again.
+//!
+//! While a daemon runs on the state folder it has the store, and what needs no other radio goes through it ([`beside`]).
 
+mod beside;
 pub mod slot;
 
 use std::{
@@ -22,19 +25,25 @@ use serde::{Deserialize, Serialize};
 
 use self::slot::{Plan, Slot};
 use crate::{
+    cli::clean,
     runtime::{book::node_id, facts, rotation},
-    store::Store,
+    seam::{NodeView, RotationView, SwarmView},
+    store::{InUse, Store},
     up,
 };
 
 const KEY_SWARM: &str = "swarm";
 const KEY_OPERATOR: &str = "swarm operator secret";
 const KEY_UNDO: &str = "swarm undo";
+/// A removed node's keys are worth nothing after this time at the latest.
+const DAY_HOURS: u32 = 24;
+const GIVEN_UP: &str = "No rotation is planned any more. Members that have new keys change to them at the deadline: rotate again.";
 
 /// Options of `swarm`.
 #[derive(Args, Clone, Debug)]
 #[command(
-    after_help = "Examples:\n  compotastic swarm new hills --region EU_868\n  compotastic swarm invite --qr\n  compotastic swarm join hills.swarm --radio serial:/dev/ttyUSB0\n  compotastic swarm leave --radio serial:/dev/ttyUSB0"
+    after_help = "Examples:\n  compotastic swarm new hills --region EU_868\n  compotastic swarm invite --qr\n  compotastic swarm join hills.swarm --radio serial:/dev/ttyUSB0\n  compotastic swarm remove '!a1b2c3d4'\n  compotastic swarm leave --radio serial:/dev/ttyUSB0\n\n\
+invite, members, rotate and remove go through the daemon where `compotastic up` runs on this state folder; new, join and leave need it stopped."
 )]
 pub struct SwarmArgs {
     /// What to do
@@ -56,8 +65,8 @@ enum SwarmCommand {
     /// Takes the radio out again: what was in its channel slot before is put back
     Leave(RadioArgs),
     /// Lists the members that were heard, and how a rotation stands
-    Members,
-    /// New keys for all members but those that are left out: a lost radio is shut out over the air. The next `compotastic up` does it
+    Members(MembersArgs),
+    /// New keys for all members but those that are left out: a lost radio is shut out over the air. A running daemon begins at once
     Rotate(RotateArgs),
     /// The same as `rotate --without NODE`
     Remove(RemoveArgs),
@@ -110,6 +119,13 @@ struct JoinArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+struct MembersArgs {
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
 struct RotateArgs {
     /// Node that gets no new keys, such as !a1b2c3d4
     #[arg(long, value_name = "NODE")]
@@ -148,8 +164,7 @@ pub fn joined(store: &Store) -> Result<Option<EnrolmentRecord>> {
 
 /// Joins a swarm, as far as this machine's state goes.
 pub fn set_joined(store: &Store, swarm: &EnrolmentRecord) -> Result<()> {
-    let text = swarm.to_text().map_err(|error| anyhow!("{error}"))?;
-    store.set(KEY_SWARM, &text.as_str())
+    store.set(KEY_SWARM, &line(swarm)?)
 }
 
 /// The operator's key, where this machine made the swarm.
@@ -160,12 +175,28 @@ pub fn operator(store: &Store) -> Result<SigningKey> {
     Ok(SigningKey::from_bytes(&secret))
 }
 
+/// The line of a swarm that makes a node a member: its keys are in it.
+pub fn line(swarm: &EnrolmentRecord) -> Result<String> {
+    swarm.to_text().map(|text| text.to_string()).map_err(|error| anyhow!("{error}"))
+}
+
 /// Runs a command.
 pub fn run(args: SwarmArgs) -> Result<()> {
-    let store = up::open_store(args.state)?;
-    match args.command {
+    let state = up::state_dir(args.state)?;
+    match up::open_store(Some(state.clone())) {
+        Ok(store) => run_alone(&store, args.command),
+        Err(error) => match error.downcast::<InUse>() {
+            Ok(in_use) => beside::run(&state, in_use, args.command),
+            Err(error) => Err(error),
+        },
+    }
+}
+
+/// Runs a command while no daemon runs.
+fn run_alone(store: &Store, command: SwarmCommand) -> Result<()> {
+    match command {
         SwarmCommand::New(new) => {
-            let swarm = make(&store, &new.name, &new.region, &new.preset, new.hops)?;
+            let swarm = make(store, &new.name, &new.region, &new.preset, new.hops)?;
             println!(
                 "The swarm `{}` is made; its keys and its operator's key are in {}.",
                 swarm.channel_name,
@@ -176,16 +207,20 @@ pub fn run(args: SwarmArgs) -> Result<()> {
             );
             Ok(())
         }
-        SwarmCommand::Invite(invite) => show(&store, &invite),
+        SwarmCommand::Invite(invite) => {
+            let swarm =
+                joined(store)?.context("no swarm is joined here: `compotastic swarm new NAME` makes one")?;
+            show(&line(&swarm)?, &invite)
+        }
         SwarmCommand::Join(join) => {
             let swarm = read_invitation(&join.invitation)?;
             let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             tokio.block_on(async {
                 match open(join.radio.radio.as_deref()).await? {
                     Some(mut radio) => {
-                        join_radio(&store, &swarm, &mut radio, |plan| join.radio.yes || confirm(plan)).await
+                        join_radio(store, &swarm, &mut radio, |plan| join.radio.yes || confirm(plan)).await
                     }
-                    None => join_without_radio(&store, &swarm),
+                    None => join_without_radio(store, &swarm),
                 }
             })
         }
@@ -194,23 +229,36 @@ pub fn run(args: SwarmArgs) -> Result<()> {
             tokio.block_on(async {
                 match open(leave.radio.as_deref()).await? {
                     Some(mut radio) => {
-                        leave_radio(&store, &mut radio, |plan| leave.yes || confirm(plan)).await
+                        leave_radio(store, &mut radio, |plan| leave.yes || confirm(plan)).await
                     }
-                    None => forget(&store),
+                    None => forget(store),
                 }
             })
         }
-        SwarmCommand::Members => members(&store),
+        SwarmCommand::Members(members) => tell_members(&members, &view(store)?),
         SwarmCommand::Rotate(rotate) if rotate.give_up => {
-            rotation::set_plan(&store, None)?;
-            println!(
-                "No rotation is planned any more. Members that have new keys change to them at the deadline: rotate again."
-            );
+            rotation::set_plan(store, None)?;
+            println!("{GIVEN_UP}");
             Ok(())
         }
-        SwarmCommand::Rotate(rotate) => plan_rotation(&store, &rotate.without, rotate.hours),
-        SwarmCommand::Remove(remove) => plan_rotation(&store, &[remove.node], 24),
+        SwarmCommand::Rotate(rotate) => plan_rotation(store, &rotate.without, rotate.hours),
+        SwarmCommand::Remove(remove) => plan_rotation(store, &[remove.node], DAY_HOURS),
     }
+}
+
+/// The swarm as a daemon would show it that has not begun yet.
+fn view(store: &Store) -> Result<SwarmView> {
+    let swarm = joined(store)?.context("no swarm is joined here")?;
+    let now_ms = crate::http::now_ms();
+    let mut members: Vec<NodeView> = store.nodes(now_ms)?.into_iter().filter(|node| node.member).collect();
+    members.sort_by_key(|node| (node.heard_s_ago.unwrap_or(u64::MAX), node.num));
+    Ok(SwarmView {
+        name: swarm.channel_name.to_string(),
+        epoch: swarm.epoch,
+        operator: operator(store).is_ok(),
+        members,
+        rotation: rotation::plan(store)?.map(|plan| plan.view("planned", now_ms)),
+    })
 }
 
 fn random<const N: usize>() -> Result<[u8; N]> {
@@ -266,9 +314,7 @@ pub fn make(store: &Store, name: &str, region: &str, preset: &str, hops: u8) -> 
     Ok(swarm)
 }
 
-fn show(store: &Store, invite: &InviteArgs) -> Result<()> {
-    let swarm = joined(store)?.context("no swarm is joined here: `compotastic swarm new NAME` makes one")?;
-    let text = swarm.to_text().map_err(|error| anyhow!("{error}"))?;
+fn show(text: &str, invite: &InviteArgs) -> Result<()> {
     println!("{text}");
     let code = || {
         QrCode::with_error_correction_level(text.as_bytes(), EcLevel::L)
@@ -417,29 +463,18 @@ pub async fn leave_radio(
     Ok(())
 }
 
+/// A node as people write it.
+fn node_num(word: &str) -> Result<u32> {
+    let digits = word.trim().trim_start_matches('!');
+    let num = u32::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 8);
+    num.with_context(|| format!("`{word}` is no node: write it as !a1b2c3d4"))
+}
+
 /// Plans new keys for all members but some. The next run of the daemon does it.
 pub fn plan_rotation(store: &Store, without: &[String], hours: u32) -> Result<()> {
-    let swarm = joined(store)?.context("no swarm is joined here")?;
-    operator(store)?;
-    if let Some(plan) = rotation::plan(store)? {
-        bail!(
-            "a rotation to epoch {} is under way, with {} receipts: wait for it, or `compotastic swarm rotate --give-up`",
-            plan.epoch,
-            plan.received.len()
-        );
-    }
-    let numbers: Option<Vec<u32>> = without
-        .iter()
-        .map(|node| {
-            u32::from_str_radix(node.trim().trim_start_matches('!'), 16)
-                .ok()
-                .filter(|_| node.trim().len() >= 8)
-        })
-        .collect();
-    let numbers =
-        numbers.with_context(|| format!("{} is no node: write it as !a1b2c3d4", without.join(", ")))?;
-    let plan = rotation::Plan::new(&swarm, numbers, crate::http::now_ms(), hours)?;
-    rotation::set_plan(store, Some(&plan))?;
+    let without: Vec<u32> = without.iter().map(|word| node_num(word)).collect::<Result<_>>()?;
+    rotation::begin(store, without.clone(), crate::http::now_ms(), hours)?;
+    tell_strangers(&without, &view(store)?);
     println!(
         "New keys are planned: `compotastic up` brings them to the members (a question, then three frames for each), and all change \
          when all have them, or in {hours} h."
@@ -447,23 +482,49 @@ pub fn plan_rotation(store: &Store, without: &[String], hours: u32) -> Result<()
     Ok(())
 }
 
-fn members(store: &Store) -> Result<()> {
-    let swarm = joined(store)?.context("no swarm is joined here")?;
-    let now_ms = crate::http::now_ms();
-    let members: Vec<_> = store.nodes(now_ms)?.into_iter().filter(|node| node.member).collect();
+/// Whoever mistypes a node shuts nobody out.
+fn tell_strangers(without: &[u32], swarm: &SwarmView) {
+    for num in without.iter().filter(|num| swarm.members.iter().all(|member| member.num != **num)) {
+        eprintln!(
+            "{} was not heard as a member here; `compotastic swarm members` lists those that were.",
+            node_id(*num)
+        );
+    }
+}
+
+fn rotation_line(rotation: &RotationView) -> String {
+    let listed = |nodes: &[String]| if nodes.is_empty() { "none".to_owned() } else { nodes.join(", ") };
+    let what = match rotation.phase.as_str() {
+        "asking" => "members are asked for their keys",
+        "bringing" => "members get the new keys",
+        _ => "waits for `compotastic up` with a radio in the swarm",
+    };
+    format!(
+        "A rotation to epoch {} is under way ({what}; in force in {} h at the latest); without: {}; receipts: {}",
+        rotation.epoch,
+        rotation.deadline_s.div_ceil(3600),
+        listed(&rotation.without),
+        listed(&rotation.received)
+    )
+}
+
+fn tell_members(args: &MembersArgs, swarm: &SwarmView) -> Result<()> {
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(swarm)?);
+        return Ok(());
+    }
     println!(
         "Swarm of channel `{}`, epoch {}, {} members heard:",
-        swarm.channel_name,
+        clean(&swarm.name),
         swarm.epoch,
-        members.len()
+        swarm.members.len()
     );
-    for node in members {
+    for node in &swarm.members {
         let heard = node.heard_s_ago.map_or("never".to_owned(), |age| format!("{} min ago", age / 60));
-        println!("  {}  {}  {heard}", node.id, node.long_name);
+        println!("  {}  {}  {heard}", node.id, clean(&node.long_name));
     }
-    if let Some(plan) = rotation::plan(store)? {
-        let received: Vec<String> = plan.received.iter().map(|num| node_id(*num)).collect();
-        println!("A rotation to epoch {} is under way; receipts: {}", plan.epoch, received.join(", "));
+    if let Some(rotation) = &swarm.rotation {
+        println!("{}", rotation_line(rotation));
     }
     Ok(())
 }

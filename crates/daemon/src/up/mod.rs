@@ -20,7 +20,8 @@ use tokio::{
 pub use self::args::{PeopleArgs, UpArgs};
 use crate::{
     brain::{Brains, OpenAiBrain},
-    http, people,
+    http::{self, control::Control},
+    people,
     runtime::{self, Bridging, CoreOptions, Links, clock::system_wall, native, notify},
     seam::{Brain, SharedBrain},
     share,
@@ -198,7 +199,8 @@ pub async fn serve(
     stop: oneshot::Receiver<()>,
 ) -> Result<()> {
     let radio = check_links(&args, &urls)?;
-    let store = open_store(args.state.clone())?;
+    let state = state_dir(args.state.clone())?;
+    let store = open_store(Some(state.clone()))?;
     let swarm: Option<EnrolmentRecord> = swarm::joined(&store)?;
     // What cannot work is said before a radio is touched.
     let listener = http::bind(args.http.listen).await?;
@@ -221,7 +223,13 @@ pub async fn serve(
         seed: u64::from_le_bytes(seed),
     };
     let running = runtime::spawn(options, &store, &system_wall(), links, share);
-    let api = http::Api::new(running.handle.clone(), store.clone(), brain, &args.http)?;
+    let control = Control::new(listener.local_addr()?)?;
+    let api =
+        http::Api::new(running.handle.clone(), store.clone(), brain, &args.http)?.with_control(&control);
+    // It goes with this run; without it `compotastic swarm` has to wait for the end of it, and all else works.
+    let _control_file = control
+        .write(&state)
+        .inspect_err(|error| tracing::warn!("`compotastic swarm` does not find this daemon: {error:#}"));
     eprintln!("The HTTP API is at http://{}/api/docs", listener.local_addr()?);
     let (http_stop, http_stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(api.serve(listener, async {

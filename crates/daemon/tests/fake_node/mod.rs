@@ -12,10 +12,11 @@ use std::{
 };
 
 use compotastic_daemon::{
-    http::{Api, HttpArgs, now_ms},
+    http::{Api, HttpArgs, control::Control, now_ms},
     seam::{
         AirtimeView, Brain, ChatMessage, Classified, Command, Event, JobAnswer, JobKind, JobSpec, JobState,
-        JobView, LinkView, NodeHandle, NodeView, ObjectView, PurposeView, SharedBrain, Snapshot,
+        JobView, LinkView, NodeHandle, NodeView, ObjectView, PurposeView, RotationView, SharedBrain,
+        Snapshot, SwarmView,
     },
     store::Store,
 };
@@ -105,6 +106,10 @@ pub fn snapshot() -> Snapshot {
         },
         open_jobs: 1,
     }
+}
+
+fn swarm_view(rotation: Option<RotationView>) -> SwarmView {
+    SwarmView { name: "hill".to_string(), epoch: 3, operator: true, members: snapshot().nodes, rotation }
 }
 
 fn answer(spec: &JobSpec) -> JobAnswer {
@@ -197,6 +202,25 @@ fn handle(command: Command, store: &Store, events: &broadcast::Sender<Event>) {
             shown.open_jobs = store.open_jobs().unwrap().len();
             let _ = reply.send(shown);
         }
+        Command::Swarm(reply) => {
+            let _ = reply.send(Some(swarm_view(None)));
+        }
+        Command::Rotate(without, _, reply) if without.contains(&EXECUTOR) => {
+            let _ = reply.send(Err("a rotation to epoch 4 is under way".to_string()));
+        }
+        Command::Rotate(without, hours, reply) => {
+            let rotation = RotationView {
+                epoch: 4,
+                phase: "asking".to_string(),
+                deadline_s: u64::from(hours) * 3600,
+                without: without.iter().map(|num| format!("!{num:08x}")).collect(),
+                received: Vec::new(),
+            };
+            let _ = reply.send(Ok(swarm_view(Some(rotation))));
+        }
+        Command::GiveUpRotation(reply) => {
+            let _ = reply.send(Ok(()));
+        }
     }
 }
 
@@ -241,6 +265,8 @@ pub struct Server {
     pub address: SocketAddr,
     pub store: Store,
     pub events: broadcast::Sender<Event>,
+    /// The secret for what concerns the swarm's keys.
+    pub control: String,
     pub folder: Folder,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -272,14 +298,15 @@ impl Server {
                     let (node_handle, inbox, events) = NodeHandle::new();
                     tokio::spawn(node(inbox, events.clone(), store.clone()));
                     let listener = compotastic_daemon::http::bind(args.listen).await.unwrap();
-                    let api = Api::new(node_handle, store, brain, &args).unwrap();
-                    ready.send((listener.local_addr().unwrap(), events)).unwrap();
+                    let control = Control::new(listener.local_addr().unwrap()).unwrap();
+                    let api = Api::new(node_handle, store, brain, &args).unwrap().with_control(&control);
+                    ready.send((listener.local_addr().unwrap(), events, control.token)).unwrap();
                     api.serve(listener, async { drop(stopped.await) }).await.unwrap();
                 });
             }
         });
-        let (address, events) = started.recv().unwrap();
-        Self { address, store, events, folder, stop: Some(stop), thread: Some(thread) }
+        let (address, events, control) = started.recv().unwrap();
+        Self { address, store, events, control, folder, stop: Some(stop), thread: Some(thread) }
     }
 
     /// With the fake model.
