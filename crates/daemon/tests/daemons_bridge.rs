@@ -115,7 +115,7 @@ struct Observer {
 
 impl Observer {
     async fn new(url: &str, node: u32) -> Self {
-        let config = PacketConfig { node, channels: vec!["hills".into()], downlink: true };
+        let config = PacketConfig { node, channels: vec!["hills".into()], downlink: true, mqtt_ca: None };
         let mut link = PacketLink::spawn(&url.parse().unwrap(), config).unwrap();
         while link.events.recv().await != Some(PacketEvent::Up) {}
         Self { link, seen: Vec::new() }

@@ -83,7 +83,7 @@ async fn serve(mut stream: TcpStream, mut device: Device, mut settings: Settings
 }
 
 async fn examined(url: &str) -> Report {
-    let args = DoctorArgs { radios: vec![url.parse().unwrap()], listen: 0, json: false };
+    let args = DoctorArgs { radios: vec![url.parse().unwrap()], mqtt_ca: None, listen: 0, json: false };
     tokio::time::timeout(Duration::from_secs(60), examine(&args)).await.expect("the doctor takes too long")
 }
 
@@ -172,6 +172,7 @@ async fn a_scenario_that_is_there_is_well_and_its_nodes_are_counted() {
 #[tokio::test]
 async fn several_links_are_examined_one_after_the_other() {
     let args = DoctorArgs {
+        mqtt_ca: None,
         radios: vec!["serial:/dev/null".parse().unwrap(), "sim:/nowhere.toml".parse().unwrap()],
         listen: 0,
         json: true,

@@ -1,5 +1,7 @@
 //! `up` and `swarm` as a whole: on the radios of a simulated mesh, reached over TCP as any radio, and with what cannot work.
 
+#[path = "../../links/tests/common/broker.rs"]
+mod broker;
 mod fast_clock;
 mod mesh_of_cores;
 
@@ -265,6 +267,35 @@ async fn what_cannot_work_ends_with_what_to_do() {
     assert!(error.contains("name both links"), "{error}");
     let error = fails(&folder, &["--share", "127.0.0.1:0"], &["udp:"]).await;
     assert!(error.contains("--share shares a radio"), "{error}");
+}
+
+/// A broker whose authority is a private one, named on the command line.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_over_tls_is_reached_with_its_authority() {
+    let Some(authority) = broker::Authority::new("up") else { return };
+    let rules = authority.rules("broker", "IP:127.0.0.1", "-days 30");
+    let Some(mosquitto) = broker::Mosquitto::start("up", &rules) else { return };
+    let folder = Folder::new("up-tls");
+    swarm::set_joined(&up::open_store(Some(folder.0.clone())).unwrap(), &mesh_of_cores::swarm()).unwrap();
+    let (listen, ca) = (format!("127.0.0.1:{}", free_port()), authority.file());
+    let words =
+        ["--state", folder.0.to_str().unwrap(), "--listen", &listen, "--mqtt-ca", ca.to_str().unwrap()];
+    let url = format!("mqtts://127.0.0.1:{}", mosquitto.port).parse().unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let daemon = tokio::spawn(up::serve(args(&words), vec![url], None, stopped));
+    let mut state = String::new();
+    for _ in 0..100 {
+        if let Some(snapshot) = get::<Snapshot>(format!("http://{listen}/api/status")).await {
+            state = format!("{} {}", snapshot.links[0].state, snapshot.links[0].url);
+        }
+        if state.starts_with("up mqtts://127.0.0.1:") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(state.starts_with("up mqtts://127.0.0.1:"), "{state}");
+    stop.send(()).unwrap();
+    daemon.await.unwrap().unwrap();
 }
 
 #[test]

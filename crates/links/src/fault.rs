@@ -25,6 +25,8 @@ pub enum FaultKind {
     Closed,
     /// A user or password is not accepted.
     Refusal,
+    /// Whoever answers cannot prove to be who it should be.
+    Untrusted,
     /// What is needed is not on this machine (Bluetooth service, multicast).
     Unavailable,
     /// The radio is too old, or says nothing that we understand.

@@ -18,6 +18,7 @@ pub mod packets;
 pub mod radio;
 mod serial;
 mod tcp;
+mod tls;
 mod udp;
 mod url;
 

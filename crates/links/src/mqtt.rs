@@ -1,18 +1,20 @@
 //! Packets over an MQTT broker: `ServiceEnvelope`s on `ROOT/2/e/CHANNEL/!GATEWAY`, as firmware's gateways speak.
 
-use std::{io::ErrorKind, time::Duration};
+use std::{io::ErrorKind, sync::Arc, time::Duration};
 
 use compotastic_messages::{Message, ServiceEnvelope, Text};
 use rumqttc::{
     AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, MqttOptions, Packet, QoS, StateError,
-    SubscribeReasonCode,
+    SubscribeReasonCode, TlsConfiguration, Transport,
 };
+use rustls::ClientConfig;
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
     Body, Fault, FaultKind, OwnedPacket, Secret,
     packet::{MAX_DATAGRAM, encoded},
     packets::{Ended, PacketCommand, PacketConfig, PacketEvent, Task},
+    tls,
 };
 
 /// Channel name of direct messages under public keys.
@@ -34,6 +36,8 @@ const MAX_ENVELOPE: usize = MAX_DATAGRAM + 128;
 pub struct Broker {
     host: String,
     port: u16,
+    /// TLS, where it is spoken.
+    tls: Option<Arc<ClientConfig>>,
     user: Option<String>,
     password: Option<Secret>,
     root: String,
@@ -42,9 +46,9 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Checks the channels' names, which become parts of topics.
+    /// Checks the channels' names, which become parts of topics, and reads the authorities that are trusted, for TLS.
     pub fn new(
-        (host, port): (&str, u16),
+        (host, port, tls): (&str, u16, bool),
         (user, password): (Option<&str>, Option<Secret>),
         root: &str,
         config: &PacketConfig,
@@ -54,9 +58,13 @@ impl Broker {
             return Err(Fault::new(
                 FaultKind::Unsupported,
                 format!("the channel `{name}` cannot be a part of an MQTT topic"),
-                "name the channel without / + and #",
+                "name the channel without / + and # (a swarm gets its name from `swarm new`), or leave MQTT out",
             ));
         }
+        let tls = match tls {
+            true => Some(tls::config(config.mqtt_ca.as_deref())?),
+            false => None,
+        };
         let names = config.channels.iter().map(String::as_str).chain([PKI]);
         let filters = match config.downlink {
             true => names.map(|name| format!("{root}/2/e/{name}/+")).collect(),
@@ -65,6 +73,7 @@ impl Broker {
         Ok(Self {
             host: host.to_owned(),
             port,
+            tls,
             user: user.map(str::to_owned),
             password,
             root: root.to_owned(),
@@ -78,6 +87,9 @@ impl Broker {
         let mut options = MqttOptions::new(id, &self.host, self.port);
         options.set_keep_alive(KEEP_ALIVE);
         options.set_max_packet_size(MAX_MESSAGE, MAX_MESSAGE);
+        if let Some(tls) = &self.tls {
+            options.set_transport(Transport::Tls(TlsConfiguration::Rustls(tls.clone())));
+        }
         if let Some(user) = &self.user {
             options.set_credentials(user, self.password.as_ref().map_or("", Secret::reveal));
         }
@@ -86,6 +98,11 @@ impl Broker {
 
     fn fault(&self, error: &ConnectionError) -> Fault {
         let Self { host, port, .. } = self;
+        if self.tls.is_some()
+            && let Some(fault) = tls::fault(&format!("{host}:{port}"), error)
+        {
+            return fault;
+        }
         let io = match error {
             ConnectionError::Io(error) | ConnectionError::MqttState(StateError::Io(error)) => Some(error),
             _ => None,
@@ -125,7 +142,7 @@ impl Broker {
             | (_, Some(ErrorKind::InvalidData)) => Fault::new(
                 FaultKind::NotMeshtastic,
                 format!("{host}:{port} is no MQTT broker: {error}"),
-                "mend host and port of the mqtt:// URL (1883 is usual)",
+                "mend host and port of the mqtt:// URL (1883 is usual; with TLS it is mqtts:// and 8883)",
             ),
             (
                 _,
@@ -134,7 +151,7 @@ impl Broker {
             | (ConnectionError::MqttState(StateError::ConnectionAborted), _) => Fault::new(
                 FaultKind::Closed,
                 format!("{host}:{port} closed the connection"),
-                "see the broker's log; two programs with the same node number push each other out",
+                "see the broker's log; two programs with the same node number push each other out, and a port with TLS wants mqtts://",
             ),
             (_, Some(ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::TimedOut)) => {
                 Fault::new(

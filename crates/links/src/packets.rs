@@ -1,6 +1,6 @@
 //! Links that carry whole mesh packets: UDP multicast and MQTT.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use tokio::sync::{mpsc, watch};
 
@@ -26,6 +26,8 @@ pub struct PacketConfig {
     pub channels: Vec<String>,
     /// MQTT: take packets from the broker at all. Without it the link only sends.
     pub downlink: bool,
+    /// MQTT over TLS: a PEM file with the authorities that are trusted, instead of the system's.
+    pub mqtt_ca: Option<PathBuf>,
 }
 
 /// What happened on a packet link.
@@ -125,23 +127,17 @@ impl PacketSender {
 pub struct PacketLink;
 
 impl PacketLink {
-    /// Starts a link's task. Must be called inside a tokio runtime. Only `udp:` and `mqtt:` are such links.
+    /// What can be told of a link before anything is opened: [`Self::spawn`] would refuse it with the same fault.
+    pub fn check(url: &LinkUrl, config: &PacketConfig) -> Result<(), Fault> {
+        Carrier::new(url, config).map(|_| ())
+    }
+
+    /// Starts a link's task. Must be called inside a tokio runtime. Only `udp:`, `mqtt:` and `mqtts:` are such links.
+    ///
+    /// # Errors
+    /// It is another link, a channel's name cannot be a part of a topic, or there are no authorities to trust.
     pub fn spawn(url: &LinkUrl, config: PacketConfig) -> Result<PacketHandle, Fault> {
-        let carrier = match url {
-            LinkUrl::Udp { group, port, interface } => {
-                Carrier::Udp(udp::Place { group: *group, port: *port, interface: interface.clone() })
-            }
-            LinkUrl::Mqtt { host, port, user, password, root } => Carrier::Mqtt(mqtt::Broker::new(
-                (host, *port),
-                (user.as_deref(), password.clone()),
-                root,
-                &config,
-            )?),
-            _ => {
-                let what = format!("{url} is a radio's link, not one of whole packets");
-                return Err(Fault::new(FaultKind::Unsupported, what, "use udp: or mqtt:"));
-            }
-        };
+        let carrier = Carrier::new(url, &config)?;
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let (events, receiver) = mpsc::channel(EVENTS);
         let (shown, state) = watch::channel(LinkState::default());
@@ -156,6 +152,24 @@ impl PacketLink {
 enum Carrier {
     Udp(udp::Place),
     Mqtt(mqtt::Broker),
+}
+
+impl Carrier {
+    fn new(url: &LinkUrl, config: &PacketConfig) -> Result<Self, Fault> {
+        match url {
+            LinkUrl::Udp { group, port, interface } => {
+                Ok(Self::Udp(udp::Place { group: *group, port: *port, interface: interface.clone() }))
+            }
+            LinkUrl::Mqtt { tls, host, port, user, password, root } => {
+                let credentials = (user.as_deref(), password.clone());
+                mqtt::Broker::new((host, *port, *tls), credentials, root, config).map(Self::Mqtt)
+            }
+            _ => {
+                let what = format!("{url} is a radio's link, not one of whole packets");
+                Err(Fault::new(FaultKind::Unsupported, what, "use udp: or mqtt:"))
+            }
+        }
+    }
 }
 
 /// Why a run ended.

@@ -8,8 +8,9 @@ pub const PORT: u16 = 4403;
 pub const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 69);
 /// Baud rate of stock firmware.
 pub const BAUD: u32 = 115_200;
-/// Port of MQTT without TLS.
+/// Ports of MQTT without and with TLS.
 const MQTT_PORT: u16 = 1883;
+const MQTTS_PORT: u16 = 8883;
 /// Topic root of stock firmware, before the region.
 const MQTT_ROOT: &str = "msh";
 
@@ -66,8 +67,10 @@ pub enum LinkUrl {
         /// Name or IPv4 address of the network interface; the one of the default route where missing.
         interface: Option<String>,
     },
-    /// `mqtt://[USER[:PASSWORD]@]HOST[:1883][/ROOT]`: a broker.
+    /// `mqtt://[USER[:PASSWORD]@]HOST[:1883][/ROOT]`: a broker; `mqtts://`, port 8883: over TLS.
     Mqtt {
+        /// Over TLS.
+        tls: bool,
         /// Name or address.
         host: String,
         /// Port.
@@ -98,7 +101,7 @@ pub struct BadUrl {
 
 /// The forms, for messages and help.
 pub const FORMS: &str = "serial:/dev/ttyUSB0[?baud=115200], tcp:HOST[:4403], ble:NAME, udp:[GROUP:PORT][?interface=NAME], \
-                         mqtt://[USER[:PASSWORD]@]HOST[:1883][/ROOT] or sim:SCENARIO.toml[#NODE]";
+                         mqtt[s]://[USER[:PASSWORD]@]HOST[:PORT][/ROOT] or sim:SCENARIO.toml[#NODE]";
 
 impl LinkUrl {
     /// True for links to a radio that we speak to by its client API; the others carry whole packets.
@@ -221,13 +224,13 @@ fn group_of((host, port): (String, u16)) -> Result<(Ipv4Addr, u16), String> {
     }
 }
 
-fn mqtt(rest: &str) -> Result<LinkUrl, String> {
+fn mqtt(rest: &str, tls: bool) -> Result<LinkUrl, String> {
     let (authority, root) = rest.split_once('/').unwrap_or((rest, ""));
     let (credentials, address) = match authority.rsplit_once('@') {
         Some((credentials, address)) => (Some(credentials), address),
         None => (None, authority),
     };
-    let (host, port) = host_and_port(address, MQTT_PORT)?;
+    let (host, port) = host_and_port(address, if tls { MQTTS_PORT } else { MQTT_PORT })?;
     let (user, password) =
         match credentials.map(|text| text.split_once(':').map_or((text, None), |(u, p)| (u, Some(p)))) {
             None => (None, None),
@@ -243,7 +246,7 @@ fn mqtt(rest: &str) -> Result<LinkUrl, String> {
         );
     }
     let root = if root.is_empty() { MQTT_ROOT.to_owned() } else { root };
-    Ok(LinkUrl::Mqtt { host, port, user, password, root })
+    Ok(LinkUrl::Mqtt { tls, host, port, user, password, root })
 }
 
 fn sim(rest: &str) -> Result<LinkUrl, String> {
@@ -284,12 +287,8 @@ impl FromStr for LinkUrl {
             }
             "ble" => Ok(Self::Ble { name: bare.to_owned() }),
             "udp" => udp(bare),
-            "mqtt" => mqtt(bare),
-            "mqtts" => {
-                Err("MQTT with TLS is not built in; use mqtt:// to a broker on this machine or network that \
-                            forwards over TLS (mosquitto's `bridge_cafile`)"
-                    .into())
-            }
+            "mqtt" => mqtt(bare, false),
+            "mqtts" => mqtt(bare, true),
             "sim" => sim(rest),
             _ => Err(format!("`{scheme}:` is not known; the forms are {FORMS}")),
         }
@@ -309,10 +308,11 @@ impl fmt::Display for LinkUrl {
                 write!(f, "udp:{group}:{port}")?;
                 interface.as_ref().map_or(Ok(()), |name| write!(f, "?interface={name}"))
             }
-            Self::Mqtt { host, port, user, root, .. } => {
+            Self::Mqtt { tls, host, port, user, root, .. } => {
+                let scheme = if *tls { "mqtts" } else { "mqtt" };
                 let user =
                     user.as_ref().map(|user| format!("{}@", percent_encoded(user))).unwrap_or_default();
-                write!(f, "mqtt://{user}{}:{port}/{root}", bracketed(host))
+                write!(f, "{scheme}://{user}{}:{port}/{root}", bracketed(host))
             }
             Self::Sim { scenario, node } => {
                 write!(f, "sim:{}", scenario.display())?;
@@ -350,6 +350,8 @@ mod tests {
             ("udp:239.1.2.3:5000?interface=lo", "udp:239.1.2.3:5000?interface=lo"),
             ("mqtt://broker", "mqtt://broker:1883/msh"),
             ("mqtt://me@broker:2883/msh/EU_868", "mqtt://me@broker:2883/msh/EU_868"),
+            ("mqtts://me@broker", "mqtts://me@broker:8883/msh"),
+            ("MQTTS://broker:1883/msh", "mqtts://broker:1883/msh"),
             ("sim:scenarios/valley.toml", "sim:scenarios/valley.toml"),
             ("sim:scenarios/valley.toml#3", "sim:scenarios/valley.toml#3"),
         ] {
@@ -367,7 +369,7 @@ mod tests {
         assert_eq!(password.as_ref().map(Secret::reveal), Some("hush:hush"));
         assert_eq!(url.to_string(), "mqtt://me%40home@broker:1883/msh");
         assert!(!format!("{url:?}").contains("hush"));
-        for word in ["mqtts://me:hush@broker", "mqtt://me:hush@bro ker", "http://me:hush@host/"] {
+        for word in ["mqtts://me:hush@broker:0", "mqtt://me:hush@bro ker", "http://me:hush@host/"] {
             assert!(!refused(word).contains("hush"), "{word}");
         }
     }
@@ -390,7 +392,7 @@ mod tests {
             ("mqtt://", "host is missing"),
             ("mqtt://h/a+b", "without"),
             ("mqtt://%zz@h", "hexadecimal"),
-            ("mqtts://h", "TLS is not built in"),
+            ("mqtts://", "host is missing"),
             ("sim:x#y", "the first has 0"),
             ("gopher:x", "forms are"),
             ("", "forms are"),

@@ -1,86 +1,28 @@
 //! Two links on Debian's mosquitto, started here on a port of its own.
 
+#[path = "common/broker.rs"]
+mod broker;
 #[path = "common/packets.rs"]
 mod packets;
 
-use std::{
-    fs,
-    net::TcpListener,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::{fs, net::TcpListener, process::Command, time::Duration};
 
+use broker::Mosquitto;
 use compotastic_links::{Body, FaultKind, OwnedData, PacketCommand, PacketConfig, PacketHandle, PacketLink};
 use packets::{down, packet, quiet, received, up};
 
-/// A broker that ends with the test.
-struct Mosquitto {
-    child: Option<Child>,
-    folder: PathBuf,
-    port: u16,
+fn link(broker: &Mosquitto, node: u32, user: &str) -> PacketHandle {
+    let url = format!("mqtt://{user}127.0.0.1:{}/msh/EU_868", broker.port).parse().unwrap();
+    PacketLink::spawn(&url, config(node, "LongFast")).unwrap()
 }
 
-impl Mosquitto {
-    /// Starts a broker; none where mosquitto is not installed.
-    fn start(name: &str, rules: &str) -> Option<Self> {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let folder = std::env::temp_dir().join(format!("compotastic-mqtt-{name}-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let config = format!("listener {port} 127.0.0.1\npersistence false\nlog_dest none\n{rules}\n");
-        let config = config.replace("FOLDER", folder.to_str().unwrap());
-        fs::write(folder.join("mosquitto.conf"), config).unwrap();
-        let mut broker = Self { child: None, folder, port };
-        match broker.spawn() {
-            true => Some(broker),
-            false => {
-                eprintln!("SKIPPED: mosquitto is not installed");
-                None
-            }
-        }
-    }
-
-    fn spawn(&mut self) -> bool {
-        let spawned = Command::new("mosquitto")
-            .arg("-c")
-            .arg(self.folder.join("mosquitto.conf"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        let Ok(child) = spawned else { return false };
-        self.child = Some(child);
-        let begin = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(begin.elapsed() < Duration::from_secs(10), "mosquitto does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        true
-    }
-
-    fn stop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-
-    fn link(&self, node: u32, user: &str) -> PacketHandle {
-        let url = format!("mqtt://{user}127.0.0.1:{}/msh/EU_868", self.port).parse().unwrap();
-        let config = PacketConfig { node, channels: vec!["LongFast".into()], downlink: true };
-        PacketLink::spawn(&url, config).unwrap()
-    }
-}
-
-impl Drop for Mosquitto {
-    fn drop(&mut self) {
-        self.stop();
-        let _ = fs::remove_dir_all(&self.folder);
-    }
+fn config(node: u32, channel: &str) -> PacketConfig {
+    PacketConfig { node, channels: vec![channel.into()], downlink: true, mqtt_ca: None }
 }
 
 /// A node that hears everything before the test goes on: a subscription has no other answer here.
 async fn pair(broker: &Mosquitto) -> (PacketHandle, PacketHandle) {
-    let (mut a, mut b) = (broker.link(1, ""), broker.link(2, ""));
+    let (mut a, mut b) = (link(broker, 1, ""), link(broker, 2, ""));
     up(&mut a).await;
     up(&mut b).await;
     for id in 1000.. {
@@ -177,12 +119,12 @@ async fn a_wrong_password_is_named_and_never_shown() {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     let Some(broker) = Mosquitto::start(name, rules) else { return };
-    let fault = down(&mut broker.link(1, "me:wrongword@")).await;
+    let fault = down(&mut link(&broker, 1, "me:wrongword@")).await;
     assert_eq!(fault.kind, FaultKind::Refusal, "{fault}");
     assert!(!fault.to_string().contains("wrongword"));
-    let fault = down(&mut broker.link(2, "")).await;
+    let fault = down(&mut link(&broker, 2, "")).await;
     assert!(fault.to_string().contains("wants a user and a password"), "{fault}");
-    up(&mut broker.link(3, "me:right@")).await;
+    up(&mut link(&broker, 3, "me:right@")).await;
 }
 
 #[tokio::test]
@@ -197,10 +139,7 @@ async fn hosts_that_are_no_broker_are_named() {
             let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
         }
     });
-    let spawn = |url: &str| {
-        let config = PacketConfig { node: 1, channels: Vec::new(), downlink: true };
-        PacketLink::spawn(&url.parse().unwrap(), config).unwrap()
-    };
+    let spawn = |url: &str| PacketLink::spawn(&url.parse().unwrap(), config(1, "LongFast")).unwrap();
     let fault = down(&mut spawn(&format!("mqtt://127.0.0.1:{port}"))).await;
     assert_eq!(fault.kind, FaultKind::NotMeshtastic, "{fault}");
     let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -212,10 +151,12 @@ async fn hosts_that_are_no_broker_are_named() {
 
 #[tokio::test]
 async fn only_packet_links_and_names_that_fit_a_topic_are_taken() {
-    let config = PacketConfig { node: 1, channels: vec!["a/b".into()], downlink: true };
     let refused =
         |url: &str, config| PacketLink::spawn(&url.parse().unwrap(), config).unwrap_err().to_string();
-    assert!(refused("mqtt://h", config).contains("without / + and #"));
+    for name in ["a/b", "a+b", "#a", ""] {
+        assert!(refused("mqtt://h", config(1, name)).contains("without / + and #"), "{name}");
+    }
+    assert!(PacketLink::check(&"mqtt://h".parse().unwrap(), &config(1, "a b")).is_ok());
     assert!(refused("tcp:h", PacketConfig::default()).contains("use udp: or mqtt:"));
 }
 
@@ -224,7 +165,7 @@ async fn without_downlink_nothing_is_taken_from_the_broker() {
     let Some(broker) = Mosquitto::start("uplink", "allow_anonymous true") else { return };
     let (a, _b) = pair(&broker).await;
     let url = format!("mqtt://127.0.0.1:{}/msh/EU_868", broker.port).parse().unwrap();
-    let config = PacketConfig { node: 3, channels: vec!["LongFast".into()], downlink: false };
+    let config = PacketConfig { downlink: false, ..config(3, "LongFast") };
     let mut silent = PacketLink::spawn(&url, config).unwrap();
     up(&mut silent).await;
     let command = PacketCommand::Send {

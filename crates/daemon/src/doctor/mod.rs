@@ -6,7 +6,7 @@
 mod checks;
 mod probe;
 
-use std::{io::Write, time::Duration};
+use std::{io::Write, path::PathBuf, time::Duration};
 
 use compotastic_links::{LinkUrl, discover};
 use serde::Serialize;
@@ -26,9 +26,12 @@ Examples:
 
 Nothing is sent on the air. The exit code is 1 if something is broken.")]
 pub struct DoctorArgs {
-    /// A link to look at: serial:, tcp:, ble:, udp:, mqtt:// or sim:; may be given several times. Without it, the radios that are attached.
+    /// A link to look at: serial:, tcp:, ble:, udp:, mqtt://, mqtts:// or sim:; may be given several times. Without it, the radios that are attached.
     #[arg(long = "radio", value_name = "URL")]
     pub radios: Vec<LinkUrl>,
+    /// Authorities that brokers over TLS (mqtts://) are believed by, a PEM file, instead of the system's.
+    #[arg(long, value_name = "FILE")]
+    pub mqtt_ca: Option<PathBuf>,
     /// Seconds to listen to a link that works.
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub listen: u64,
@@ -162,7 +165,10 @@ pub async fn examine(args: &DoctorArgs) -> Report {
         }
     }
     for url in urls {
-        links.push(LinkReport { link: url.to_string(), findings: probe(&url, listen).await });
+        links.push(LinkReport {
+            link: url.to_string(),
+            findings: probe(&url, listen, args.mqtt_ca.as_deref()).await,
+        });
     }
     Report::new(links)
 }

@@ -1,6 +1,6 @@
 //! Opens a link as the daemon would, and listens.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use compotastic_links::{
     Fault, FaultKind, LinkUrl, PacketConfig, PacketEvent, PacketLink, RadioEvent, RadioInfo, RadioLink,
@@ -16,11 +16,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Nobody's node number: our ear on the network is no node.
 const NOBODY: u32 = 0;
 
-/// Looks at a link. Where it works, it is listened to for the time given.
-pub async fn probe(url: &LinkUrl, listen: Duration) -> Vec<Finding> {
+/// Looks at a link. Where it works, it is listened to for the time given. `mqtt_ca` are the authorities that brokers over TLS are believed by, instead
+/// of the system's.
+pub async fn probe(url: &LinkUrl, listen: Duration, mqtt_ca: Option<&Path>) -> Vec<Finding> {
     match url {
         LinkUrl::Sim { scenario, node } => vec![simulated(scenario, *node)],
-        LinkUrl::Udp { .. } | LinkUrl::Mqtt { .. } => packets(url, listen).await,
+        LinkUrl::Udp { .. } | LinkUrl::Mqtt { .. } => packets(url, listen, mqtt_ca).await,
         _ => radio(url, listen).await,
     }
 }
@@ -31,13 +32,14 @@ fn fault(fault: &Fault) -> Finding {
         FaultKind::Busy => "busy",
         FaultKind::WrongBaud => "baud",
         FaultKind::Refusal => "login",
+        FaultKind::Untrusted => "certificate",
         FaultKind::Unsupported => "firmware",
         _ => "link",
     };
     Finding::broken(check, fault.what.clone(), fault.mend.clone())
 }
 
-fn simulated(scenario: &std::path::Path, node: Option<u32>) -> Finding {
+fn simulated(scenario: &Path, node: Option<u32>) -> Finding {
     if scenario.as_os_str().is_empty() {
         return Finding::ok("scenario", "the one that is built in");
     }
@@ -120,8 +122,13 @@ fn name(info: &RadioInfo) -> String {
     own.map(|node| format!(" \"{}\"", node.long_name)).unwrap_or_default()
 }
 
-async fn packets(url: &LinkUrl, listen: Duration) -> Vec<Finding> {
-    let config = PacketConfig { node: NOBODY, channels: vec!["LongFast".into()], downlink: true };
+async fn packets(url: &LinkUrl, listen: Duration, mqtt_ca: Option<&Path>) -> Vec<Finding> {
+    let config = PacketConfig {
+        node: NOBODY,
+        channels: vec!["LongFast".into()],
+        downlink: true,
+        mqtt_ca: mqtt_ca.map(Path::to_path_buf),
+    };
     let mut link = match PacketLink::spawn(url, config) {
         Ok(link) => link,
         Err(error) => return vec![fault(&error)],

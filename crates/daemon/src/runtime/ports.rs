@@ -3,7 +3,7 @@
 //! Beside a radio the other links are opened when it has told its number, since they speak under it: the node has one number and one
 //! counter of packet ids, so that a packet is the same on each link.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, path::PathBuf};
 
 use compotastic_links::{
     BROADCAST, Body, Fault, LinkState, LinkUrl, OwnedPacket, PacketCommand, PacketConfig, PacketEvent,
@@ -66,8 +66,22 @@ impl Carrier {
 pub struct Bridging {
     /// Name of the swarm's channel: the one that is listened to on MQTT.
     pub channel: String,
+    /// The authorities that brokers over TLS are believed by, instead of the system's.
+    pub mqtt_ca: Option<PathBuf>,
     /// What came over MQTT may go on to UDP, from where it may reach LoRa.
     pub mqtt_to_lora: bool,
+}
+
+impl Bridging {
+    /// What a link that carries packets is told, under this number.
+    fn config(&self, num: u32) -> PacketConfig {
+        PacketConfig {
+            node: num,
+            channels: vec![self.channel.clone()],
+            downlink: true,
+            mqtt_ca: self.mqtt_ca.clone(),
+        }
+    }
 }
 
 /// The links, by the index of their URLs.
@@ -156,7 +170,7 @@ impl Links {
     fn open(&mut self, num: u32) -> Result<(), Fault> {
         let Some(bridging) = &self.bridging else { return Ok(()) };
         let (outbox, events) = mpsc::channel(WAITING);
-        let config = PacketConfig { node: num, channels: vec![bridging.channel.clone()], downlink: true };
+        let config = bridging.config(num);
         let mqtt_to_lora = bridging.mqtt_to_lora;
         for carrier in &mut self.carriers {
             let mut handle = PacketLink::spawn(&carrier.url, config.clone())?;

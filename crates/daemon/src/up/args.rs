@@ -12,13 +12,16 @@ use crate::{
     after_help = "Examples:\n  compotastic up\n  compotastic up --radio serial:/dev/ttyUSB0\n  compotastic up --radio tcp:192.168.1.20 --listen 0.0.0.0:4480 --token-file /etc/compotastic/token\n  compotastic up --radio sim:scenarios/two-huts.toml --quiet-hours 22:00-06:00"
 )]
 pub struct UpArgs {
-    /// Link to a mesh, one or several: serial:/dev/ttyUSB0, tcp:HOST[:4403], ble:NAME, udp:, mqtt://USER@HOST/ROOT or sim:SCENARIO.toml[#NODE];
+    /// Link to a mesh, one or several: serial:/dev/ttyUSB0, tcp:HOST[:4403], ble:NAME, udp:, mqtt://USER@HOST/ROOT, mqtts:// (TLS) or sim:SCENARIO.toml[#NODE];
     /// without it attached radios are looked for. One of several may be a radio; udp: and mqtt: go beside it under its number
     #[arg(long = "radio", value_name = "URL")]
     pub radios: Vec<String>,
     /// Other nodes' packets that came over MQTT may go on to UDP neighbours, whose radios may send them over LoRa
     #[arg(long)]
     pub mqtt_to_lora: bool,
+    /// Authorities that brokers over TLS (mqtts://) are believed by, a PEM file, instead of the system's
+    #[arg(long, value_name = "FILE")]
+    pub mqtt_ca: Option<PathBuf>,
     /// Folder of the daemon's state [default: $STATE_DIRECTORY, or the user's data folder]
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,

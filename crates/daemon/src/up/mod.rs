@@ -124,7 +124,11 @@ fn bridging(args: &UpArgs, swarm: Option<&EnrolmentRecord>) -> Result<Bridging> 
     let swarm = swarm.context(
         "udp: and mqtt: carry the packets of a swarm's member: `compotastic swarm join LINE --radio udp:` first, or with the radio's link",
     )?;
-    Ok(Bridging { channel: swarm.channel_name.to_string(), mqtt_to_lora: args.mqtt_to_lora })
+    Ok(Bridging {
+        channel: swarm.channel_name.to_string(),
+        mqtt_ca: args.mqtt_ca.clone(),
+        mqtt_to_lora: args.mqtt_to_lora,
+    })
 }
 
 /// What can be told of the links before one is opened; the index of the radio among them.
@@ -148,6 +152,9 @@ fn check_links(args: &UpArgs, urls: &[LinkUrl]) -> Result<Option<usize>> {
     }
     let both = urls.iter().any(|url| matches!(url, LinkUrl::Mqtt { .. }))
         && urls.iter().any(|url| matches!(url, LinkUrl::Udp { .. }));
+    if args.mqtt_ca.is_some() && !urls.iter().any(|url| matches!(url, LinkUrl::Mqtt { tls: true, .. })) {
+        bail!("--mqtt-ca is about brokers over TLS: name one as mqtts://, or leave it out");
+    }
     if args.mqtt_to_lora && !both {
         bail!("--mqtt-to-lora is about packets from mqtt: that go to udp:; name both links, or leave it out");
     }
