@@ -269,6 +269,35 @@ async fn what_cannot_work_ends_with_what_to_do() {
     assert!(error.contains("--share shares a radio"), "{error}");
 }
 
+/// No radio is waited for that would be of no use.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_mqtt_cannot_carry_is_said_before_a_radio_is_touched() {
+    let folder = Folder::new("up-topics");
+    let join = |name: &str| {
+        let mut swarm = mesh_of_cores::swarm();
+        swarm.channel_name = name.try_into().unwrap();
+        swarm::set_joined(&up::open_store(Some(folder.0.clone())).unwrap(), &swarm).unwrap();
+    };
+    let radio = TcpListener::bind("127.0.0.1:0").unwrap();
+    radio.set_nonblocking(true).unwrap();
+    let beside = [format!("tcp:{}", radio.local_addr().unwrap()), "mqtt://broker.example/msh".into()];
+    for name in ["hills/north", "hills+", "#hills"] {
+        join(name);
+        for links in [&beside[..], &beside[1..]] {
+            let links: Vec<&str> = links.iter().map(String::as_str).collect();
+            let error = fails(&folder, &[], &links).await;
+            assert!(error.contains(name) && error.contains("or leave MQTT out"), "{error}");
+        }
+    }
+    join("hills");
+    let secure = [beside[0].as_str(), "mqtts://broker.example/msh"];
+    let error = fails(&folder, &["--mqtt-ca", "/no/such/ca.pem"], &secure).await;
+    assert!(error.contains("/no/such/ca.pem") && error.contains("PEM"), "{error}");
+    let error = fails(&folder, &["--mqtt-ca", "ca.pem"], &["mqtt://broker.example"]).await;
+    assert!(error.contains("name one as mqtts://"), "{error}");
+    assert_eq!(radio.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "it was touched");
+}
+
 /// A broker whose authority is a private one, named on the command line.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_over_tls_is_reached_with_its_authority() {

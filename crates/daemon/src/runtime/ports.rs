@@ -82,6 +82,15 @@ impl Bridging {
             mqtt_ca: self.mqtt_ca.clone(),
         }
     }
+
+    /// Whether these links can be opened so, as far as can be told before: radios among them are not looked at.
+    ///
+    /// # Errors
+    /// The swarm's channel cannot be a part of an MQTT topic, or there are no authorities to believe brokers by.
+    pub fn check(&self, urls: &[LinkUrl]) -> Result<(), Fault> {
+        let carriers = urls.iter().filter(|url| !url.is_radio());
+        carriers.into_iter().try_for_each(|url| PacketLink::check(url, &self.config(0)))
+    }
 }
 
 /// The links, by the index of their URLs.

@@ -202,6 +202,11 @@ fn run_alone(store: &Store, command: SwarmCommand) -> Result<()> {
                 swarm.channel_name,
                 store.path().display()
             );
+            if swarm.channel_name.contains(['/', '+', '#']) {
+                eprintln!(
+                    "A name with / + or # cannot go over MQTT: `swarm leave`, then `swarm new` with another one, if that is to be."
+                );
+            }
             println!(
                 "`compotastic swarm join` with the line of `compotastic swarm invite` brings a radio into it."
             );

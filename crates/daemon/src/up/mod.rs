@@ -119,16 +119,18 @@ async fn first_contact(radio: &mut RadioHandle, wait: bool) -> Result<VecDeque<R
     bail!("the link ended before the radio had told who it is; the log says why")
 }
 
-/// What the swarm says of links that carry whole packets.
-fn bridging(args: &UpArgs, swarm: Option<&EnrolmentRecord>) -> Result<Bridging> {
+/// What the swarm says of links that carry whole packets; what cannot work with them is found here, before a radio is touched.
+fn bridging(args: &UpArgs, urls: &[LinkUrl], swarm: Option<&EnrolmentRecord>) -> Result<Bridging> {
     let swarm = swarm.context(
         "udp: and mqtt: carry the packets of a swarm's member: `compotastic swarm join LINE --radio udp:` first, or with the radio's link",
     )?;
-    Ok(Bridging {
+    let bridging = Bridging {
         channel: swarm.channel_name.to_string(),
         mqtt_ca: args.mqtt_ca.clone(),
         mqtt_to_lora: args.mqtt_to_lora,
-    })
+    };
+    bridging.check(urls)?;
+    Ok(bridging)
 }
 
 /// What can be told of the links before one is opened; the index of the radio among them.
@@ -169,11 +171,11 @@ async fn open(
     swarm: Option<&EnrolmentRecord>,
 ) -> Result<Links> {
     let Some(index) = radio else {
-        let bridging = bridging(args, swarm)?;
+        let bridging = bridging(args, urls, swarm)?;
         return Ok(Links::packets(native::key_pair(store)?.node_num().0, urls, bridging)?);
     };
     let url = &urls[index];
-    let bridging = if urls.len() > 1 { Some(bridging(args, swarm)?) } else { None };
+    let bridging = if urls.len() > 1 { Some(bridging(args, urls, swarm)?) } else { None };
     let config = SessionConfig { raw: args.share.share.is_some(), ..SessionConfig::default() };
     let mut handle = open_link(url, config).await?;
     let seen = first_contact(&mut handle, args.wait).await?;
