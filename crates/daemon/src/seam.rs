@@ -185,6 +185,9 @@ pub struct ObjectView {
     pub paused: bool,
     /// Members that have it, as far as beacons tell.
     pub complete_at: Vec<u32>,
+    /// Of firmware: members on which it runs and has passed its trial, as far as beacons tell; absent for other kinds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs_at: Option<Vec<u32>>,
 }
 
 /// The air, and what this node may still use of it.

@@ -10,7 +10,7 @@ use std::{
 use clap::{CommandFactory as _, Parser};
 use compotastic_daemon::cli::{ask, job, nodes, push, shell, status, top, update};
 use fake_node::{Folder, Server};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const ARGS: &str = "COMPOTASTIC_TEST_ARGS";
 const BEGIN: &str = "<<<begin>>>\n";
@@ -189,11 +189,27 @@ fn a_bundle_is_pushed_and_one_sees_who_has_it() {
     for part in [
         "published: firmware version 7",
         "!0f000007 Edge on the hill has it",
-        "!0f000003 Kitchen has it",
+        "!0f000003 Kitchen has it: 2 nodes of 2",
+        "!0f000007 Edge on the hill runs it: 1 nodes of 2",
+        "!0f000003 Kitchen runs it: 2 nodes of 2",
         "complete",
     ] {
         assert!(out.stdout.contains(part), "{part} is not in\n{}{}", out.stdout, out.stderr);
     }
+    // It is there long before it runs.
+    let lines = run(&server, &["push", file, "--to", "node:!0f000003", "--json"]).stdout;
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told: Vec<[&Value; 2]> = lines.iter().map(|line| [&line["new"], &line["runs"]]).collect();
+    let (executor, kitchen) = (0x0f00_0007, 0x0f00_0003);
+    let steps: [[Value; 2]; 5] = [
+        [json!([]), json!([])],
+        [json!([executor]), json!([])],
+        [json!([kitchen]), json!([])],
+        [json!([]), json!([executor])],
+        [json!([]), json!([kitchen])],
+    ];
+    assert_eq!(told, steps.iter().map(|[new, runs]| [new, runs]).collect::<Vec<_>>());
+    assert_eq!(lines[4]["object"]["runs_at"], json!([executor, kitchen]));
     let out = run(&server, &["push", file, "--to", "node:!0f000009", "--for", "1"]);
     assert!(!out.ok && out.stderr.contains("the push goes on"), "{}", out.stderr);
     assert_eq!(

@@ -10,6 +10,8 @@ use compotastic_daemon::{
     http::{Api, HttpArgs},
     seam::{Command, Event, NodeHandle, ObjectView, PushTarget},
 };
+use compotastic_links::{Body, OwnedData, OwnedPacket, RadioEvent};
+use compotastic_wire::{self as wire, Beacon};
 use ed25519_dalek::SigningKey;
 use mesh_of_cores::{World, operator};
 
@@ -109,6 +111,68 @@ fn a_pushed_bundle_reaches_the_others_and_their_beacons_tell() {
     assert!(all_have_it(&mut world, &newer.tag, 6 * 3600));
     assert!((0..3).all(|node| object(&mut world, node, &pushed.tag).is_none()));
     assert_eq!(world.nodes[0].store.bundles().unwrap(), [newer.tag]);
+}
+
+/// A device of class 1 tells what it has of an object, and whether it runs it.
+fn tell(world: &mut World, num: u32, tag: &str, progress: u8, runs: bool) {
+    let beacon = Beacon {
+        device_class: 1,
+        flags: if runs { Beacon::RUNS } else { 0 },
+        object_tag: u32::from_str_radix(tag, 16).unwrap(),
+        object_progress: progress,
+        ..Beacon::default()
+    };
+    let id = (world.now.as_micros() / 1_000_000) as u32;
+    let address = wire::Address { from: num, to: u32::MAX, id };
+    let mut payload = [0; 200];
+    let keys = mesh_of_cores::swarm().key_ring();
+    let length = wire::seal(&wire::Frame::Beacon(beacon), &keys, &address, &mut payload).unwrap();
+    let packet = OwnedPacket {
+        from: num,
+        to: u32::MAX,
+        id,
+        channel: 1,
+        hop_start: 3,
+        hop_limit: 3,
+        body: Body::Data(OwnedData {
+            port: wire::PORT.into(),
+            payload: payload[..length].to_vec(),
+            ..OwnedData::default()
+        }),
+        ..OwnedPacket::default()
+    };
+    world.nodes[0].core.handle_radio(world.now, RadioEvent::Packet(Box::new(packet)));
+    world.run(10);
+}
+
+#[test]
+fn firmware_is_there_before_it_runs_and_both_are_remembered() {
+    let mut world = world("push-firmware");
+    let bytes = bundle(ComponentKind::Firmware, ClassMask::of(1), 3, 900, &operator());
+    let pushed = push(&mut world, bytes, PushTarget::Class { class: 1 }).unwrap();
+    assert_eq!((pushed.kind.as_str(), pushed.runs_at.as_deref()), ("firmware", Some(&[][..])));
+    let (first, second) = (0x0b00_0001, 0x0b00_0002);
+    let stand = |world: &mut World| {
+        let object = object(world, 0, &pushed.tag).unwrap();
+        // The daemons carry it too.
+        let devices = object.complete_at.into_iter().filter(|num| num >> 24 == 0x0b).collect::<Vec<_>>();
+        (devices, object.runs_at.unwrap())
+    };
+    tell(&mut world, first, &pushed.tag, 120, false);
+    assert_eq!(stand(&mut world), (vec![], vec![]));
+    tell(&mut world, first, &pushed.tag, 255, false);
+    assert_eq!(stand(&mut world), (vec![first], vec![]), "its image is on trial at best");
+    tell(&mut world, first, &pushed.tag, 255, true);
+    tell(&mut world, second, &pushed.tag, 255, true);
+    assert_eq!(stand(&mut world), (vec![first, second], vec![first, second]));
+    // A beacon that is about something else says nothing of it.
+    tell(&mut world, second, "0badcafe", 255, false);
+    world.restart(0);
+    assert_eq!(stand(&mut world).1, [first, second]);
+    tell(&mut world, second, &pushed.tag, 255, false);
+    assert_eq!(stand(&mut world).1, [first], "it went back to another image");
+    // What is no firmware runs nowhere.
+    assert_eq!(push(&mut world, policy(1), CLASS).unwrap().runs_at, None);
 }
 
 #[test]

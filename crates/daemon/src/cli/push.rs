@@ -25,7 +25,8 @@ use crate::{
 #[derive(Clone, Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  compotastic push zephyr.bin.bundle --to class:1\n  compotastic push v2.bundle --to 'node:!0f000003' --for 3600\n  \
-compotastic push v2.bundle --to class:1 --no-follow --json\n\nA node knows of others what their beacons tell, so news may be some minutes old. Later: compotastic update ls|pause|resume|withdraw"
+compotastic push v2.bundle --to class:1 --no-follow --json\n\nA node knows of others what their beacons tell, so news may be some minutes old. Firmware is complete when it runs, and has passed its trial, on all that are \
+meant. Later: compotastic update ls|pause|resume|withdraw"
 )]
 pub struct LivePushArgs {
     /// Where the daemon is
@@ -34,7 +35,7 @@ pub struct LivePushArgs {
     /// The signed bundle
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// For whom: class:N, or node:ID such as node:!0f000003, which ends when that node has it
+    /// For whom: class:N, or node:ID such as node:!0f000003, which ends when that node has it, or runs it where it is firmware
     #[arg(long, value_name = "WHOM")]
     pub to: String,
     /// Looks on for so many seconds; the push itself goes on without end
@@ -94,23 +95,37 @@ impl View {
         println!("{:>3}:{:02}:{:02}  {text}", s / 3600, s / 60 % 60, s % 60);
     }
 
-    fn tell(&self, what: &str, object: &ObjectView, new: &[u32], targets: Option<usize>) {
+    /// `has` and `runs` are the nodes that are new among those that have it or run it.
+    fn tell(&self, what: &str, object: &ObjectView, [has, runs]: [&[u32]; 2], targets: Option<usize>) {
         if self.json {
             let seconds = self.start.elapsed().as_secs();
-            println!("{}", json!({"event": what, "seconds": seconds, "new": new, "object": object}));
+            let mut event = json!({"event": what, "seconds": seconds, "new": has, "object": object});
+            if object.runs_at.is_some() {
+                event["runs"] = json!(runs);
+            }
+            println!("{event}");
             return;
         }
-        for num in new {
-            let of = targets.map_or_else(String::new, |all| format!(" of {all} known members of the class"));
+        let of = targets.map_or_else(String::new, |all| format!(" of {all} known members of the class"));
+        for num in has {
             self.line(&format!("{} has it: {} nodes{of}", self.name(*num), object.complete_at.len()));
         }
-        if new.is_empty() {
+        for num in runs {
+            let all = object.runs_at.iter().flatten().count();
+            self.line(&format!("{} runs it: {all} nodes{of}", self.name(*num)));
+        }
+        if has.is_empty() && runs.is_empty() {
             self.line(&format!(
                 "{what}: {} version {}, {} bytes, tag {}",
                 object.kind, object.version, object.bytes, object.tag
             ));
         }
     }
+}
+
+/// The members of `now` that were not known before; they are from here on.
+fn news(known: &mut BTreeSet<u32>, now: &[u32]) -> Vec<u32> {
+    now.iter().copied().filter(|num| known.insert(*num)).collect()
 }
 
 /// Runs `push` through the daemon.
@@ -134,9 +149,11 @@ pub fn run(args: LivePushArgs) -> Result<()> {
     };
     let targets = meant.as_ref().map(BTreeSet::len);
     let view = View { json: args.json, start, nodes: state.nodes };
-    view.tell("published", &object, &[], targets);
+    view.tell("published", &object, [&[], &[]], targets);
     let Some(events) = events else { return Ok(()) };
+    let firmware = object.runs_at.is_some();
     let mut has: BTreeSet<u32> = object.complete_at.iter().copied().collect();
+    let mut runs: BTreeSet<u32> = object.runs_at.iter().flatten().copied().collect();
     let complete = |has: &BTreeSet<u32>| match to {
         PushTarget::Node { num } => has.contains(&num),
         // Nodes of other classes may have it too: they pass it on.
@@ -145,7 +162,7 @@ pub fn run(args: LivePushArgs) -> Result<()> {
         }
     };
     // The events are read on a thread of their own: a quiet mesh must not keep --for from ending.
-    let (sender, news) = std::sync::mpsc::sync_channel(64);
+    let (sender, told) = std::sync::mpsc::sync_channel(64);
     std::thread::spawn(move || {
         for data in events {
             if sender.send(data).is_err() {
@@ -154,16 +171,18 @@ pub fn run(args: LivePushArgs) -> Result<()> {
         }
     });
     let until = args.follow_s.map(|s| start + Duration::from_secs(s));
-    while !complete(&has) {
+    // Firmware that is only there is of no use yet.
+    while !complete(if firmware { &runs } else { &has }) {
         let patience =
             until.map_or(Duration::from_secs(3600), |until| until.saturating_duration_since(Instant::now()));
-        let data = match news.recv_timeout(patience) {
+        let data = match told.recv_timeout(patience) {
             Ok(data) => data,
             Err(std::sync::mpsc::RecvTimeoutError::Timeout)
                 if until.is_some_and(|until| Instant::now() >= until) =>
             {
+                let run = if firmware { format!(" and {} run it", runs.len()) } else { String::new() };
                 bail!(
-                    "{} nodes have it after {} s; the push goes on, `compotastic update ls` shows it",
+                    "{} nodes have it{run} after {} s; the push goes on, `compotastic update ls` shows it",
                     has.len(),
                     start.elapsed().as_secs()
                 )
@@ -185,9 +204,10 @@ pub fn run(args: LivePushArgs) -> Result<()> {
                 }
             }
         };
-        let new: Vec<u32> = next.complete_at.iter().copied().filter(|num| has.insert(*num)).collect();
-        if !new.is_empty() {
-            view.tell("progress", &next, &new, targets);
+        let new = news(&mut has, &next.complete_at);
+        let run = news(&mut runs, next.runs_at.as_deref().unwrap_or_default());
+        if !new.is_empty() || !run.is_empty() {
+            view.tell("progress", &next, [&new, &run], targets);
         }
     }
     if !args.json {

@@ -52,6 +52,7 @@ pub(super) fn object_rows(objects: &[ObjectView]) -> Vec<Vec<String>> {
             object.bytes.to_string(),
             format!("{} %", object.progress_percent),
             object.complete_at.len().to_string(),
+            object.runs_at.as_ref().map_or_else(String::new, |runs| runs.len().to_string()),
             what.to_string(),
         ]
     };
@@ -59,13 +60,14 @@ pub(super) fn object_rows(objects: &[ObjectView]) -> Vec<Vec<String>> {
 }
 
 /// Columns of objects.
-pub(super) const OBJECT_COLUMNS: [(&str, Align); 7] = [
+pub(super) const OBJECT_COLUMNS: [(&str, Align); 8] = [
     ("object", Align::Left),
     ("kind", Align::Left),
     ("version", Align::Right),
     ("bytes", Align::Right),
     ("here", Align::Right),
     ("nodes", Align::Right),
+    ("run it", Align::Right),
     ("", Align::Left),
 ];
 

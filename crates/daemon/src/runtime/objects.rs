@@ -40,6 +40,8 @@ struct Mark {
     /// It is not offered any more, though it may be here.
     withdrawn: bool,
     complete_at: BTreeSet<u32>,
+    #[serde(default)]
+    runs_at: BTreeSet<u32>,
 }
 
 /// The objects.
@@ -142,6 +144,7 @@ fn view_of(manifest: &Manifest) -> ObjectView {
         task: manifest.task,
         version: manifest.sequence,
         bytes: manifest.size,
+        runs_at: (manifest.kind == ComponentKind::Firmware).then(Vec::new),
         ..ObjectView::default()
     }
 }
@@ -164,6 +167,7 @@ impl Core {
             let Ok(number) = u32::from_str_radix(&tag, 16) else { continue };
             if let Some(view) = self.objects.views.get_mut(&tag) {
                 view.complete_at = mark.complete_at.iter().copied().collect();
+                view.runs_at = view.runs_at.take().map(|_| mark.runs_at.iter().copied().collect());
                 view.paused = mark.paused;
             }
             if mark.withdrawn {
@@ -193,6 +197,7 @@ impl Core {
             paused: view.is_some_and(|view| view.paused),
             withdrawn,
             complete_at: view.map(|view| view.complete_at.iter().copied().collect()).unwrap_or_default(),
+            runs_at: view.and_then(|view| view.runs_at.clone()).into_iter().flatten().collect(),
         };
         let kept = match mark == Mark::default() {
             true => self.store.unset(&mark_name(tag)).map(|_| ()),
@@ -281,6 +286,7 @@ impl Core {
         view.published_here = true;
         if let Some(before) = self.objects.views.get(&view.tag) {
             view.complete_at = before.complete_at.clone();
+            view.runs_at = before.runs_at.clone();
         }
         self.objects.views.insert(view.tag.clone(), view.clone());
         self.push(Output::Event(Event::Object(view)));
@@ -337,7 +343,14 @@ impl Core {
             view.progress_percent = (u32::from(object.progress) * 100 / 255) as u8;
             view.paused = object.paused;
             let mut complete: BTreeSet<u32> = view.complete_at.iter().copied().collect();
+            let mut runs: BTreeSet<u32> = view.runs_at.iter().flatten().copied().collect();
             for entry in agent.registry().iter().filter(|entry| entry.told) {
+                if entry.beacon.object_tag == object.tag {
+                    match entry.beacon.flags & Beacon::RUNS {
+                        0 => runs.remove(&entry.num.0),
+                        _ => runs.insert(entry.num.0),
+                    };
+                }
                 match has(&entry.beacon, object.tag, &view) {
                     Some(true) => drop(complete.insert(entry.num.0)),
                     Some(false) => drop(complete.remove(&entry.num.0)),
@@ -345,6 +358,7 @@ impl Core {
                 }
             }
             view.complete_at = complete.into_iter().collect();
+            view.runs_at = view.runs_at.take().map(|_| runs.into_iter().collect());
             if before != Some(&view) {
                 changed.push(view);
             }
@@ -368,7 +382,10 @@ impl Core {
         }
         for view in changed {
             let before = self.objects.views.insert(view.tag.clone(), view.clone());
-            if view.published_here && before.is_none_or(|before| before.complete_at != view.complete_at) {
+            let known = |before: &ObjectView| {
+                before.complete_at == view.complete_at && before.runs_at == view.runs_at
+            };
+            if view.published_here && !before.as_ref().is_some_and(known) {
                 self.mark(&view.tag, false);
             }
             self.push(Output::Event(Event::Object(view)));

@@ -94,6 +94,7 @@ pub fn snapshot() -> Snapshot {
             published_here: true,
             paused: false,
             complete_at: vec![EXECUTOR],
+            runs_at: Some(vec![EXECUTOR]),
         }],
         airtime: AirtimeView {
             channel_utilization_percent: 12.5,
@@ -185,13 +186,16 @@ fn handle(command: Command, store: &Store, events: &broadcast::Sender<Event>) {
             let mut object = snapshot().objects.remove(0);
             object.bytes = bundle.len() as u32;
             object.complete_at.clear();
+            object.runs_at = Some(Vec::new());
             let _ = reply.send(Ok(object));
             let events = events.clone();
             tokio::spawn(async move {
-                for done in [vec![], vec![EXECUTOR], vec![EXECUTOR, 0x0f00_0003]] {
+                let all = [EXECUTOR, 0x0f00_0003];
+                for (done, runs) in [(0, 0), (1, 0), (2, 0), (2, 1), (2, 2)] {
                     tokio::time::sleep(STEP).await;
                     let mut object = snapshot().objects.remove(0);
-                    object.complete_at = done;
+                    object.complete_at = all[..done].to_vec();
+                    object.runs_at = Some(all[..runs].to_vec());
                     let _ = events.send(Event::Object(object));
                 }
             });

@@ -161,11 +161,12 @@ impl View {
             Event::Text(text) => format!("text !{:08x} on {}: {}", text.from, text.channel, text.text),
             Event::Link(link) => format!("link {} {} {}", link.url, link.state, link.detail),
             Event::Object(object) => format!(
-                "object {} {} {} %, {} nodes have it",
+                "object {} {} {} %, {} nodes have it{}",
                 object.tag,
                 object.kind,
                 object.progress_percent,
-                object.complete_at.len()
+                object.complete_at.len(),
+                object.runs_at.as_ref().map_or_else(String::new, |runs| format!(", {} run it", runs.len()))
             ),
         };
         self.note(text);
@@ -352,12 +353,19 @@ impl View {
             Pane::Objects => {
                 let object = |object: &crate::seam::ObjectView| {
                     let paused = if object.paused { "paused" } else { "" };
+                    let runs = object
+                        .runs_at
+                        .as_ref()
+                        .map_or_else(String::new, |runs| format!("{} run ", runs.len()));
                     cells(&[
                         (object.tag.clone(), 8),
                         (clean(&object.kind), 8),
                         (format!("v{}", object.version), 5),
                         (format!("{} %", object.progress_percent), 5),
-                        (format!("{} n {paused}", object.complete_at.len()), wide.saturating_sub(31).max(4)),
+                        (
+                            format!("{} n {runs}{paused}", object.complete_at.len()),
+                            wide.saturating_sub(31).max(4),
+                        ),
                     ])
                 };
                 self.state.objects.iter().map(object).collect()
