@@ -5,8 +5,13 @@ mod mesh_of_cores;
 use std::{collections::BTreeSet, sync::Arc};
 
 use compotastic_daemon::seam::{Command, Event, JobKind, JobState, OutText};
-use compotastic_links::{BROADCAST, Body};
-use compotastic_mesh::time::Instant;
+use compotastic_links::{BROADCAST, Body, OwnedData, OwnedPacket, RadioEvent};
+use compotastic_mesh::{
+    crypto::{Channel, ctr_apply},
+    packet::{NodeNum, PacketId},
+    time::Instant,
+};
+use compotastic_messages::{Message as _, PortNum, User};
 use mesh_of_cores::{Echo, World, spec};
 
 /// A node with a radio and a link beside it.
@@ -53,6 +58,72 @@ fn who_is_heard_beside_the_radio_alone_is_asked_there_and_costs_no_air() {
     // All under the radio's number.
     let own = world.nodes[asker].radio.num;
     assert!(world.nodes[asker].given.iter().all(|(_, packet)| packet.from == own));
+}
+
+/// A node tells its name, on the mesh's own channel, which anybody can write to.
+fn says_its_name(from: u32, id: u32, name: &str, sealed: bool) -> OwnedPacket {
+    let user = User { long_name: name.into(), short_name: "X".into(), ..User::default() };
+    let payload = user.to_vec::<200>().unwrap().to_vec();
+    let data = OwnedData { port: PortNum::NODEINFO_APP.0, payload, ..OwnedData::default() };
+    let body = if sealed {
+        let channel = Channel::new("LongFast", &[1]).unwrap();
+        let mut bytes = data.message().to_vec::<300>().unwrap().to_vec();
+        ctr_apply(&channel.key, NodeNum(from), PacketId(id), &mut bytes);
+        return OwnedPacket {
+            channel: channel.hash().into(),
+            body: Body::Encrypted(bytes),
+            ..heard(from, id)
+        };
+    } else {
+        Body::Data(data)
+    };
+    OwnedPacket { body, ..heard(from, id) }
+}
+
+fn heard(from: u32, id: u32) -> OwnedPacket {
+    OwnedPacket { from, to: BROADCAST, id, hop_start: 3, hop_limit: 3, ..OwnedPacket::default() }
+}
+
+/// Names over a LAN or a broker are anybody's: they do not go before what the radio's mesh has told.
+#[test]
+fn who_the_radio_has_told_of_is_named_by_nobody_else() {
+    let mut world = World::new("beside-names");
+    let node = add_beside(&mut world);
+    let member = world.add(None, true);
+    world.run(600);
+    let (hut, stranger, member) = (0x0c00_0001, 0x0c00_0002, world.nodes[member].radio.num);
+    let name = |world: &mut World, num: u32| {
+        let shown = world.snapshot(node).nodes.into_iter().find(|view| view.num == num);
+        shown.map(|view| view.long_name).unwrap_or_default()
+    };
+    let by_radio = |world: &mut World, packet: OwnedPacket| {
+        let now = world.now;
+        world.nodes[node].core.handle_radio(now, RadioEvent::Packet(Box::new(packet)));
+    };
+    let beside = |world: &mut World, packet: OwnedPacket| {
+        let now = world.now;
+        world.nodes[node].core.handle_link_packet(now, &packet)
+    };
+    // Learnt since the handshake; a member proves itself on the swarm's port alone.
+    by_radio(&mut world, says_its_name(hut, 1, "Hut", false));
+    by_radio(&mut world, says_its_name(member, 2, "Member", false));
+    for (num, id) in [(hut, 3), (member, 4)] {
+        assert!(beside(&mut world, says_its_name(num, id, "Forged", true)), "it can be read");
+    }
+    assert_eq!([hut, member].map(|num| name(&mut world, num)), ["Hut", "Member"]);
+    // Whom nobody else has told of is named beside the radio, until the radio does.
+    assert!(beside(&mut world, says_its_name(stranger, 5, "Broker", true)));
+    assert_eq!(name(&mut world, stranger), "Broker");
+    by_radio(&mut world, says_its_name(stranger, 6, "Radio", false));
+    beside(&mut world, says_its_name(stranger, 7, "Broker", true));
+    assert_eq!(name(&mut world, stranger), "Radio");
+    // Also after a restart, where the radio has no more room for them in its list.
+    world.restart(node);
+    world.nodes[node].core.set_beside(0);
+    for (num, id) in [(hut, 8), (member, 9), (stranger, 10)] {
+        beside(&mut world, says_its_name(num, id, "Forged", true));
+    }
+    assert_eq!([hut, member, stranger].map(|num| name(&mut world, num)), ["Hut", "Member", "Radio"]);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use compotastic_messages::{Data, MAX_PAYLOAD, Message as _, PortNum};
 use compotastic_node::hosted::FromRadio;
 
 use super::{
+    book::Way,
     core::{Core, Mode, Output, owned},
     facts,
 };
@@ -187,10 +188,9 @@ impl Core {
             ..packet.clone()
         };
         let Body::Data(data) = &readable.body else { return false };
-        // Anybody may write to a LAN or a broker: a name is taken only of whom the radio, which pins keys, does not know.
-        let known =
-            self.radio.as_ref().is_some_and(|radio| radio.nodes.iter().any(|node| node.num == packet.from));
-        if (member || !known) && self.book.handle_packet(&readable) {
+        // Of whom the radio's mesh knows only a member, which proves itself on the swarm's port, is heard here; nobody is named anew.
+        if (member || !self.book.is_by_radio(packet.from)) && self.book.handle_packet(&readable, Way::Beside)
+        {
             self.tell_node(packet.from);
         }
         self.note_member(packet.from);
@@ -202,6 +202,10 @@ impl Core {
 
     /// The radio passed a packet on that has come by another link before.
     pub(super) fn handle_radio_again(&mut self, now: Instant, packet: &OwnedPacket) {
+        // What it says of its sender counts, and not what came beside it.
+        if self.book.handle_packet(packet, Way::Mesh) {
+            self.tell_node(packet.from);
+        }
         let Some(data) = packet.data() else { return };
         let (Ok(channel), Ok(port)) = (u8::try_from(packet.channel), u16::try_from(data.port)) else {
             return;

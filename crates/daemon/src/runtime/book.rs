@@ -11,7 +11,7 @@ use compotastic_messages::{Message as _, PortNum, Telemetry, TelemetryVariant, U
 use super::clock::Wall;
 use crate::{
     seam::NodeView,
-    store::{NODES, Store},
+    store::{NODES, Store, StoredNode},
 };
 
 /// A node that was heard within this time is online, as in the firmware.
@@ -30,6 +30,17 @@ struct Node {
     view: NodeView,
     heard_ms: Option<u64>,
     stored_ms: u64,
+    /// The radio's own mesh has told of it. The radio pins keys; whoever writes to a LAN or a broker may say anything.
+    by_radio: bool,
+}
+
+/// Who brought a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// The radio, or links of a node that has none: the mesh itself.
+    Mesh,
+    /// A link beside the radio.
+    Beside,
 }
 
 /// The nodes.
@@ -43,9 +54,9 @@ impl Book {
     /// With what the store holds.
     pub fn open(store: &Store, wall: &Wall) -> Result<Self> {
         let now_ms = wall();
-        let nodes = store.nodes(now_ms)?.into_iter().map(|view| {
+        let nodes = store.stored_nodes(now_ms)?.into_iter().map(|StoredNode { view, by_radio }| {
             let heard_ms = view.heard_s_ago.map(|age| now_ms.saturating_sub(age.saturating_mul(1000)));
-            (view.num, Node { view, heard_ms, stored_ms: now_ms })
+            (view.num, Node { view, heard_ms, stored_ms: now_ms, by_radio })
         });
         Ok(Self { nodes: nodes.collect(), store: store.clone(), wall: wall.clone() })
     }
@@ -73,6 +84,7 @@ impl Book {
     pub fn handle_known(&mut self, info: &NodeInfo) {
         let now_ms = (self.wall)();
         let (node, _) = self.entry(info.num);
+        node.by_radio = true;
         if !info.long_name.is_empty() || !info.short_name.is_empty() {
             node.view.long_name.clone_from(&info.long_name);
             node.view.short_name.clone_from(&info.short_name);
@@ -86,18 +98,27 @@ impl Book {
         self.keep(info.num, now_ms, true);
     }
 
+    /// The radio's own mesh has told of this node: what it is called is not for others to say.
+    pub fn is_by_radio(&self, num: u32) -> bool {
+        self.nodes.get(&num).is_some_and(|node| node.by_radio)
+    }
+
     /// A packet came. True if there is something new to tell of its sender.
-    pub fn handle_packet(&mut self, packet: &OwnedPacket) -> bool {
+    pub fn handle_packet(&mut self, packet: &OwnedPacket, way: Way) -> bool {
         let now_ms = (self.wall)();
         let hops = packet.hops_away().map(|hops| hops.min(255) as u8);
         let (node, new) = self.entry(packet.from);
+        let learnt = way == Way::Mesh && !node.by_radio;
+        node.by_radio |= learnt;
+        // What it says of itself is taken where nobody else can have said it.
+        let believed = way == Way::Mesh || !node.by_radio;
         node.heard_ms = Some(now_ms);
         node.view.hops_away = hops.or(node.view.hops_away);
         if hops == Some(0) && packet.rx_snr != 0.0 {
             node.view.snr_db = Some(packet.rx_snr);
         }
         let before = node.view.clone();
-        if let Some(data) = packet.data() {
+        if let Some(data) = packet.data().filter(|_| believed) {
             match PortNum(data.port) {
                 PortNum::NODEINFO_APP => {
                     if let Ok(user) = User::decode(&data.payload) {
@@ -118,7 +139,7 @@ impl Book {
             }
         }
         let changed = new || before != node.view;
-        self.keep(packet.from, now_ms, changed);
+        self.keep(packet.from, now_ms, changed || learnt);
         changed
     }
 
@@ -144,9 +165,9 @@ impl Book {
             return;
         }
         node.stored_ms = now_ms;
-        let view = shown(node, now_ms);
-        if let Err(error) = self.store.put_node(&view, now_ms) {
-            tracing::error!("the node {} is not kept: {error:#}", view.id);
+        let kept = StoredNode { view: shown(node, now_ms), by_radio: node.by_radio };
+        if let Err(error) = self.store.put_stored_node(&kept, now_ms) {
+            tracing::error!("the node {} is not kept: {error:#}", kept.view.id);
         }
     }
 
@@ -208,14 +229,14 @@ mod tests {
             Arc::new(move || ms.load(Relaxed))
         };
         let mut book = Book::open(&store, &wall).unwrap();
-        assert!(book.handle_packet(&packet(7, PortNum::TEXT_MESSAGE_APP, b"hi".to_vec())));
-        assert!(!book.handle_packet(&packet(7, PortNum::TEXT_MESSAGE_APP, b"hi".to_vec())));
+        assert!(book.handle_packet(&packet(7, PortNum::TEXT_MESSAGE_APP, b"hi".to_vec()), Way::Mesh));
+        assert!(!book.handle_packet(&packet(7, PortNum::TEXT_MESSAGE_APP, b"hi".to_vec()), Way::Mesh));
         let user = User { long_name: "Hut".into(), short_name: "H".into(), ..User::default() };
         let user = user.to_vec::<200>().unwrap();
-        assert!(book.handle_packet(&packet(7, PortNum::NODEINFO_APP, user.to_vec())));
+        assert!(book.handle_packet(&packet(7, PortNum::NODEINFO_APP, user.to_vec()), Way::Mesh));
         ms.fetch_add(60_000, Relaxed);
         assert!(
-            book.handle_packet(&packet(9, PortNum::NODEINFO_APP, vec![0xFF; 40])),
+            book.handle_packet(&packet(9, PortNum::NODEINFO_APP, vec![0xFF; 40]), Way::Mesh),
             "a new node that tells nonsense"
         );
         assert_eq!(book.online(), 2);

@@ -25,7 +25,7 @@ use compotastic_node::{
 use compotastic_wire::records::enrolment::EnrolmentRecord;
 
 use super::{
-    book::{Book, node_id},
+    book::{Book, Way, node_id},
     clock::Wall,
     facts,
     jobs::JobBook,
@@ -372,7 +372,7 @@ impl Core {
 
     fn handle_packet(&mut self, now: Instant, packet: &OwnedPacket) {
         let own = packet.from == self.num();
-        if !own && packet.from != 0 && self.book.handle_packet(packet) {
+        if !own && packet.from != 0 && self.book.handle_packet(packet, Way::Mesh) {
             self.tell_node(packet.from);
         }
         let broadcast = packet.to == compotastic_links::BROADCAST;

@@ -20,7 +20,7 @@ use compotastic_messages::{PortNum, RoutingError};
 use compotastic_node::{Agent, station::NotSent, udp::UdpStation};
 
 use super::{
-    book::node_id,
+    book::{Way, node_id},
     core::{Core, Mode, Output},
     texts::purpose_of,
 };
@@ -123,7 +123,7 @@ impl Core {
             // What is on the swarm's port comes to the agent and no further: whoever it is has become a member. A broker may bring
             // nothing else of it, so it gets its row here.
             if station.station_ref().agent_ref().registry().get(NodeNum(packet.from)).is_some()
-                && self.book.handle_packet(packet)
+                && self.book.handle_packet(packet, Way::Mesh)
             {
                 self.tell_node(packet.from);
             }

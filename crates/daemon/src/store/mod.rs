@@ -29,7 +29,7 @@ use self::rows::{Rows, Table, View, When, key};
 pub use self::{
     flash::{FlashError, StoreFlash},
     jobs::{JOBS, JobFilter},
-    records::{AirtimeMark, BUNDLE_BYTES, BUNDLES_BYTES, NODES, StoredText, TEXTS},
+    records::{AirtimeMark, BUNDLE_BYTES, BUNDLES_BYTES, NODES, StoredNode, StoredText, TEXTS},
     rows::BATCH,
 };
 

@@ -52,11 +52,24 @@ pub struct AirtimeMark {
 struct NodeRow {
     heard_ms: Option<u64>,
     view: NodeView,
+    /// The radio's own mesh has told of it.
+    #[serde(default)]
+    by_radio: bool,
+}
+
+/// A node as it is kept, its age as of the moment that it was asked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StoredNode {
+    /// What is shown of it.
+    pub view: NodeView,
+    /// The radio's own mesh has told of it: others do not name it.
+    pub by_radio: bool,
 }
 
 impl NodeRow {
-    fn view(self, now_ms: u64) -> NodeView {
-        NodeView { heard_s_ago: self.heard_ms.map(|at| now_ms.saturating_sub(at) / 1000), ..self.view }
+    fn node(self, now_ms: u64) -> StoredNode {
+        let heard_s_ago = self.heard_ms.map(|at| now_ms.saturating_sub(at) / 1000);
+        StoredNode { view: NodeView { heard_s_ago, ..self.view }, by_radio: self.by_radio }
     }
 }
 
@@ -79,8 +92,14 @@ fn name(key: &[u8]) -> String {
 impl Store {
     /// Writes what is known of a node, with the next batch. `now_ms` is milliseconds since 1970, to which the view's age refers.
     pub fn put_node(&self, view: &NodeView, now_ms: u64) -> Result<()> {
+        self.put_stored_node(&StoredNode { view: view.clone(), by_radio: false }, now_ms)
+    }
+
+    /// The same, with who has told of it.
+    pub fn put_stored_node(&self, node: &StoredNode, now_ms: u64) -> Result<()> {
+        let StoredNode { view, by_radio } = node;
         let heard_ms = view.heard_s_ago.map(|age| now_ms.saturating_sub(age.saturating_mul(1000)));
-        let row = NodeRow { heard_ms, view: view.clone() };
+        let row = NodeRow { heard_ms, view: view.clone(), by_radio: *by_radio };
         self.write(When::Soon, |rows| {
             rows.put(node_row(view.num), encode(&row)?)?;
             if rows.count(Table::Node) > NODES {
@@ -107,10 +126,15 @@ impl Store {
 
     /// All nodes, by number, their ages as of `now_ms`.
     pub fn nodes(&self, now_ms: u64) -> Result<Vec<NodeView>> {
+        Ok(self.stored_nodes(now_ms)?.into_iter().map(|node| node.view).collect())
+    }
+
+    /// The same, with who has told of them.
+    pub fn stored_nodes(&self, now_ms: u64) -> Result<Vec<StoredNode>> {
         self.read(|rows| {
             let mut nodes = Vec::new();
             rows.scan_table(Table::Node, |_, bytes| {
-                nodes.extend(decode::<NodeRow>("nodes", bytes).map(|row| row.view(now_ms)));
+                nodes.extend(decode::<NodeRow>("nodes", bytes).map(|row| row.node(now_ms)));
                 Continue(())
             })?;
             Ok(nodes)
