@@ -441,3 +441,6 @@ pub(super) fn as_seen(packet: &OwnedPacket, own: u32) -> Option<Vec<u8>> {
     }
     seen.encode().ok()
 }
+
+#[cfg(test)]
+mod tests;
