@@ -38,9 +38,16 @@ struct Daemon {
 
 impl Daemon {
     fn start(state: &PathBuf, port: u16) -> Self {
-        let scenario = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scenarios/two-huts.toml");
+        Self::start_on(
+            concat!("sim:", env!("CARGO_MANIFEST_DIR"), "/../../scenarios/two-huts.toml"),
+            state,
+            port,
+        )
+    }
+
+    fn start_on(radio: &str, state: &PathBuf, port: u16) -> Self {
         let child = Command::new(PROGRAM)
-            .args(["up", "--radio", &format!("sim:{scenario}"), "--teacher", "in-tree", "--log", "warn"])
+            .args(["up", "--radio", radio, "--teacher", "in-tree", "--log", "warn"])
             .args(["--listen", &format!("127.0.0.1:{port}"), "--state"])
             .arg(state)
             .stderr(Stdio::piped())
@@ -188,6 +195,69 @@ fn the_swarm_is_looked_after_beside_the_daemon() {
     assert!(state.join("control.json").exists());
     let members = swarm(&state, &["members"]);
     assert!(members.contains("epoch 2 is under way"), "{members}");
+}
+
+/// What the swarm's operator has signed goes through the daemon, be the key the machine's own or one that was made before.
+#[test]
+fn what_the_operator_signs_is_published() {
+    let state = new_folder("up-operator");
+    let at = |name: &str| state.join(name).to_str().unwrap().to_owned();
+    let (first, second) = (at("first"), at("second"));
+    succeeds(&["key", "new", &first]);
+    succeeds(&["key", "new", &second]);
+    let offline = new_folder("up-operator-offline");
+    let new = ["new", "hills", "--region", "EU_868", "--operator"];
+    let said = swarm(&offline, &[&new[..], &[&at("first.pub")]].concat());
+    assert!(said.contains("cannot be rotated"), "{said}");
+    let path = offline.to_str().unwrap();
+    let said = fails(&["swarm", "operator", "--out", &at("none"), "--state", path]);
+    assert!(said.contains("no operator's secret key of the swarm `hills`"), "{said}");
+    let twice =
+        [&["swarm"], &new[..], &[&first, "--operator", &second, "--state", state.to_str().unwrap()]].concat();
+    assert!(fails(&twice).contains("name the .pub files"), "{twice:?}");
+
+    swarm(&state, &[&new[..], &[&at("second.pub"), "--operator", &first]].concat());
+    let (exported, content) = (at("exported"), at("policy.bin"));
+    swarm(&state, &["operator", "--out", &exported]);
+    assert_eq!(fs::read(&exported).unwrap(), fs::read(&first).unwrap());
+    assert!(
+        fails(&["swarm", "operator", "--out", &exported, "--state", state.to_str().unwrap()])
+            .contains("overwritten")
+    );
+
+    fs::write(&content, "what to do in rain").unwrap();
+    let daemon = Daemon::start_on("udp:?interface=lo", &state, free_port());
+    let said = fails(&["swarm", "operator", "--out", &at("late"), "--state", state.to_str().unwrap()]);
+    assert!(said.contains("does not go through the daemon") && said.contains("stop it"), "{said}");
+    let sign = |key: &str, version: &str| {
+        let out = at(&format!("policy-{version}.bundle"));
+        succeeds(&[
+            "bundle",
+            "build",
+            &content,
+            "--kind",
+            "policy",
+            "--task",
+            "7",
+            "--class",
+            "1",
+            "--version",
+            version,
+            "--key",
+            key,
+            "--out",
+            &out,
+        ]);
+        out
+    };
+    let push = |bundle: &str| {
+        ["push", bundle, "--to", "class:1", "--no-follow", "--api", &daemon.api].map(str::to_owned)
+    };
+    succeeds(&push(&sign(&exported, "1")).each_ref().map(String::as_str));
+    let strange = at("strange");
+    succeeds(&["key", "new", &strange]);
+    let said = fails(&push(&sign(&strange, "2")).each_ref().map(String::as_str));
+    assert!(said.contains("swarm operator --out"), "{said}");
 }
 
 fn refused(radio: &str) -> String {

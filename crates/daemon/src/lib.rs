@@ -6,6 +6,7 @@ pub mod cli;
 pub mod device_http;
 pub mod doctor;
 pub mod http;
+pub mod keyfile;
 pub mod people;
 pub mod runtime;
 pub mod seam;

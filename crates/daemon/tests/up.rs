@@ -344,16 +344,18 @@ fn invitations_that_are_none_say_why() {
 fn a_new_swarm_needs_a_region_and_a_preset_that_there_are() {
     let folder = Folder::new("swarm-new");
     let store = Store::open(folder.0.join("store")).unwrap();
-    let error = swarm::make(&store, "hills", "EU_999", "LONG_FAST", 3).unwrap_err().to_string();
+    let new = || swarm::Operators::draw().unwrap();
+    let error = swarm::make(&store, "hills", "EU_999", "LONG_FAST", 3, new()).unwrap_err().to_string();
     assert!(error.contains("`EU_999` is no region") && error.contains("EU_868"), "{error}");
-    let error = swarm::make(&store, "hills", "EU_868", "FASTER", 3).unwrap_err().to_string();
+    let error = swarm::make(&store, "hills", "EU_868", "FASTER", 3, new()).unwrap_err().to_string();
     assert!(error.contains("`FASTER` is no preset"), "{error}");
-    let error =
-        swarm::make(&store, "a name that is too long", "EU_868", "LONG_FAST", 3).unwrap_err().to_string();
+    let error = swarm::make(&store, "a name that is too long", "EU_868", "LONG_FAST", 3, new())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("1 to 11 bytes"), "{error}");
-    let made = swarm::make(&store, "hills", "eu-868", "LongFast", 3).unwrap();
+    let made = swarm::make(&store, "hills", "eu-868", "LongFast", 3, new()).unwrap();
     assert_eq!((made.region.as_str(), made.preset.as_str()), ("EU_868", "LONG_FAST"));
     assert_eq!(joined(&store).unwrap(), Some(made.clone()));
     assert_eq!(swarm::read_invitation(&made.to_text().unwrap()).unwrap(), made);
-    assert!(swarm::make(&store, "other", "EU_868", "LONG_FAST", 3).is_err(), "one swarm at a time");
+    assert!(swarm::make(&store, "other", "EU_868", "LONG_FAST", 3, new()).is_err(), "one swarm at a time");
 }

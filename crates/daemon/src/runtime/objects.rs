@@ -76,7 +76,8 @@ fn kind_name(kind: ComponentKind) -> &'static str {
 fn refusal_text(refusal: BundleRefusal) -> String {
     let hint = match refusal {
         BundleRefusal::Manifest(Refusal::UnknownKey(_)) => {
-            "; this swarm's operators' keys, and those that they delegated, are the only ones that count here"
+            "; this swarm's operators' keys, and those that they delegated, are the only ones that count here: `compotastic swarm operator \
+             --out FILE` on the machine that made the swarm writes its key, `compotastic bundle build --key FILE` signs with it"
         }
         BundleRefusal::Manifest(Refusal::BadSignature) => {
             "; it was changed after it was signed: build it anew"

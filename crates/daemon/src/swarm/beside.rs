@@ -18,6 +18,14 @@ use crate::{
 pub(super) fn run(state: &Path, in_use: InUse, command: SwarmCommand) -> Result<()> {
     let what = match &command {
         SwarmCommand::New(_) => "new",
+        SwarmCommand::Operator(_) => {
+            bail!(
+                "the operator's secret key does not go through the daemon, and {} has {}: stop it (Ctrl-C, or `systemctl stop \
+                 compotastic`), run this again, then start it anew",
+                in_use.owner,
+                in_use.path.display()
+            )
+        }
         SwarmCommand::Join(_) => "join",
         SwarmCommand::Leave(_) => "leave",
         SwarmCommand::Invite(_)
@@ -51,7 +59,9 @@ pub(super) fn run(state: &Path, in_use: InUse, command: SwarmCommand) -> Result<
         }
         SwarmCommand::Rotate(rotate) => begin_rotation(&client, &rotate.without, rotate.hours),
         SwarmCommand::Remove(remove) => begin_rotation(&client, &[remove.node], DAY_HOURS),
-        SwarmCommand::New(_) | SwarmCommand::Join(_) | SwarmCommand::Leave(_) => Err(in_use.into()),
+        SwarmCommand::New(_) | SwarmCommand::Operator(_) | SwarmCommand::Join(_) | SwarmCommand::Leave(_) => {
+            Err(in_use.into())
+        }
     }
 }
 

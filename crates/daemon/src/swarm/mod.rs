@@ -13,6 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use clap::{Args, Subcommand};
+use compotastic_bundle::{KeyId, MAX_ROOTS};
 use compotastic_links::{LinkUrl, RadioHandle, SessionConfig};
 use compotastic_mesh::lora::{Preset, Region};
 use compotastic_wire::{PORT, SwarmKey, records::enrolment::EnrolmentRecord};
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use self::slot::{Plan, Slot};
 use crate::{
     cli::clean,
+    keyfile::{self, Role, SecretKey},
     runtime::{book::node_id, facts, rotation},
     seam::{NodeView, RotationView, SwarmView},
     store::{InUse, Store},
@@ -33,6 +35,7 @@ use crate::{
 };
 
 const KEY_SWARM: &str = "swarm";
+/// Begins the names under which operators' secret keys lie.
 const KEY_OPERATOR: &str = "swarm operator secret";
 const KEY_UNDO: &str = "swarm undo";
 /// A removed node's keys are worth nothing after this time at the latest.
@@ -42,8 +45,8 @@ const GIVEN_UP: &str = "No rotation is planned any more. Members that have new k
 /// Options of `swarm`.
 #[derive(Args, Clone, Debug)]
 #[command(
-    after_help = "Examples:\n  compotastic swarm new hills --region EU_868\n  compotastic swarm invite --qr\n  compotastic swarm join hills.swarm --radio serial:/dev/ttyUSB0\n  compotastic swarm remove '!a1b2c3d4'\n  compotastic swarm leave --radio serial:/dev/ttyUSB0\n\n\
-invite, members, rotate and remove go through the daemon where `compotastic up` runs on this state folder; new, join and leave need it stopped."
+    after_help = "Examples:\n  compotastic swarm new hills --region EU_868\n  compotastic swarm new hills --region EU_868 --operator operator\n  compotastic swarm operator --out hills-operator\n  compotastic swarm invite --qr\n  compotastic swarm join hills.swarm --radio serial:/dev/ttyUSB0\n  compotastic swarm remove '!a1b2c3d4'\n  compotastic swarm leave --radio serial:/dev/ttyUSB0\n\n\
+invite, members, rotate and remove go through the daemon where `compotastic up` runs on this state folder; new, operator, join and leave need it stopped."
 )]
 pub struct SwarmArgs {
     /// What to do
@@ -56,8 +59,10 @@ pub struct SwarmArgs {
 
 #[derive(Subcommand, Clone, Debug)]
 enum SwarmCommand {
-    /// Makes a swarm: its keys, and an operator's key that stays in this machine's state
+    /// Makes a swarm: its keys, and the operator's, which signs what the swarm's nodes install
     New(NewArgs),
+    /// Writes the operator's secret key into a file that `compotastic bundle build --key` takes
+    Operator(OperatorArgs),
     /// Shows what makes a node a member: a line of text, a file, a QR code. Who has it holds the swarm's keys
     Invite(InviteArgs),
     /// Brings a radio into a swarm: shows what changes on it, asks, and can undo it
@@ -85,6 +90,17 @@ struct NewArgs {
     /// Hops that packets may take
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=7))]
     hops: u8,
+    /// Operator's root key by `compotastic key new`, up to three, in the order of their rank. With the secret half of one this machine can rotate the
+    /// swarm's keys; with the .pub files alone it cannot, and no secret lies here. Without it a new key is made, which stays in this machine's state
+    #[arg(long = "operator", value_name = "FILE")]
+    operators: Vec<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug)]
+struct OperatorArgs {
+    /// Where to write the secret key; the public one goes beside it, as FILE.pub
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -167,12 +183,27 @@ pub fn set_joined(store: &Store, swarm: &EnrolmentRecord) -> Result<()> {
     store.set(KEY_SWARM, &line(swarm)?)
 }
 
-/// The operator's key, where this machine made the swarm.
+/// The secret key of an operator of the joined swarm, where it is here.
 pub fn operator(store: &Store) -> Result<SigningKey> {
-    let secret: Option<[u8; 32]> = store.get(KEY_OPERATOR)?;
-    let secret = secret
-        .context("the operator's key is not here: only the machine that made the swarm rotates its keys")?;
-    Ok(SigningKey::from_bytes(&secret))
+    let swarm = joined(store)?.context("no swarm is joined here")?;
+    // Those of swarms that were left stay, since nobody else may have them.
+    for name in store.settings(KEY_OPERATOR)? {
+        let Some(secret) = store.get::<[u8; 32]>(&name)? else { continue };
+        let secret = SigningKey::from_bytes(&secret);
+        if swarm.operator_keys.contains(&secret.verifying_key().to_bytes()) {
+            return Ok(secret);
+        }
+    }
+    bail!(
+        "no operator's secret key of the swarm `{}` is here: only a machine that made the swarm with it has it",
+        swarm.channel_name
+    )
+}
+
+/// Keeps the secret key of an operator.
+fn keep_operator(store: &Store, secret: &SigningKey) -> Result<()> {
+    let id = KeyId::of(&secret.verifying_key().to_bytes());
+    store.set(&format!("{KEY_OPERATOR} {id}"), &secret.to_bytes())
 }
 
 /// The line of a swarm that makes a node a member: its keys are in it.
@@ -196,12 +227,26 @@ pub fn run(args: SwarmArgs) -> Result<()> {
 fn run_alone(store: &Store, command: SwarmCommand) -> Result<()> {
     match command {
         SwarmCommand::New(new) => {
-            let swarm = make(store, &new.name, &new.region, &new.preset, new.hops)?;
+            let operators = Operators::of(&new.operators)?;
+            let here = operators.secret.is_some();
+            let swarm = make(store, &new.name, &new.region, &new.preset, new.hops, operators)?;
             println!(
-                "The swarm `{}` is made; its keys and its operator's key are in {}.",
+                "The swarm `{}` is made; its keys are in {}.",
                 swarm.channel_name,
                 store.path().display()
             );
+            match (new.operators.first(), here) {
+                (None, _) => println!(
+                    "So is the operator's key, which signs what nodes install: `compotastic swarm operator --out FILE` writes it into a file \
+                     for `compotastic bundle build --key FILE`."
+                ),
+                (Some(_), true) => {
+                    println!("The operator's key is there, too, for new keys of the swarm later.")
+                }
+                (Some(_), false) => println!(
+                    "No secret of an operator is here, so the swarm's keys cannot be rotated from this machine."
+                ),
+            }
             if swarm.channel_name.contains(['/', '+', '#']) {
                 eprintln!(
                     "A name with / + or # cannot go over MQTT: `swarm leave`, then `swarm new` with another one, if that is to be."
@@ -209,6 +254,20 @@ fn run_alone(store: &Store, command: SwarmCommand) -> Result<()> {
             }
             println!(
                 "`compotastic swarm join` with the line of `compotastic swarm invite` brings a radio into it."
+            );
+            Ok(())
+        }
+        SwarmCommand::Operator(args) => {
+            let secret = SecretKey { role: Role::Root, key: operator(store)? };
+            keyfile::write(&args.out, &secret)?;
+            let (file, public) = (args.out.display(), keyfile::public_path(&args.out));
+            println!("root key {}", secret.public().id());
+            println!(
+                "  {file}: secret, readable by you alone; whoever has it decides what the swarm's nodes install"
+            );
+            println!("  {}: public", public.display());
+            println!(
+                "next: compotastic bundle build CONTENT --class 1 --key {file}, then compotastic push CONTENT.bundle --to class:1"
             );
             Ok(())
         }
@@ -272,8 +331,58 @@ fn random<const N: usize>() -> Result<[u8; N]> {
     Ok(bytes)
 }
 
+/// Whose signatures count in a swarm.
+pub struct Operators {
+    /// Root keys, in the order of their rank.
+    public: heapless::Vec<[u8; 32], MAX_ROOTS>,
+    /// The secret half of one of them, where it is to stay in this machine's state.
+    secret: Option<SigningKey>,
+}
+
+impl Operators {
+    /// A new key.
+    pub fn draw() -> Result<Self> {
+        let secret = SigningKey::from_bytes(&random()?);
+        Ok(Self { public: [secret.verifying_key().to_bytes()].into_iter().collect(), secret: Some(secret) })
+    }
+
+    /// The keys in these files, of either half; a new one where none is named.
+    fn of(files: &[PathBuf]) -> Result<Self> {
+        if files.is_empty() {
+            return Self::draw();
+        }
+        let mut operators = Self { public: heapless::Vec::new(), secret: None };
+        for file in files {
+            let public = keyfile::read_public(file)?;
+            ensure!(
+                public.role == Role::Root,
+                "{} is an edge node's key: an operator's is made by `compotastic key new FILE`",
+                file.display()
+            );
+            ensure!(!operators.public.contains(&public.bytes), "{} is named twice", file.display());
+            let full = operators.public.push(public.bytes).is_err();
+            ensure!(!full, "a swarm has {MAX_ROOTS} operator's keys at most");
+            if keyfile::is_secret(file) {
+                ensure!(
+                    operators.secret.is_none(),
+                    "two secret keys: one rotates the swarm's keys, name the .pub files of the others"
+                );
+                operators.secret = Some(keyfile::read_secret(file)?.key);
+            }
+        }
+        Ok(operators)
+    }
+}
+
 /// Makes a swarm with new keys, and joins it as far as this machine's state goes.
-pub fn make(store: &Store, name: &str, region: &str, preset: &str, hops: u8) -> Result<EnrolmentRecord> {
+pub fn make(
+    store: &Store,
+    name: &str,
+    region: &str,
+    preset: &str,
+    hops: u8,
+    operators: Operators,
+) -> Result<EnrolmentRecord> {
     if let Some(swarm) = joined(store)? {
         bail!(
             "this machine is in the swarm `{}`: `compotastic swarm leave` first, or name another --state",
@@ -299,7 +408,6 @@ pub fn make(store: &Store, name: &str, region: &str, preset: &str, hops: u8) -> 
     let channel_name = trimmed.try_into().ok().filter(|_| !trimmed.is_empty());
     let channel_name =
         channel_name.with_context(|| format!("`{name}` is no name of a channel: 1 to 11 bytes"))?;
-    let operator = SigningKey::from_bytes(&random()?);
     let long = || anyhow!("a name is too long");
     let swarm = EnrolmentRecord {
         swarm_id: random()?,
@@ -307,14 +415,15 @@ pub fn make(store: &Store, name: &str, region: &str, preset: &str, hops: u8) -> 
         channel_key: heapless::Vec::from_slice(&random::<32>()?).map_err(|_| long())?,
         swarm_key: SwarmKey(random()?),
         epoch: 1,
-        operator_keys: heapless::Vec::from_slice(&[operator.verifying_key().to_bytes()])
-            .map_err(|_| long())?,
+        operator_keys: operators.public,
         region: region.name().try_into().map_err(|_| long())?,
         preset: preset.name().try_into().map_err(|_| long())?,
         port: PORT,
         hop_limit: hops,
     };
-    store.set(KEY_OPERATOR, &operator.to_bytes())?;
+    if let Some(secret) = &operators.secret {
+        keep_operator(store, secret)?;
+    }
     set_joined(store, &swarm)?;
     Ok(swarm)
 }

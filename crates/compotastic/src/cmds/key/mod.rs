@@ -1,6 +1,5 @@
 //! `compotastic key`.
 
-pub mod files;
 mod records;
 mod show;
 pub mod trust_file;
@@ -12,6 +11,7 @@ use clap::{Args, Subcommand};
 use compotastic_bundle::{RecordChange, Statement};
 use serde_json::json;
 
+pub use compotastic_daemon::keyfile as files;
 use files::{Role, hex};
 pub use show::delegation_json as show_delegation;
 use trust_file::TrustFile;

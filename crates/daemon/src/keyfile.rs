@@ -90,13 +90,20 @@ pub fn public_path(secret: &Path) -> PathBuf {
     name.into()
 }
 
-/// Makes a key from the system's random numbers, for the owner's eyes only, and writes both halves.
+/// Makes a key from the system's random numbers, and writes both halves.
 pub fn create(path: &Path, role: Role) -> Result<SecretKey> {
     let mut seed = [0; 32];
     fs::File::open("/dev/urandom")
         .and_then(|mut random| random.read_exact(&mut seed))
         .context("this system gives no random numbers (/dev/urandom)")?;
     let secret = SecretKey { role, key: SigningKey::from_bytes(&seed) };
+    write(path, &secret)?;
+    Ok(secret)
+}
+
+/// Writes both halves of a key: the secret one for the owner's eyes only. No file is overwritten.
+pub fn write(path: &Path, secret: &SecretKey) -> Result<()> {
+    let role = secret.role;
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -106,13 +113,12 @@ pub fn create(path: &Path, role: Role) -> Result<SecretKey> {
         let hint = if there { ": a key is never overwritten, choose another name" } else { "" };
         anyhow::Error::new(error).context(format!("cannot make {}{hint}", path.display()))
     })?;
-    writeln!(file, "{SECRET} {} {}", role.word(), hex(&seed))
+    writeln!(file, "{SECRET} {} {}", role.word(), hex(&secret.key.to_bytes()))
         .and_then(|()| file.sync_all())
         .with_context(|| format!("cannot write {}", path.display()))?;
     let beside = public_path(path);
     let line = format!("{PUBLIC} {} {}\n", role.word(), hex(&secret.public().bytes));
-    fs::write(&beside, line).with_context(|| format!("cannot write {}", beside.display()))?;
-    Ok(secret)
+    fs::write(&beside, line).with_context(|| format!("cannot write {}", beside.display()))
 }
 
 /// The words of a key file: what it is, role, digits.
@@ -158,6 +164,11 @@ pub fn read_secret(path: &Path) -> Result<SecretKey> {
 pub fn read_public(path: &Path) -> Result<PublicKey> {
     let (kind, role, bytes) = words(path)?;
     if kind == PUBLIC { Ok(PublicKey { role, bytes }) } else { Ok(read_secret(path)?.public()) }
+}
+
+/// Whether a file is a secret key.
+pub fn is_secret(path: &Path) -> bool {
+    words(path).is_ok_and(|(kind, ..)| kind == SECRET)
 }
 
 /// Whether a file is a key of either half.
