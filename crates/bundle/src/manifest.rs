@@ -16,6 +16,7 @@ use crate::cose::KeyId;
 use crate::object::{Layout, ObjectIdentity, ObjectTag};
 use crate::suit;
 use core::fmt;
+use sha2::{Digest as _, Sha256};
 
 /// What a bundle replaces on the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -212,9 +213,15 @@ impl Manifest {
         self.delta.map(|delta| delta.replaces)
     }
 
-    /// The object's short name in frames.
+    /// The object's short name in frames. The same content for another component, other classes or under another version is another object:
+    /// a way back to older content is a new version, and nodes have to notice it.
     pub fn tag(&self) -> ObjectTag {
-        ObjectTag::of(&self.digest)
+        let hash = Sha256::new()
+            .chain_update(self.digest)
+            .chain_update([self.kind as u8, self.task])
+            .chain_update(self.classes.0.to_le_bytes())
+            .chain_update(self.sequence.to_le_bytes());
+        ObjectTag::of(&hash.finalize().into())
     }
 
     /// First 8 bytes of the content's SHA-256.

@@ -14,12 +14,12 @@ use crate::cose::first8;
 use core::ops::Range;
 use sha2::{Digest, Sha256};
 
-/// An object's short name in frames.
+/// A short name: of an object in frames ([`crate::Manifest::tag`]), and of content in the erasure code ([`ObjectIdentity::tag`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectTag(pub u32);
 
 impl ObjectTag {
-    /// The first 4 bytes of the content's SHA-256 as a little-endian number.
+    /// The first 4 bytes of a SHA-256 as a little-endian number.
     pub fn of(digest: &[u8; 32]) -> Self {
         Self(u32::from_le_bytes([digest[0], digest[1], digest[2], digest[3]]))
     }
@@ -242,7 +242,7 @@ pub struct ObjectIdentity {
 }
 
 impl ObjectIdentity {
-    /// The object's short name.
+    /// The content's short name, by which the erasure code draws.
     pub fn tag(&self) -> ObjectTag {
         ObjectTag::of(&self.digest)
     }

@@ -175,7 +175,7 @@ impl<const BYTES: usize> ObjectReceiver<BYTES> {
         self.book.layout()
     }
 
-    /// The object's short name.
+    /// The content's short name, by which the erasure code draws.
     pub fn tag(&self) -> ObjectTag {
         self.book.object.tag()
     }

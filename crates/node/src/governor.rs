@@ -12,6 +12,8 @@ pub const SHARE_PERMILLE: u32 = 50;
 pub const SHARE_IDLE_PERMILLE: u32 = 120;
 /// Share while people talk: what they say waits behind a symbol in so many of a thousand cases.
 pub const SHARE_COMPANY_PERMILLE: u32 = 35;
+/// While a message crosses the mesh bulk is silent here, so that its next hops find the air free.
+const COMPANY_HOLD: Duration = Duration::from_secs(6);
 /// People who said something talk for so long.
 const COMPANY_FOR: Duration = Duration::from_secs(1800);
 /// At and above this utilisation bulk has no share: Meshtastic's polite gate.
@@ -33,12 +35,20 @@ pub struct Governor {
     share_permille: u32,
     /// Somebody's message was heard: until then the air is shared with people.
     company_until: Instant,
+    /// Their message is still on its way: no bulk until then.
+    hold_until: Instant,
 }
 
 impl Governor {
     /// Starts with an empty bucket, so that a reboot cannot be used to send more.
     pub fn new(now: Instant) -> Self {
-        Self { bucket_us: 0, updated: now, share_permille: SHARE_PERMILLE, company_until: Instant::ZERO }
+        Self {
+            bucket_us: 0,
+            updated: now,
+            share_permille: SHARE_PERMILLE,
+            company_until: Instant::ZERO,
+            hold_until: Instant::ZERO,
+        }
     }
 
     /// The share for a channel utilisation: [`SHARE_IDLE_PERMILLE`] on idle air, falling in a straight line to 0
@@ -65,6 +75,10 @@ impl Governor {
     /// A message that is neither ours nor a periodic broadcast was heard.
     pub fn handle_company(&mut self, now: Instant) {
         self.company_until = now + COMPANY_FOR;
+        // Whoever talks without a break has half of the time at most.
+        if now >= self.hold_until + COMPANY_HOLD || self.hold_until == Instant::ZERO {
+            self.hold_until = now + COMPANY_HOLD;
+        }
     }
 
     /// Bulk of this node went on the air.
@@ -88,16 +102,17 @@ impl Governor {
 
     /// May one bulk frame go now?
     pub fn allows(&self) -> bool {
-        self.bucket_us > 0
+        self.bucket_us > 0 && self.updated >= self.hold_until
     }
 
     /// When [`Self::allows`] turns true if the channel stays as it is.
     pub fn allowed_at(&self) -> Instant {
-        if self.allows() {
-            return self.updated;
+        let held = self.updated.max(self.hold_until);
+        if self.bucket_us > 0 {
+            return held;
         }
         let share = u64::from(self.share_permille.max(5));
-        self.updated + Duration::from_micros((1 - self.bucket_us) as u64 * 1000 / share + 1)
+        held.max(self.updated + Duration::from_micros((1 - self.bucket_us) as u64 * 1000 / share + 1))
     }
 }
 
@@ -152,6 +167,25 @@ mod tests {
         governor.update(Instant::ZERO + Duration::from_secs(2000), 50);
         let idle = governor.interval(symbol);
         assert!(idle.as_micros() < 20_000_000, "they have gone: {idle:?}");
+    }
+
+    #[test]
+    fn bulk_is_silent_while_a_message_crosses_the_mesh() {
+        let mut governor = Governor::new(Instant::ZERO);
+        let at = |s: u64| Instant::ZERO + Duration::from_secs(s);
+        governor.update(at(100), 50);
+        assert!(governor.allows());
+        governor.handle_company(at(100));
+        assert!(!governor.allows());
+        assert_eq!(governor.allowed_at(), at(100) + COMPANY_HOLD);
+        // Who talks without a break cannot keep it silent for ever.
+        let mut silent = 0;
+        for second in 101..400 {
+            governor.update(at(second), 50);
+            governor.handle_company(at(second));
+            silent += u64::from(!governor.allows());
+        }
+        assert!((100..=200).contains(&silent), "{silent} of 300 s");
     }
 
     #[test]

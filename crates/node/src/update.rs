@@ -1,8 +1,9 @@
 //! The model part in use, the one on its way, and the flash that holds both.
 
 use compotastic_bundle::{
-    BeginError, Begun, ClaimedManifest, ComponentKind, Encoder, Layout, Manifest, Need, ObjectReceiver,
-    Outcome, PieceSource, Refusal, Refused, Slots, SwitchError, Target, TrustStore, VerifiedManifest,
+    BeginError, Begun, ClaimedManifest, ComponentKind, Encoder, Layout, Manifest, Need, ObjectIdentity,
+    ObjectReceiver, Outcome, PieceSource, Refusal, Refused, Slots, SwitchError, Target, TrustStore,
+    VerifiedManifest,
     boot::{DownloadError, Native},
 };
 use compotastic_model::{self as model, BaseEncoder, Scratch, TaskPart};
@@ -13,6 +14,7 @@ use crate::{
     agent::{AgentConfig, BundleRefusal},
     firmware::Maker,
     holder::Holder,
+    spread::MAX_SYMBOL,
     state::{Key, StateError, StateLog},
     trust_log::TrustLog,
 };
@@ -492,9 +494,34 @@ impl<F: NorFlash> Update<F> {
         }
         let holder = &mut self.components.get_mut(component)?.holder;
         let manifest = holder.manifest()?;
-        let encoder = Encoder::new(manifest.layout().ok()?, manifest.tag());
+        let object = manifest.object().ok()?;
+        let encoder = Encoder::new(object.layout, object.tag());
         let mut source = holder.source()?;
         encoder.symbol(generation, id, &mut source, out).ok()
+    }
+
+    /// Takes from what is in force whatever the object that was begun has in common with it: all, where the same content comes under a new
+    /// version, and nothing else. What cannot be read comes over the air.
+    pub(crate) fn take_over(&mut self, component: usize, object: &ObjectIdentity) {
+        let Some(part) = self.components.get_mut(component) else { return };
+        // Firmware's objects have one place, which the new one has taken.
+        if !matches!(part.holder, Holder::Slots(_)) {
+            return;
+        }
+        if part.holder.manifest().and_then(|manifest| manifest.object().ok()) != Some(*object) {
+            return;
+        }
+        let encoder = Encoder::new(object.layout, object.tag());
+        let mut piece = [0; MAX_SYMBOL];
+        for generation in (0..object.layout.generations()).rev() {
+            for id in (0..object.layout.generation_len(generation)).rev() {
+                let Some(mut source) = self.components[component].holder.source() else { return };
+                let Ok(length) = encoder.symbol(generation, id, &mut source, &mut piece) else { return };
+                if self.handle_symbol(component, generation, id, &piece[..length]).is_err() {
+                    return;
+                }
+            }
+        }
     }
 
     /// Switches to the object that is complete. A model is tried, and confirmed or given up; anything else is kept for whoever

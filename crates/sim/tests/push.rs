@@ -132,6 +132,35 @@ fn canaries_go_first_and_their_failures_halt_the_rest() {
     assert!(!events.iter().any(|(event, ..)| *event == PushEvent::Published));
 }
 
+/// The usual roll-out: the candidate's very bytes go to the rest under a higher version. Canaries notice, and take them from their own flash.
+#[test]
+fn the_same_content_under_a_new_version_costs_its_manifest() {
+    let policy = |seed: u64, version, classes| {
+        let mut rng = Rng::from_seed(seed);
+        let content: Vec<u8> = (0..3000).map(|_| rng.next_u32() as u8).collect();
+        let layout = Layout::new(3000, PIECE).unwrap();
+        let identity = build_stream(&content, PIECE, &mut vec![0; layout.stream_len() as usize]).unwrap();
+        let manifest = Manifest::of(&identity, ComponentKind::Policy, 7, version, classes);
+        Package { claimed: ClaimedManifest::sign(manifest, &key()).unwrap(), delegation: None, content }
+    };
+    let staged = |candidate| {
+        let candidate = policy(candidate, 2, ClassMask::of(2));
+        let canary = Some(Canary { package: candidate, soak_min: 120.0, max_failures: 0 });
+        run(
+            &line(2),
+            &PushOrder { canary, package: policy(1, 3, ClassMask(0b110)), to: Target::All, ..order(3000) },
+        )
+        .0
+    };
+    let (other, same) = (staged(9), staged(1));
+    for report in [&other, &same] {
+        assert_eq!((report.end, report.done), (PushEvent::Complete, 4), "{report:?}");
+        assert!(report.rows.iter().all(|row| row.version == Some(3)), "{report:?}");
+    }
+    let pieces = 3000 / u64::from(PIECE);
+    assert!(same.sent.symbols + pieces <= other.sent.symbols, "{:?} and {:?}", same.sent, other.sent);
+}
+
 #[test]
 fn what_cannot_be_is_refused() {
     let refused = |scenario: &Scenario, order: &PushOrder| {

@@ -38,7 +38,7 @@ may be some minutes behind.\n\n\
 In a scenario: its edge node (or, without one, the first node of ours) publishes; the view of all nodes is the simulator's.\n\n\
 Pause and cancel happen at the publisher: it stops offering and serving. Nodes that hold the whole, or a whole generation, go on passing that on.\n\n\
 Canaries are a device class of their own (`class = 2` in the scenario; the edge node is of it too). The candidate is a bundle signed for that class \
-alone, with a lower version and content of its own, so no other node takes it.\n\n\
+alone, with a lower version, so no other node takes it.\n\n\
 Firmware in a scenario is not only carried: each node makes the new image out of its own, restarts, and runs it on trial before it confirms. The push is \
 complete when it runs on all nodes that are meant; `runs` is what the bytes in their flash say, not what they tell. For a delta, --running names what they run before.",
     after_help = "Examples:\n  compotastic push zephyr.bin.bundle --to class:1\n  compotastic push zephyr.bin.bundle --to class:1 --scenario scenarios/valley-sar.toml\n  \

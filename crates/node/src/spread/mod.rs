@@ -418,7 +418,7 @@ impl<F: NorFlash> Agent<'_, F> {
         let component = admitted.map_err(BundleRefusal::Manifest)?;
         self.update.begin(component, &self.config, verified)?;
         let layout = verified.object().layout;
-        let source = Encoder::new(layout, verified.manifest().tag());
+        let source = Encoder::new(layout, verified.object().tag());
         let mut piece = [0; MAX_SYMBOL];
         for generation in (0..layout.generations()).rev() {
             for id in (0..layout.generation_len(generation)).rev() {

@@ -248,6 +248,7 @@ impl<F: NorFlash> Agent<'_, F> {
         let verified = verify(&self.objects.all[component].manifest.bytes, &self.config.trust)
             .map_err(BundleRefusal::Manifest)?;
         self.update.begin(component, &self.config, &verified)?;
+        self.update.take_over(component, verified.object());
         let wait = self.objects.jitter(super::client::FIRST_ASK);
         let object = &mut self.objects.all[component];
         object.queued = false;

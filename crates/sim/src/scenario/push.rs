@@ -118,7 +118,7 @@ pub enum Target {
 /// A candidate that goes first.
 #[derive(Clone, Debug)]
 pub struct Canary {
-    /// Signed for the canaries' class, with a lower version and content of its own.
+    /// Signed for the canaries' class, with a lower version; the content may be the same.
     pub package: Package,
     /// A canary that does not hold the candidate so many minutes after it was published has failed.
     pub soak_min: f64,

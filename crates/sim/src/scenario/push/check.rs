@@ -74,10 +74,10 @@ pub(super) fn check(order: &PushOrder) -> Result<Store, String> {
         {
             return Err("the candidate is another component, or cut otherwise, than the bundle".to_string());
         }
-        if first.sequence >= then.sequence || first.tag() == then.tag() {
+        if first.sequence >= then.sequence {
             return Err(format!(
-                "the candidate (version {}) needs a lower version than the bundle ({}), and content of its own: a node that has \
-                 installed it takes only something newer",
+                "the candidate (version {}) needs a lower version than the bundle ({}), of which the content may be the same: a node \
+                 that has installed it takes only something newer",
                 first.sequence, then.sequence
             ));
         }
