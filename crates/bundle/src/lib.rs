@@ -65,5 +65,8 @@ pub use slots::{
 };
 pub use trust::{
     Installed, MAX_COMPONENTS, MAX_DELEGATIONS, MAX_REVOCATIONS, MAX_ROOTS, RecordChange, RecordError,
-    Refusal, RootState, Target, TrustStore, verify,
+    Refusal, RootState, Target, TrustStore, may_sign, verify,
 };
+
+/// Bytes of a control record that one frame carries; records that are longer come in parts.
+pub const RECORD_PART: usize = 200;

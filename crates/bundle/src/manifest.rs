@@ -50,6 +50,17 @@ impl ComponentKind {
     }
 }
 
+impl fmt::Display for ComponentKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Model => "model",
+            Self::Policy => "policy",
+            Self::Logic => "logic",
+            Self::Firmware => "firmware",
+        })
+    }
+}
+
 /// A set of component kinds, bit n for the kind with number n.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KindMask(pub u8);

@@ -85,7 +85,7 @@ impl fmt::Display for Refusal {
             Self::UnknownKey(_) => f.write_str("signed by a key that is neither root nor delegated"),
             Self::Revoked(_) => f.write_str("signed by a revoked key"),
             Self::BadSignature => f.write_str("signature does not verify"),
-            Self::KindNotAllowed(kind) => write!(f, "the key may not sign {kind:?} components"),
+            Self::KindNotAllowed(kind) => write!(f, "the key may not sign {kind} components"),
             Self::ClassNotAllowed => f.write_str("the key may not sign for these device classes"),
             Self::TooLarge { cap, size } => {
                 write!(f, "content of {size} bytes, the key may sign {cap} at most")
@@ -95,10 +95,10 @@ impl fmt::Display for Refusal {
             Self::WrongBase => f.write_str("needs another base"),
             Self::WrongPredecessor => f.write_str("applies to other content than installed"),
             Self::Rollback { have, offered } => {
-                write!(f, "sequence {offered} is not newer than {have}")
+                write!(f, "version {offered} is not newer than {have}")
             }
             Self::MissingNeed(Need { kind, task, sequence }) => {
-                write!(f, "needs {kind:?} of task {task} at sequence {sequence} or newer")
+                write!(f, "needs {kind} of task {task}, version {sequence} or newer")
             }
             Self::NoFlash { need, have } => write!(f, "needs {need} bytes of flash, there are {have}"),
             Self::NoRam { need, have } => write!(f, "needs {need} bytes of RAM, there are {have}"),
@@ -411,7 +411,11 @@ fn usable_key(bytes: &[u8; 32]) -> Option<VerifyingKey> {
     VerifyingKey::from_bytes(bytes).ok().filter(|key| !key.is_weak())
 }
 
-fn may_sign(delegation: &Delegation, manifest: &Manifest) -> Result<(), Refusal> {
+/// Whether a delegation lets its key sign a manifest.
+///
+/// # Errors
+/// What it does not permit.
+pub fn may_sign(delegation: &Delegation, manifest: &Manifest) -> Result<(), Refusal> {
     if !delegation.kinds.contains(manifest.kind) || !KindMask::EDGE.contains(manifest.kind) {
         return Err(Refusal::KindNotAllowed(manifest.kind));
     }

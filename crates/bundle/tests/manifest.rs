@@ -5,14 +5,12 @@ mod common;
 use common::{Bundle, Lcg, content, edge_key, root_key, trust};
 use compotastic_bundle::{
     ClaimedManifest, ClassMask, ComponentKind, Delegation, Delta, ImageIdentity, MAX_ENVELOPE, MAX_NEEDS,
-    MAX_PACKED, Manifest, ManifestError, Need, Refusal, Revocation, TrustStore, verify,
+    MAX_PACKED, Manifest, ManifestError, Need, RECORD_PART, Refusal, Revocation, TrustStore, verify,
 };
 use proptest::prelude::*;
 
 /// Largest body of one of our frames on the air.
 const FRAME: usize = 190;
-/// Most of a record that one frame carries.
-const RECORD_PART: usize = 180;
 
 #[test]
 fn sizes_on_the_air() {
@@ -72,9 +70,8 @@ proptest! {
     fn both_shapes_say_the_same(manifest in any_manifest()) {
         let claimed = ClaimedManifest::sign(manifest.clone(), &root_key()).unwrap();
         let (packed, envelope) = (claimed.to_packed(), claimed.to_envelope());
-        let is_small = manifest.delta.is_none() || (manifest.floor == 0 && manifest.needs.is_empty());
-        let most = if is_small { RECORD_PART } else { MAX_PACKED };
-        prop_assert!(packed.len() <= most);
+        prop_assert!(packed.len() <= MAX_PACKED);
+        prop_assert!(packed.len() <= RECORD_PART, "one frame");
         prop_assert!(envelope.len() <= 2 * FRAME);
         for bytes in [&packed[..], &envelope[..]] {
             let verified = verify(bytes, &trust()).unwrap();

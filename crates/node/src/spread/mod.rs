@@ -42,11 +42,10 @@ use crate::{
     update::{COMPONENTS, MODEL, PART_MAX},
 };
 use client::Client;
+pub(crate) use compotastic_bundle::RECORD_PART;
 use coverage::Coverage;
 use server::Server;
 
-/// Bytes of a record in one frame.
-pub(crate) const RECORD_PART: usize = 200;
 /// Longest record that travels, in bytes: two frames.
 pub const RECORD_MAX: usize = 2 * RECORD_PART;
 const _: () = assert!(compotastic_wire::records::capability::MAX_CAPABILITY <= RECORD_MAX);

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use compotastic_bundle::RECORD_PART;
 use compotastic_mesh::{
     packet::{NodeNum, PacketId},
     rng::Rng,
@@ -17,8 +18,6 @@ use crate::{Host, swarm::Bundle};
 
 /// Channel of the swarm among the router's.
 const SWARM_CHANNEL: u8 = 1;
-/// Bytes of a record in one frame.
-const RECORD_PART: usize = 200;
 
 fn wait(rng: &mut Rng, mean_s: u32) -> Duration {
     Duration::from_millis(500 + u64::from(rng.below(2000 * mean_s)))
