@@ -11,6 +11,7 @@ pub mod bluetooth;
 pub mod classify;
 pub mod energy;
 pub mod explore;
+pub mod files;
 mod grid;
 pub mod host;
 pub mod hosted;

@@ -2,13 +2,13 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
-    io::Read as _,
+    io,
     path::PathBuf,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use compotastic_sim::files;
 use serde_json::json;
 
 use super::{
@@ -63,16 +63,12 @@ fn encoded(text: &str) -> String {
 }
 
 fn read(args: &LivePushArgs) -> Result<Vec<u8>> {
-    let file = fs::File::open(&args.file).with_context(|| format!("cannot open {}", args.file.display()))?;
-    let mut bundle = Vec::new();
-    file.take(BUNDLE_BYTES as u64 + 1)
-        .read_to_end(&mut bundle)
-        .with_context(|| format!("cannot read {}", args.file.display()))?;
-    ensure!(
-        bundle.len() <= BUNDLE_BYTES,
-        "{} is longer than {BUNDLE_BYTES} bytes, too much for a mesh: `compotastic plan` says what a bundle costs",
-        args.file.display()
-    );
+    let bundle = files::read(&args.file, BUNDLE_BYTES as u64).map_err(|error| {
+        let long = error.kind() == io::ErrorKind::FileTooLarge;
+        let hint =
+            if long { ", too much for a mesh: `compotastic plan` says what a bundle costs" } else { "" };
+        anyhow!(error).context(format!("cannot read {}{hint}", args.file.display()))
+    })?;
     ensure!(!bundle.is_empty(), "{} is empty", args.file.display());
     Ok(bundle)
 }
@@ -130,7 +126,7 @@ fn news(known: &mut BTreeSet<u32>, now: &[u32]) -> Vec<u32> {
 
 /// Runs `push` through the daemon.
 pub fn run(args: LivePushArgs) -> Result<()> {
-    let to = push_target(&args.to).map_err(|error| anyhow::anyhow!("--to {error}"))?;
+    let to = push_target(&args.to).map_err(|error| anyhow!("--to {error}"))?;
     let bundle = read(&args)?;
     let client = Client::new(&args.api)?;
     let state: Snapshot = client.get("/api/status")?;
@@ -150,6 +146,12 @@ pub fn run(args: LivePushArgs) -> Result<()> {
     let targets = meant.as_ref().map(BTreeSet::len);
     let view = View { json: args.json, start, nodes: state.nodes };
     view.tell("published", &object, [&[], &[]], targets);
+    if let (PushTarget::Node { num }, false) = (&to, args.json) {
+        view.line(&format!(
+            "complete when {} has it; others of the classes that it is signed for take it too",
+            view.name(*num)
+        ));
+    }
     let Some(events) = events else { return Ok(()) };
     let firmware = object.runs_at.is_some();
     let mut has: BTreeSet<u32> = object.complete_at.iter().copied().collect();

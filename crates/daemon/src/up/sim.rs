@@ -4,12 +4,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
 use compotastic_links::{Connector, Fault, FaultKind, Pipe, connect::Opening};
-use compotastic_sim::scenario::Scenario;
+use compotastic_sim::{files, scenario::Scenario};
 
 use crate::serve::{Options, Server};
 
 /// A mesh with stock nodes, where no scenario was named.
 const DEFAULT_SCENARIO: &str = include_str!("../../../../scenarios/two-huts.toml");
+
+/// No scenario is longer.
+const SCENARIO_BYTES: u64 = 16 << 20;
 
 /// Opens one node's client API, again and again.
 pub struct SimConnector {
@@ -23,7 +26,7 @@ pub async fn start(scenario: &std::path::Path, node: Option<u32>) -> Result<SimC
     let text = if scenario.as_os_str().is_empty() {
         DEFAULT_SCENARIO.to_owned()
     } else {
-        std::fs::read_to_string(scenario)
+        files::read_text(scenario, SCENARIO_BYTES)
             .with_context(|| format!("cannot read the scenario {}", scenario.display()))?
     };
     let name = format!("sim:{}", scenario.display());

@@ -9,7 +9,7 @@ use std::{
 use toml::Spanned;
 
 use super::{Scenario, ScenarioError, check, check::line_of};
-use crate::{motion::Track, terrain::Terrain};
+use crate::{files, motion::Track, terrain::Terrain};
 
 /// Scenarios that extend one another, at most.
 const DEPTH_MAX: usize = 16;
@@ -18,8 +18,11 @@ fn at<T>(text: &str, value: &Spanned<T>, what: String) -> ScenarioError {
     ScenarioError { line: line_of(text, &value.span()), what }
 }
 
+/// Largest scenario, height raster or track, bytes: a raster of 4,000 by 4,000 cells is about half of it.
+const LARGEST: u64 = 256 << 20;
+
 fn read(path: &Path) -> Result<String, String> {
-    fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+    files::read_text(path, LARGEST).map_err(|error| format!("cannot read {}: {error}", path.display()))
 }
 
 impl Scenario {
