@@ -19,7 +19,7 @@ use self::{
 use crate::{
     NodeId,
     radio::Position,
-    scenario::{self, NodeKind, Package, Scenario, ScenarioWorld, Target, publisher},
+    scenario::{self, NodeKind, Package, Scenario, ScenarioWorld, Target, nobody_is_meant, publisher},
 };
 
 pub use rehearsal::{Range, Ranges, STILL_H};
@@ -201,6 +201,13 @@ impl Mesh {
             return Err(format!(
                 "{}, which publishes, is of class {}, for which the bundle is not signed",
                 of.names[source], classes[source]
+            ));
+        }
+        if class.is_some_and(|class| !(0..kinds.len()).any(|id| takes(id) && classes[id] == class)) {
+            return Err(nobody_is_meant(
+                (0..kinds.len())
+                    .filter(|id| kinds[*id].is_ours())
+                    .map(|id| (of.world.ledger.number(id).to_string(), of.names[id].as_str(), classes[id])),
             ));
         }
         package.store()?;

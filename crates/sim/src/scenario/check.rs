@@ -8,7 +8,7 @@ use compotastic_mesh::{
 };
 use toml::Spanned;
 
-use super::{NODES_MAX, NodeKind, NodeSettings, Scenario, WalkSettings};
+use super::{ClassNames, ClassWord, NODES_MAX, NodeKind, NodeSettings, Scenario, WalkSettings};
 use crate::{energy::BatterySettings, motion::POINTS_MAX};
 
 /// Names that mean more than one node.
@@ -77,8 +77,18 @@ impl Checker<'_> {
         value.map_or(Ok(()), |value| self.whole("unknown_limit", value, 0..i64::from(u16::MAX)))
     }
 
-    fn class(&self, value: Option<&Spanned<i64>>) -> Result<(), ScenarioError> {
-        value.map_or(Ok(()), |value| self.whole("class", value, 0..31))
+    fn class(&self, word: Option<&Spanned<ClassWord>>, names: &ClassNames) -> Result<(), ScenarioError> {
+        let Some(word) = word else { return Ok(()) };
+        match word.get_ref() {
+            ClassWord::Number(0..=31) => Ok(()),
+            ClassWord::Number(number) => {
+                Err(self.refuse(word, format!("class = {number} is not between 0 and 31")))
+            }
+            ClassWord::Name(name) if names.number(name).is_some() => Ok(()),
+            ClassWord::Name(name) => {
+                Err(self.refuse(word, format!("class = \"{name}\" has no number: [classes] with {name} = N")))
+            }
+        }
     }
 
     fn whole(&self, name: &str, value: &Spanned<i64>, range: Range<i64>) -> Result<(), ScenarioError> {
@@ -224,6 +234,7 @@ pub(super) fn check(scenario: &Scenario, text: &str) -> Result<(), ScenarioError
         let what = format!("preset = \"{}\" is not allowed in region {}", preset.get_ref(), region.get_ref());
         return Err(checker.refuse(preset, what));
     }
+    scenario.class_names.check(text)?;
     checker.within("hours", &scenario.hours, 0.001..HOURS_MAX)?;
     checker.within("loss", &scenario.loss, 0.0..1.0)?;
     checker.within("start_hour", &scenario.start_hour, 0.0..24.0)?;
@@ -257,7 +268,7 @@ pub(super) fn check(scenario: &Scenario, text: &str) -> Result<(), ScenarioError
         checker.within("y_m", &node.y_m, -FAR_M..FAR_M)?;
         checker.perhaps("antenna_height_m", node.antenna_height_m.as_ref(), 0.1..1000.0)?;
         checker.perhaps("antenna_gain_dbi", node.antenna_gain_dbi.as_ref(), -20.0..30.0)?;
-        checker.class(node.class.as_ref())?;
+        checker.class(node.class.as_ref(), &scenario.class_names)?;
         checker.limit(node.unknown_limit.as_ref())?;
     }
     for node in &scenario.node {
@@ -282,7 +293,7 @@ pub(super) fn check(scenario: &Scenario, text: &str) -> Result<(), ScenarioError
         checker.within("y_m", &field.y_m, -FAR_M..FAR_M)?;
         checker.within("width_m", &field.width_m, 1.0..FAR_M)?;
         checker.within("height_m", &field.height_m, 1.0..FAR_M)?;
-        checker.class(field.class.as_ref())?;
+        checker.class(field.class.as_ref(), &scenario.class_names)?;
         checker.limit(field.unknown_limit.as_ref())?;
         checker.walk(field.walk.as_ref())?;
         checker.battery(field.battery.as_ref())?;

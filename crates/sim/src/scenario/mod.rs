@@ -32,6 +32,7 @@
 mod body;
 mod build;
 mod check;
+mod classes;
 mod load;
 mod overlay;
 mod push;
@@ -51,8 +52,9 @@ pub use body::Body;
 pub(crate) use build::{Bodies, RadioMaker, StockPost, build_bodies};
 pub use build::{ScenarioWorld, Seeds, build};
 pub use check::ScenarioError;
+pub use classes::{ClassNames, ClassWord};
 pub use push::{Canary, Package, PushEvent, PushOrder, PushReport, PushRow, Sent, Target, push};
-pub(crate) use push::{energy_mwh, publisher};
+pub(crate) use push::{energy_mwh, nobody_is_meant, publisher};
 pub use report::{JobFigures, ObjectFigures, Report};
 pub(crate) use run::roles;
 pub use run::{Run, run, run_with};
@@ -84,6 +86,9 @@ pub struct Scenario {
     /// Loss per transmission and receiver on top of the radio, 0..1.
     #[serde(default = "zero")]
     pub loss: Spanned<f64>,
+    /// Names of device classes.
+    #[serde(default, rename = "classes")]
+    pub class_names: ClassNames,
     /// What is at 0, 0; GPX tracks need it.
     pub origin: Option<OriginSettings>,
     /// Bluetooth between nodes of ours that are near each other.
@@ -268,8 +273,8 @@ pub struct NodeSettings {
     /// What stands here.
     #[serde(default)]
     pub kind: NodeKind,
-    /// Device class of one of ours, 0 to 31; 1 where not given.
-    pub class: Option<Spanned<i64>>,
+    /// Device class of one of ours, 0 to 31 or a name of `[classes]`; 1 where not given.
+    pub class: Option<Spanned<ClassWord>>,
     /// Waypoints: time in s, east and north in m.
     pub track: Option<Spanned<Vec<[f64; 3]>>>,
     /// File with a GPX track.
@@ -315,8 +320,8 @@ pub struct FieldSettings {
     /// What stands there.
     #[serde(default)]
     pub kind: NodeKind,
-    /// Device class of ours, 0 to 31; 1 where not given.
-    pub class: Option<Spanned<i64>>,
+    /// Device class of ours, 0 to 31 or a name of `[classes]`; 1 where not given.
+    pub class: Option<Spanned<ClassWord>>,
     /// A random walk.
     pub walk: Option<WalkSettings>,
     /// Battery; without one they have power for ever.
@@ -416,19 +421,6 @@ impl Scenario {
             (field.kind, *field.count.get_ref() as usize)
         });
         named.chain(drawn).flat_map(|(kind, count)| std::iter::repeat_n(kind, count)).collect()
-    }
-
-    /// The device class of each node, by index; only those of ours have one that means anything.
-    pub fn classes(&self) -> Vec<u8> {
-        let class = |class: &Option<Spanned<i64>>| {
-            class.as_ref().map_or(crate::swarm::bundles::DEVICE_CLASS, |class| *class.get_ref() as u8)
-        };
-        let named = self.node.iter().map(|node| (class(&node.class), 1));
-        let drawn = self.field.iter().map(|field| {
-            let field = field.get_ref();
-            (class(&field.class), *field.count.get_ref() as usize)
-        });
-        named.chain(drawn).flat_map(|(class, count)| std::iter::repeat_n(class, count)).collect()
     }
 
     /// Nodes, named and drawn.

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    FieldSettings, LinkSettings, MessageSettings, NodeSettings, OriginSettings, RadioSettings,
+    ClassNames, FieldSettings, LinkSettings, MessageSettings, NodeSettings, OriginSettings, RadioSettings,
     ReportSettings, Scenario, ScenarioError, UpdateSettings,
 };
 use crate::bluetooth::BluetoothSettings;
@@ -21,6 +21,8 @@ struct Overlay {
     hours: Option<Spanned<f64>>,
     start_hour: Option<Spanned<f64>>,
     loss: Option<Spanned<f64>>,
+    #[serde(default)]
+    classes: ClassNames,
     origin: Option<OriginSettings>,
     bluetooth: Option<BluetoothSettings>,
     #[serde(default)]
@@ -69,6 +71,7 @@ impl Scenario {
         replace(&mut merged.hours, over.hours);
         replace(&mut merged.start_hour, over.start_hour);
         replace(&mut merged.loss, over.loss);
+        merged.class_names.extend(over.classes);
         merged.origin = over.origin.or(merged.origin);
         merged.bluetooth = over.bluetooth.or(merged.bluetooth);
         if over.radio.terrain.is_some() {

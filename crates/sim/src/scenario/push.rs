@@ -16,8 +16,8 @@ use compotastic_node::agent::BundleRefusal;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-pub(crate) use check::publisher;
 use check::{check, rows};
+pub(crate) use check::{nobody_is_meant, publisher};
 
 use super::{
     Body, Scenario,

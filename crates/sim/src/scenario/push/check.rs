@@ -16,6 +16,12 @@ pub(crate) fn publisher(kinds: &[NodeKind]) -> Result<NodeId, String> {
     })
 }
 
+/// What is said where a push or a plan is for nobody; of nodes of ours the number, the name and the class.
+pub(crate) fn nobody_is_meant<'n>(ours: impl Iterator<Item = (String, &'n str, u8)>) -> String {
+    let known: Vec<String> = ours.map(|(id, node, class)| format!("{id} ({node}, class {class})")).collect();
+    format!("nobody is meant: nodes of ours are {}", known.join(", "))
+}
+
 pub(super) fn rows(
     scenario: &Scenario,
     of: &ScenarioWorld,
@@ -51,9 +57,9 @@ pub(super) fn rows(
         .collect();
     let targets = || rows.iter().map(|(_, row)| row).filter(|row| row.target);
     if targets().count() == 0 {
-        let known: Vec<String> =
-            rows.iter().map(|(_, row)| format!("{} ({}, class {})", row.id, row.node, row.class)).collect();
-        return Err(format!("nobody is meant: nodes of ours are {}", known.join(", ")));
+        return Err(nobody_is_meant(
+            rows.iter().map(|(_, row)| (row.id.clone(), row.node.as_str(), row.class)),
+        ));
     }
     match targets().find(|row| !taken.contains(row.class)) {
         Some(row) => Err(format!(
