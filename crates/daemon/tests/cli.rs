@@ -100,9 +100,9 @@ fn nodes_and_status_are_shown_in_columns() {
     let server = Server::start();
     let out = run(&server, &["nodes"]);
     let expected = "\
-node        name              short     heard  hops  SNR dB  battery  member  model       load
-!0f000007  Edge on the hill  Edge       12 s     1    -7.2     81 %  yes     foundation     2
-!0f000003  Kitchen           Kitc    1 h 06      1    -7.2     81 %  yes     student 3      2
+node        name              short     heard  hops  SNR dB  battery  member  class  model       load
+!0f000007  Edge on the hill  Edge       12 s     1    -7.2     81 %  yes         1  foundation     2
+!0f000003  Kitchen           Kitc    1 h 06      1    -7.2     81 %  yes         1  student 3      2
 ";
     let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert_eq!(squeezed(&out.stdout), squeezed(expected), "{}", out.stderr);

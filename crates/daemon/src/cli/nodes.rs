@@ -40,6 +40,7 @@ fn row(node: &NodeView) -> Vec<String> {
         node.snr_db.map_or_else(|| "-".to_string(), |snr| format!("{snr:.1}")),
         node.battery_percent.map_or_else(|| "-".to_string(), |percent| format!("{percent} %")),
         if node.member { "yes" } else { "no" }.to_string(),
+        or_dash(node.device_class),
         model,
         or_dash(node.load),
     ]
@@ -57,6 +58,7 @@ pub(super) fn text(nodes: &[NodeView]) -> String {
         ("SNR dB", Right),
         ("battery", Right),
         ("member", Left),
+        ("class", Right),
         ("model", Left),
         ("load", Right),
     ];
