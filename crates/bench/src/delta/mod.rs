@@ -84,9 +84,17 @@ pub fn run(args: &DeltaArgs) -> Result<()> {
             format!("cannot read {}: give a folder of <pair>/old.bin and new.bin", args.dir.display())
         })?
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.join("old.bin").is_file() && path.join("new.bin").is_file())
+        .filter(|path| path.is_dir())
         .collect();
     folders.sort();
+    let lacks = |path: &PathBuf| ["old.bin", "new.bin"].into_iter().find(|name| !path.join(name).is_file());
+    // A mean over fewer pairs than the folder has must not pass for one over all.
+    for path in &folders {
+        if let Some(name) = lacks(path) {
+            eprintln!("left out: {} has no {name}", path.display());
+        }
+    }
+    folders.retain(|path| lacks(path).is_none());
     ensure!(!folders.is_empty(), "{} has no <pair>/old.bin and <pair>/new.bin", args.dir.display());
     let progress = if args.json {
         indicatif::ProgressBar::hidden()

@@ -32,7 +32,7 @@ const RAPTOR_FEWER: u32 = 10;
 )]
 pub struct FecArgs {
     /// Receivers for each code, length and loss
-    #[arg(long, default_value_t = 10_000, value_name = "N")]
+    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub runs: u32,
     /// Prints rows as JSON
     #[arg(long)]
