@@ -4,14 +4,17 @@
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
+    io::{ErrorKind, Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum;
 use compotastic_bundle::KeyId;
+use compotastic_sim::files;
 use ed25519_dalek::SigningKey;
+
+use crate::cli::output::{self, with_ending};
 
 /// What a key is for. A device decides by itself; the role is there so that people do not mix up their files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -78,16 +81,15 @@ pub fn unhex(digits: &str) -> Option<Vec<u8>> {
     digits.chunks_exact(2).map(|two| Some(digit(two[0])? << 4 | digit(two[1])?)).collect()
 }
 
-const SECRET: &str = "compotastic-secret";
+/// First word of a secret key's file.
+pub(crate) const SECRET: &str = "compotastic-secret";
 const PUBLIC: &str = "compotastic-public";
 /// No key file is longer; what is longer is something else.
 const LONGEST: u64 = 1024;
 
 /// The public key's file that lies beside a secret key's.
 pub fn public_path(secret: &Path) -> PathBuf {
-    let mut name = secret.as_os_str().to_owned();
-    name.push(".pub");
-    name.into()
+    with_ending(secret, ".pub")
 }
 
 /// Makes a key from the system's random numbers, and writes both halves.
@@ -104,6 +106,12 @@ pub fn create(path: &Path, role: Role) -> Result<SecretKey> {
 /// Writes both halves of a key: the secret one for the owner's eyes only. No file is overwritten.
 pub fn write(path: &Path, secret: &SecretKey) -> Result<()> {
     let role = secret.role;
+    let beside = public_path(path);
+    ensure!(
+        !beside.exists(),
+        "cannot make {}: a key is never overwritten, choose another name",
+        beside.display()
+    );
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -116,17 +124,19 @@ pub fn write(path: &Path, secret: &SecretKey) -> Result<()> {
     writeln!(file, "{SECRET} {} {}", role.word(), hex(&secret.key.to_bytes()))
         .and_then(|()| file.sync_all())
         .with_context(|| format!("cannot write {}", path.display()))?;
-    let beside = public_path(path);
     let line = format!("{PUBLIC} {} {}\n", role.word(), hex(&secret.public().bytes));
-    fs::write(&beside, line).with_context(|| format!("cannot write {}", beside.display()))
+    output::write(&beside, line.as_bytes(), [])
 }
 
 /// The words of a key file: what it is, role, digits.
 fn words(path: &Path) -> Result<(String, Role, [u8; 32])> {
     let what = || format!("{} is no key file: `compotastic key new FILE` makes one", path.display());
-    let length = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len();
-    ensure!(length <= LONGEST, what());
-    let text = fs::read_to_string(path).with_context(what)?;
+    let text = match files::read_text(path, LONGEST) {
+        Err(error) if matches!(error.kind(), ErrorKind::FileTooLarge | ErrorKind::InvalidData) => {
+            bail!(what())
+        }
+        text => text.with_context(|| format!("cannot read {}", path.display()))?,
+    };
     let mut words = text.split_whitespace();
     let (kind, role, digits) = (words.next(), words.next(), words.next());
     let role = [Role::Root, Role::Edge].into_iter().find(|known| role == Some(known.word()));

@@ -45,6 +45,13 @@ pub struct Client {
     token: Option<String>,
 }
 
+impl ApiArgs {
+    /// Whether the command line says where the daemon is.
+    pub fn is_given(&self) -> bool {
+        self.api.is_some() || self.token_file.is_some()
+    }
+}
+
 fn agent(patience: Option<Duration>) -> Agent {
     Agent::config_builder()
         .http_status_as_error(false)

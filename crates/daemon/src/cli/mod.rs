@@ -5,6 +5,7 @@ mod client;
 pub mod job;
 pub mod mesh;
 pub mod nodes;
+pub mod output;
 pub mod push;
 pub mod shell;
 pub mod status;

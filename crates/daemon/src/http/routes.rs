@@ -241,7 +241,7 @@ pub(crate) fn push_target(text: &str) -> Result<PushTarget, String> {
     match text.split_once(':') {
         Some(("class", number)) => match number.parse() {
             Ok(class) if class < 32 => Ok(PushTarget::Class { class }),
-            _ => Err(format!("class {number} is not between 0 and 31")),
+            _ => Err(format!("{number:?} is no device class: they have numbers, 0 to 31")),
         },
         Some(("node", id)) => match node_number(id) {
             Some(num) => Ok(PushTarget::Node { num }),

@@ -6,7 +6,6 @@ mod beside;
 pub mod slot;
 
 use std::{
-    fs,
     io::{BufRead as _, Write as _},
     path::{Path, PathBuf},
 };
@@ -16,6 +15,7 @@ use clap::{Args, Subcommand};
 use compotastic_bundle::{KeyId, MAX_ROOTS};
 use compotastic_links::{LinkUrl, RadioHandle, SessionConfig};
 use compotastic_mesh::lora::{Preset, Region};
+use compotastic_sim::files;
 use compotastic_wire::{PORT, SwarmKey, records::enrolment::EnrolmentRecord};
 use ed25519_dalek::SigningKey;
 use qrcode::{
@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use self::slot::{Plan, Slot};
 use crate::{
-    cli::clean,
+    cli::{clean, output::write_private},
     keyfile::{self, Role, SecretKey},
     runtime::{book::node_id, facts, rotation},
     seam::{NodeView, RotationView, SwarmView},
@@ -41,6 +41,8 @@ const KEY_UNDO: &str = "swarm undo";
 /// A removed node's keys are worth nothing after this time at the latest.
 const DAY_HOURS: u32 = 24;
 const GIVEN_UP: &str = "No rotation is planned any more. Members that have new keys change to them at the deadline: rotate again.";
+/// An invitation is one line; what is longer is something else.
+const INVITATION_BYTES: u64 = 64 << 10;
 
 /// Options of `swarm`.
 #[derive(Args, Clone, Debug)]
@@ -439,20 +441,13 @@ fn show(text: &str, invite: &InviteArgs) -> Result<()> {
     }
     if let Some(path) = &invite.svg {
         let image = code()?.render::<svg::Color<'_>>().min_dimensions(400, 400).build();
-        write_secret(path, &image)?;
+        write_private(path, image.as_bytes())?;
     }
     if let Some(path) = &invite.file {
-        write_secret(path, &format!("{text}\n"))?;
+        write_private(path, format!("{text}\n").as_bytes())?;
     }
     eprintln!("Who has this can join, read and send: give it only to members.");
     Ok(())
-}
-
-fn write_secret(path: &Path, text: &str) -> Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
-    written.with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// An invitation from a line or from a file with it.
@@ -461,7 +456,7 @@ pub fn read_invitation(word: &str) -> Result<EnrolmentRecord> {
     let text = if is_line {
         word.to_owned()
     } else {
-        fs::read_to_string(word)
+        files::read_text(Path::new(word), INVITATION_BYTES)
             .with_context(|| format!("`{word}` is neither a line that begins with compotastic: nor a file"))?
     };
     EnrolmentRecord::from_text(&text).map_err(anyhow::Error::from)
