@@ -122,12 +122,83 @@ fn an_unsigned_bundle_is_signed_later() {
     assert!(said.contains("nobody yet") && said.contains("bundle sign"), "{said}");
     assert!(desk.refuses(&bundle, &[]).contains("bundle sign"));
     // An edge key does not sign firmware, whatever anybody says.
-    succeeds(&["bundle", "sign", &bundle, "--key", &desk.at("hut")]);
-    assert!(desk.refuses(&bundle, &[]).contains("may not sign Firmware"));
+    let refused = fails(&["bundle", "sign", &bundle, "--key", &desk.at("hut")]);
+    assert!(refused.contains("no device takes firmware of it"), "{refused}");
     succeeds(&["bundle", "sign", &bundle, "--key", &desk.at("operator")]);
     desk.verifies(&bundle, &["--class", "3"]);
     let said = json(&["bundle", "inspect", &bundle, "--json"]);
     assert_eq!((&said["floor"], &said["needs"][1]["version"]), (&8.into(), &2.into()));
+}
+
+/// Parts of a record have 200 bytes (PROTOCOL.md), so the longest manifests of deltas are one frame too.
+#[test]
+fn frames_are_counted_as_they_are_sent() {
+    let desk = Desk::new("frames");
+    let old = desk.write("old", &noise(2000, 21));
+    let mut content = noise(2000, 21);
+    content[9] ^= 1;
+    let new = desk.write("new", &content);
+    let build = ["bundle", "build", &new, "--kind", "firmware", "--class", "1", "--version", "9"];
+    succeeds(&[&build[..], &["--floor", "8", "--needs", "firmware=7", "--needs", "model/7=2"]].concat());
+    succeeds(&["bundle", "diff", &old, &format!("{new}.bundle")]);
+    let said = json(&["bundle", "inspect", &desk.at("new.delta.bundle"), "--json"]);
+    assert_eq!((&said["packed_bytes"], &said["manifest_frames"]), (&196.into(), &1.into()));
+}
+
+#[test]
+fn what_no_device_would_take_is_not_signed() {
+    let desk = Desk::new("senseless");
+    let content = desk.write("content", &noise(300, 11));
+    let build = |more: &[&str]| {
+        let common = ["bundle", "build", &content, "--version", "1"];
+        fails(&[&common[..], more].concat())
+    };
+    let hut = desk.at("hut");
+    let foreign = build(&["--kind", "policy", "--class", "1,3", "--key", &hut]);
+    assert!(foreign.contains("device classes, only for 1"), "{foreign}");
+    let logic = build(&["--kind", "logic", "--class", "1", "--key", &hut]);
+    assert!(logic.contains("sign with the root key"), "{logic}");
+    let flash = build(&["--kind", "policy", "--class", "1", "--flash", "1"]);
+    assert!(flash.contains("300 bytes"), "{flash}");
+    let task = build(&["--kind", "firmware", "--class", "1", "--task", "7"]);
+    assert!(task.contains("leave --task out"), "{task}");
+    assert!(!desk.0.join("content.bundle").exists(), "nothing is written");
+    // A key whose delegation is elsewhere may sign, and is told what that takes.
+    std::fs::remove_file(desk.0.join("hut.delegation")).unwrap();
+    let policy =
+        ["bundle", "build", &content, "--version", "1", "--kind", "policy", "--class", "3", "--key", &hut];
+    let output = common::compotastic(&policy);
+    let note = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && note.contains("hut.delegation"), "{note}");
+}
+
+#[test]
+fn a_delta_does_not_lose_the_base() {
+    let desk = Desk::new("bases");
+    let old = noise(3000, 12);
+    let mut new = old.clone();
+    new[100..120].fill(9);
+    let model = |name: &str, content: &[u8], version: &str, base: Option<&str>| {
+        let content = desk.write(name, content);
+        let mut build = vec!["bundle", "build", &content, "--kind", "model", "--task", "7", "--class", "1"];
+        build.extend(["--version", version]);
+        build.extend(base.into_iter().flat_map(|base| ["--base", base]));
+        succeeds(&build);
+        format!("{content}.bundle")
+    };
+    let (one, two) = ("1111111111111111", "2222222222222222");
+    let m1 = model("m1", &old, "1", Some(one));
+    let m2 = model("m2", &new, "2", Some(two));
+    let refused = fails(&["bundle", "diff", &m1, &m2]);
+    assert!(refused.contains(one) && refused.contains(two) && refused.contains("as it is"), "{refused}");
+    let bare = fails(&["bundle", "diff", &desk.at("m1"), &m2]);
+    assert!(bare.contains("does not say"), "{bare}");
+    assert!(!desk.0.join("m2.delta.bundle").exists(), "nothing is written");
+    let same = model("m3", &new, "3", Some(one));
+    succeeds(&["bundle", "diff", &m1, &same]);
+    let none = model("m4", &new, "4", None);
+    succeeds(&["bundle", "diff", &m1, &none]);
+    assert!(desk.0.join("m4.delta.bundle").exists());
 }
 
 #[test]

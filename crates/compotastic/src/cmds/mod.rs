@@ -3,6 +3,7 @@
 pub mod bench;
 mod bench_job;
 pub mod bundle;
+pub mod classes;
 pub mod demo;
 pub mod key;
 pub mod model;

@@ -11,6 +11,7 @@ pub fn compotastic(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_compotastic"))
         .args(arguments)
         .env("COMPOTASTIC_CACHE", scratch("no-models"))
+        .env("COMPOTASTIC_CONFIG", scratch("no-config"))
         .output()
         .expect("the program runs")
 }
@@ -69,4 +70,33 @@ pub fn five(name: &str) -> String {
         texts.split('|').for_each(|text| csv += &format!("{text},{label},train\n"));
     }
     file(&format!("five-{name}.csv"), csv)
+}
+
+/// A folder of a test's own.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    /// Empty.
+    pub fn new(name: &str) -> Self {
+        let path = scratch(name);
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).expect("scratch is writable");
+        Self(path)
+    }
+
+    /// A path in it, as text.
+    pub fn at(&self, name: &str) -> String {
+        self.0.join(name).to_string_lossy().into_owned()
+    }
+
+    /// Writes a file; its path.
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
+        std::fs::write(self.0.join(name), bytes).expect("scratch is writable");
+        self.at(name)
+    }
+
+    /// The bytes of a file.
+    pub fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.0.join(name)).expect("it is there")
+    }
 }

@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::Args;
 use compotastic_bundle::{
-    DEFAULT_PIECE_SIZE, Manifest, Need, Needs, ObjectIdentity, build_stream,
+    ComponentKind, DEFAULT_PIECE_SIZE, Manifest, Need, Needs, ObjectIdentity, build_stream,
     object::{Layout, MAX_PIECES},
 };
+use compotastic_daemon::cli::output::{is_same, with_ending};
 use compotastic_model::TaskPart;
 
 use super::{
-    fields::{Kind, class_mask, parse_need},
+    fields::{Kind, parse_need},
     inspect,
     loaded::{self, Loaded, Signing},
 };
-use crate::cmds::key::files::unhex;
+use crate::cmds::{classes::ClassArgs, key::files::unhex};
 
 /// Options of `bundle build`.
 #[derive(Args)]
@@ -29,9 +30,8 @@ pub struct BuildArgs {
     /// What it is [default: model, where the file is a task part]
     #[arg(long, value_enum)]
     kind: Option<Kind>,
-    /// Device classes that it is for, 0 to 31, comma separated
-    #[arg(long = "class", value_delimiter = ',', required = true, value_name = "N")]
-    classes: Vec<u8>,
+    #[command(flatten)]
+    classes: ClassArgs,
     /// Task that it serves, 0 for the whole device [default: what a task part says, else 0]
     #[arg(long)]
     task: Option<u8>,
@@ -64,13 +64,6 @@ pub struct BuildArgs {
     /// One JSON object
     #[arg(long)]
     json: bool,
-}
-
-/// `path` with another ending added.
-pub fn with_ending(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
 }
 
 /// Cuts content into pieces.
@@ -119,22 +112,38 @@ pub fn build(args: &BuildArgs) -> Result<()> {
     let needs = Needs::from_slice(&args.needs)
         .map_err(|_| anyhow!("a manifest has room for {} needs", compotastic_bundle::MAX_NEEDS))?;
     let task = args.task.or(part.map(TaskPart::task)).unwrap_or(0);
+    let component = kind.component();
+    ensure!(
+        component != ComponentKind::Firmware || task == 0,
+        "firmware is the whole device's: no device has a place for that of task {task}; leave --task out"
+    );
+    let size = object.layout.size();
+    let flash = args.flash.unwrap_or(size);
+    ensure!(
+        flash >= size,
+        "--flash {flash} is less than the {size} bytes of the content, which has to go there"
+    );
     let manifest = Manifest {
         floor: args.floor,
         base_id,
         needs,
-        flash: args.flash.unwrap_or(object.layout.size()),
+        flash,
         ram: args.ram,
-        ..Manifest::of(&object, kind.component(), task, version, class_mask(&args.classes)?)
+        ..Manifest::of(&object, component, task, version, args.classes.mask()?)
     };
     let bundle = args.signing.apply(manifest, content).with_context(here)?;
     let out = args.out.clone().unwrap_or_else(|| with_ending(&args.file, ".bundle"));
-    finish(&bundle, &out, args.json)
+    finish(&bundle, &out, args.signing.inputs().chain([args.file.as_path()]), args.json)
 }
 
-/// Writes a bundle and says what it is.
-pub fn finish(bundle: &Loaded, out: &Path, as_json: bool) -> Result<()> {
-    bundle.write(out)?;
+/// Writes a bundle, not over any of `inputs`, and says what it is.
+pub fn finish<'a>(
+    bundle: &Loaded,
+    out: &Path,
+    inputs: impl IntoIterator<Item = &'a Path>,
+    as_json: bool,
+) -> Result<()> {
+    bundle.write(out, inputs)?;
     inspect::print(bundle, out, as_json)?;
     if !bundle.is_signed() && !as_json {
         println!("next: compotastic bundle sign {} --key KEY", out.display());
@@ -170,5 +179,7 @@ pub fn sign(args: &SignArgs) -> Result<()> {
     })?;
     let signed = args.signing.apply(manifest, content)?;
     ensure!(signed.is_signed(), "who signs? --key KEY; `compotastic key new FILE` makes a key");
-    finish(&signed, args.out.as_deref().unwrap_or(&args.file), args.json)
+    // In its place, unless it is said otherwise.
+    let out = args.out.as_deref().filter(|out| !is_same(out, &args.file)).unwrap_or(&args.file);
+    finish(&signed, out, args.signing.inputs(), args.json)
 }

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use clap::Args;
 use compotastic_bundle::{ComponentKind, Delta, ImageIdentity, Manifest};
+use compotastic_daemon::cli::output::{self, other_ending};
 use compotastic_delta::encode::{Hint, decode_to_vec, encode};
+use compotastic_model::TaskPart;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
@@ -48,31 +50,57 @@ fn identity(image: &[u8]) -> ImageIdentity {
     ImageIdentity { digest: Sha256::digest(image).into(), size: image.len() as u32 }
 }
 
-/// The image in a file: the file itself, or the content of a bundle that is no delta.
-fn image_in(path: &Path) -> Result<Vec<u8>> {
+/// The image in a file: the file itself, or the content of a bundle that is no delta, with the bundle's manifest.
+fn image_in(path: &Path) -> Result<(Vec<u8>, Option<Manifest>)> {
     let bytes = loaded::read_file(path)?;
     if !loaded::looks_like_a_bundle(&bytes) {
-        return Ok(bytes);
+        return Ok((bytes, None));
     }
-    let bundle = loaded::load(path)?;
+    let bundle = loaded::parse(&bytes, path)?;
     ensure!(
         bundle.manifest().delta.is_none(),
         "{0} is a delta itself: `compotastic bundle apply OLD {0} --out IMAGE` makes its image",
         path.display()
     );
-    bundle.content.ok_or_else(|| anyhow!("{} is a bare manifest, without the image", path.display()))
+    let manifest = bundle.manifest().clone();
+    let content = bundle.content;
+    let content =
+        content.ok_or_else(|| anyhow!("{} is a bare manifest, without the image", path.display()))?;
+    Ok((content, Some(manifest)))
+}
+
+/// A delta's manifest has no room for a base: it names what it applies to there, and that has to be for the same one.
+fn same_base(args: &DiffArgs, old: &[u8], said: Option<&Manifest>, new: &Manifest) -> Result<()> {
+    let (old_name, new_name) = (args.old.display(), args.new.display());
+    let part = || TaskPart::parse(old).ok().map(|part| part.base_id());
+    let base = said.map(|manifest| manifest.base_id).or_else(part);
+    match base {
+        _ if new.base_id == [0; 8] => Ok(()),
+        Some(base) if base == new.base_id => Ok(()),
+        Some(base) if base != [0; 8] => bail!(
+            "{old_name} is for base {}, {new_name} for base {}, and a delta names none: send {new_name} as it is",
+            hex(&base),
+            hex(&new.base_id)
+        ),
+        _ => bail!(
+            "{new_name} needs base {}, and {old_name} does not say that it is for the same, which a delta cannot: give the \
+             bundle in which the old one came, or send {new_name} as it is",
+            hex(&new.base_id)
+        ),
+    }
 }
 
 /// Runs `bundle diff`.
 pub fn diff(args: &DiffArgs) -> Result<()> {
-    let old = image_in(&args.old)?;
-    let bytes = loaded::read_file(&args.new)?;
-    ensure!(
-        loaded::looks_like_a_bundle(&bytes),
-        "{0} is no bundle, and the delta's manifest says what NEW's says: first `compotastic bundle build {0}`",
-        args.new.display()
-    );
-    let (new, manifest) = (image_in(&args.new)?, loaded::load(&args.new)?.manifest().clone());
+    let (old, said) = image_in(&args.old)?;
+    let (new, manifest) = image_in(&args.new)?;
+    let manifest = manifest.ok_or_else(|| {
+        anyhow!(
+            "{0} is no bundle, and the delta's manifest says what NEW's says: first `compotastic bundle build {0}`",
+            args.new.display()
+        )
+    })?;
+    same_base(args, &old, said.as_ref(), &manifest)?;
     let hint = match manifest.kind {
         ComponentKind::Firmware => Hint::Firmware,
         ComponentKind::Model => Hint::Model,
@@ -101,11 +129,12 @@ pub fn diff(args: &DiffArgs) -> Result<()> {
     };
     let bytes = patch.bytes.len();
     let bundle = args.signing.apply(delta, patch.bytes)?;
-    let out = args.out.clone().unwrap_or_else(|| args.new.with_extension("delta.bundle"));
+    let out = args.out.clone().unwrap_or_else(|| other_ending(&args.new, ".bundle", ".delta.bundle"));
     if !args.json {
         println!("{} of {} bytes cross the air: {}", bytes, new.len(), patch.reason);
     }
-    finish(&bundle, &out, args.json)
+    let read = [args.old.as_path(), args.new.as_path()];
+    finish(&bundle, &out, args.signing.inputs().chain(read), args.json)
 }
 
 /// Options of `bundle apply`.
@@ -147,7 +176,7 @@ pub fn apply(args: &ApplyArgs) -> Result<()> {
     let image = match &manifest.delta {
         None => content.to_vec(),
         Some(delta) => {
-            let old = image_in(&args.old)?;
+            let (old, _) = image_in(&args.old)?;
             let have = identity(&old).digest8();
             ensure!(
                 have == delta.replaces,
@@ -174,7 +203,8 @@ pub fn apply(args: &ApplyArgs) -> Result<()> {
         made == manifest.image(),
         "{name} makes another image than its manifest says: nothing was written"
     );
-    std::fs::write(&args.out, &image).with_context(|| format!("cannot write {}", args.out.display()))?;
+    let trust = args.trust.file()?;
+    output::write(&args.out, &image, [args.old.as_path(), &args.bundle, &trust])?;
     let out = args.out.display();
     if args.json {
         let sha256 = hex(&made.digest);

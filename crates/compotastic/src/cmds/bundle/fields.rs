@@ -1,6 +1,6 @@
 //! What the command line and JSON say about manifests.
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, anyhow};
 use clap::ValueEnum;
 use compotastic_bundle::{ClassMask, ComponentKind, KindMask, Need};
 
@@ -34,11 +34,6 @@ impl Kind {
     }
 }
 
-/// The word for a kind.
-pub fn kind_name(kind: ComponentKind) -> &'static str {
-    KINDS.into_iter().find(|(_, component, _)| *component == kind).map_or("", |(.., name)| name)
-}
-
 /// The words for a set of kinds.
 pub fn kind_names(kinds: KindMask) -> Vec<&'static str> {
     KINDS.into_iter().filter(|(_, kind, _)| kinds.contains(*kind)).map(|(.., name)| name).collect()
@@ -47,16 +42,6 @@ pub fn kind_names(kinds: KindMask) -> Vec<&'static str> {
 /// A set of kinds.
 pub fn kind_mask(kinds: &[Kind]) -> KindMask {
     KindMask(kinds.iter().fold(0, |mask, kind| mask | kind.component().mask().0))
-}
-
-/// A set of device classes.
-pub fn class_mask(classes: &[u8]) -> Result<ClassMask> {
-    let mut mask = 0;
-    for class in classes {
-        ensure!(*class < 32, "there is no device class {class}: classes are 0 to 31");
-        mask |= ClassMask::of(*class).0;
-    }
-    Ok(ClassMask(mask))
 }
 
 /// The device classes of a set.
@@ -89,12 +74,5 @@ mod tests {
         for bad in ["", "firmware", "firmware=", "firmware=x", "model/300=1", "cake=1", "model/=1"] {
             assert!(parse_need(bad).unwrap_err().to_string().contains("model/3=2"), "{bad}");
         }
-    }
-
-    #[test]
-    fn classes_are_bits() {
-        let mask = class_mask(&[0, 3, 31]).unwrap();
-        assert_eq!((mask.0, class_numbers(mask)), (0x8000_0009, vec![0, 3, 31]));
-        assert!(class_mask(&[32]).unwrap_err().to_string().contains("0 to 31"));
     }
 }

@@ -4,17 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
-use compotastic_bundle::{KeyId, Statement};
+use compotastic_bundle::{KeyId, RECORD_PART, Statement};
 use serde_json::{Value, json};
 
 use super::{
-    fields::{class_numbers, kind_name},
+    fields::class_numbers,
     loaded::{self, Loaded},
 };
 use crate::cmds::key::{files::hex, show_delegation};
-
-/// Bytes of a record that one frame carries.
-const FRAME: usize = 180;
 
 /// Options of `bundle inspect`.
 #[derive(Args)]
@@ -43,7 +40,7 @@ pub fn fields(bundle: &Loaded) -> Result<Value> {
     let needs: Vec<Value> = m
         .needs
         .iter()
-        .map(|need| json!({ "kind": kind_name(need.kind), "task": need.task, "version": need.sequence }))
+        .map(|need| json!({ "kind": need.kind.to_string(), "task": need.task, "version": need.sequence }))
         .collect();
     let delegation =
         bundle.delegation.as_deref().and_then(Statement::claimed).and_then(|(by, said)| match said {
@@ -55,7 +52,7 @@ pub fn fields(bundle: &Loaded) -> Result<Value> {
             _ => None,
         });
     Ok(json!({
-        "kind": kind_name(m.kind),
+        "kind": m.kind.to_string(),
         "task": m.task,
         "version": m.sequence,
         "floor": m.floor,
@@ -74,7 +71,7 @@ pub fn fields(bundle: &Loaded) -> Result<Value> {
         "delegation": delegation,
         "packed_bytes": packed,
         "envelope_bytes": envelope,
-        "manifest_frames": packed.div_ceil(FRAME),
+        "manifest_frames": packed.div_ceil(RECORD_PART),
         "air_bytes": packed + layout.stream_len() as usize,
     }))
 }

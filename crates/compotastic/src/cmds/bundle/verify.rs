@@ -8,7 +8,7 @@ use compotastic_bundle::{Authority, Installed, Refusal, Target, VerifiedManifest
 use serde_json::json;
 
 use super::loaded::{self, Loaded};
-use crate::cmds::key::TrustPath;
+use crate::cmds::{classes::ClassFile, key::TrustPath};
 
 /// Options of `bundle verify`.
 #[derive(Args)]
@@ -23,7 +23,9 @@ pub struct VerifyArgs {
     trust: TrustPath,
     /// Would a device of this class take it?
     #[arg(long, value_name = "N")]
-    class: Option<u8>,
+    class: Option<String>,
+    #[command(flatten)]
+    classes: ClassFile,
     /// Would a device that has this version take it?
     #[arg(long, value_name = "VERSION")]
     installed: Option<u32>,
@@ -60,8 +62,12 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
     };
     // A device that lacks nothing but what was asked about.
     let m = verified.manifest();
+    let class = match &args.class {
+        Some(class) => args.classes.number(class, None)?,
+        None => m.classes.0.trailing_zeros() as u8,
+    };
     let target = Target {
-        class: args.class.unwrap_or_else(|| m.classes.0.trailing_zeros() as u8),
+        class,
         kind: m.kind,
         task: m.task,
         base_id: m.base_id,

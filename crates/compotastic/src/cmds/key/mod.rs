@@ -4,11 +4,14 @@ mod records;
 mod show;
 pub mod trust_file;
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Result, anyhow, ensure};
 use clap::{Args, Subcommand};
-use compotastic_bundle::{RecordChange, Statement};
+use compotastic_bundle::{KeyId, RecordChange, RecordError, Statement, TrustStore};
 use serde_json::json;
 
 pub use compotastic_daemon::keyfile as files;
@@ -62,9 +65,14 @@ pub struct TrustPath {
 }
 
 impl TrustPath {
+    /// Where the trust file is.
+    pub fn file(&self) -> Result<PathBuf> {
+        trust_file::path_of(self.path.as_deref())
+    }
+
     /// The trust file.
     pub fn read(&self) -> Result<TrustFile> {
-        TrustFile::read(trust_file::path_of(self.path.as_deref())?)
+        TrustFile::read(self.file()?)
     }
 }
 
@@ -122,13 +130,13 @@ fn new(args: &NewArgs) -> Result<()> {
 
 /// Reads a record's file.
 pub fn read_record(path: &Path) -> Result<Vec<u8>> {
-    let length = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len();
-    ensure!(
-        length <= compotastic_bundle::MAX_RECORD as u64,
-        "{} is neither a key nor a record signed by a root key: it is too long",
-        path.display()
-    );
-    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+    let limit = compotastic_bundle::MAX_RECORD as u64;
+    compotastic_sim::files::read(path, limit).map_err(|error| match error.kind() {
+        ErrorKind::FileTooLarge => {
+            anyhow!("{} is neither a key nor a record signed by a root key: it is too long", path.display())
+        }
+        _ => anyhow!(error).context(format!("cannot read {}", path.display())),
+    })
 }
 
 fn trust(args: &TrustArgs) -> Result<()> {
@@ -159,20 +167,66 @@ fn believe(trusted: &mut TrustFile, file: &Path) -> Result<String> {
         });
     }
     let record = read_record(file)?;
-    let (by, _) = Statement::claimed(&record)
+    let (by, statement) = Statement::claimed(&record)
         .ok_or_else(|| anyhow!("{} is neither a key nor a record signed by a root key", file.display()))?;
-    let change = trusted.add_record(&record).with_context(|| {
-        format!("{}, which names root key {by} as its signer, is not taken", file.display())
+    let before = trusted.store()?;
+    let change = trusted.add_record(&record)?.map_err(|error| {
+        let newer = (error == RecordError::Outdated).then(|| newest(&before, by, &statement)).flatten();
+        let hint = newer.map_or(String::new(), |epoch| {
+            format!("; epoch {epoch} is the lowest that would be taken: sign it anew with --epoch {epoch}")
+        });
+        anyhow!("{error}{hint}")
+            .context(format!("{}, which names root key {by} as its signer, is not taken", file.display()))
     })?;
-    Ok(match change {
-        RecordChange::Delegated(key) => format!("edge key {key} may sign now"),
-        RecordChange::Revoked(key) if key == compotastic_bundle::ALL_KEYS => {
-            "delegations of all keys below that epoch are void now".to_string()
-        }
-        RecordChange::Revoked(key) => format!("delegations of {key} below that epoch are void now"),
-        RecordChange::Rotated(key) => {
+    Ok(match (change, &statement) {
+        (RecordChange::Delegated(key), _) => format!("edge key {key} may sign now"),
+        (RecordChange::Revoked(key), Statement::Revocation(said)) => revoked(&before, key, said.epoch),
+        (RecordChange::Revoked(key), _) => format!("delegations of {key} are void now"),
+        (RecordChange::Rotated(key), _) => {
             format!("{key} is a root key now; its predecessor and what that signed are void")
         }
-        RecordChange::Known(_) | RecordChange::Unchanged => "known already".to_string(),
+        (RecordChange::Known(_) | RecordChange::Unchanged, _) => "known already".to_string(),
     })
+}
+
+/// What a revocation has done to what was believed before.
+fn revoked(before: &TrustStore, key: KeyId, epoch: u32) -> String {
+    let all = key == compotastic_bundle::ALL_KEYS;
+    let whom = if all { "all keys".to_string() } else { key.to_string() };
+    let known: Vec<(KeyId, u32)> =
+        before.delegations().filter(|(id, _)| all || *id == key).map(|(id, said)| (id, said.epoch)).collect();
+    let list = |is_void: bool| -> Vec<String> {
+        let meant = known.iter().filter(|(_, own)| (*own < epoch) == is_void);
+        meant.map(|(id, own)| format!("that of {id} of epoch {own}")).collect()
+    };
+    let (voided, kept) = (list(true), list(false));
+    let mut said = format!("delegations of {whom} below epoch {epoch} are void now: ");
+    said += &match voided.is_empty() {
+        true => "none that was believed here".to_string(),
+        false => voided.join(", "),
+    };
+    if !kept.is_empty() {
+        said += &format!("; still believed: {}", kept.join(", "));
+    }
+    said
+}
+
+/// The lowest epoch at which a statement of a root key would not be outdated.
+fn newest(store: &TrustStore, by: KeyId, statement: &Statement) -> Option<u32> {
+    match statement {
+        Statement::Delegation(said) => {
+            let id = KeyId::of(&said.public_key);
+            let known = store.delegations().find(|(known, _)| *known == id);
+            let above = known.map(|(_, said)| said.epoch.saturating_add(1));
+            let own = store.revoked().find(|revoked| revoked.key_id == id).map(|revoked| revoked.epoch);
+            [above, own, Some(store.epoch_floor())].into_iter().flatten().max()
+        }
+        Statement::Rotation(said) => {
+            let state = store.root_state(usize::from(said.rank))?;
+            let own = KeyId::of(&state.key) == by;
+            let known = if own { state.own_epoch } else { state.above_epoch };
+            Some(known.saturating_add(1))
+        }
+        Statement::Revocation(_) => None,
+    }
 }

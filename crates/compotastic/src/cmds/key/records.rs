@@ -1,14 +1,27 @@
 //! `compotastic key delegate`, `revoke` and `rotate`: what a root key signs about other keys.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Result, anyhow, ensure};
 use clap::Args;
-use compotastic_bundle::{ALL_KEYS, Delegation, KeyId, KindMask, Revocation, Rotation};
-use serde_json::json;
+use compotastic_bundle::{
+    ALL_KEYS, Delegation, KeyId, KindMask, Revocation, Rotation, Statement, TrustStore,
+};
+use compotastic_daemon::cli::output::{self, other_ending, with_ending};
+use serde_json::{Value, json};
 
-use super::files::{self, Role, SecretKey, hex, unhex};
-use crate::cmds::bundle::fields::{Kind, class_mask, kind_mask};
+use super::{
+    TrustPath,
+    files::{self, Role, SecretKey, hex, unhex},
+    read_record,
+};
+use crate::cmds::{
+    bundle::fields::{Kind, kind_mask},
+    classes::ClassArgs,
+};
 
 /// The signer of a record and where the record goes.
 #[derive(Args)]
@@ -16,15 +29,29 @@ pub struct Signer {
     /// The root key that signs
     #[arg(long, value_name = "KEY")]
     by: PathBuf,
-    /// Counts up: the record of the highest epoch holds
-    #[arg(long, default_value_t = 1)]
-    epoch: u32,
+    /// Counts up: the record of the highest epoch holds [default: one above what the trust file and the record beside the key say]
+    #[arg(long, value_name = "N")]
+    epoch: Option<u32>,
+    #[command(flatten)]
+    trust: TrustPath,
     /// Where to write the record
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// One JSON object
     #[arg(long)]
     json: bool,
+}
+
+/// A record to be written, and what people are told about it.
+struct Written<'a> {
+    default: PathBuf,
+    /// What was read beside the signer's key and the trust file.
+    input: &'a Path,
+    record: &'a [u8],
+    epoch: u32,
+    what: String,
+    /// More about it: a line, and a field of the JSON object.
+    more: Option<(String, (&'static str, Value))>,
 }
 
 impl Signer {
@@ -38,20 +65,67 @@ impl Signer {
         Ok(root)
     }
 
-    fn write(&self, default: &Path, record: &[u8], what: &str) -> Result<()> {
-        let out = self.out.as_deref().unwrap_or(default);
-        std::fs::write(out, record).with_context(|| format!("cannot write {}", out.display()))?;
+    /// What this machine believes; none before it believes a root key.
+    fn known(&self) -> Result<Option<TrustStore>> {
+        let file = self.trust.read()?;
+        if file.roots().is_empty() { Ok(None) } else { file.store().map(Some) }
+    }
+
+    fn write(&self, written: Written<'_>) -> Result<()> {
+        let Written { default, input, record, epoch, what, more } = written;
+        let out = self.out.as_deref().unwrap_or(&default);
+        let trust = self.trust.file()?;
+        output::write(out, record, [self.by.as_path(), input, &trust])?;
         if self.json {
-            println!(
-                "{}",
-                json!({ "file": out.display().to_string(), "bytes": record.len(), "record": hex(record) })
-            );
+            let mut said = json!({
+                "file": out.display().to_string(), "bytes": record.len(), "record": hex(record), "epoch": epoch,
+            });
+            if let Some((_, (name, value))) = more {
+                said[name] = value;
+            }
+            println!("{said}");
         } else {
             println!("{}: {what}, {} bytes, one frame", out.display(), record.len());
+            if let Some((line, _)) = more {
+                println!("{line}");
+            }
             println!("next: compotastic key trust {}", out.display());
         }
         Ok(())
     }
+}
+
+/// A delegation that is known here: of whom, its epoch, and where it was found.
+struct Found {
+    key_id: KeyId,
+    epoch: u32,
+    place: String,
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "epoch {} ({}, of {})", self.epoch, self.place, self.key_id)
+    }
+}
+
+/// The delegations of a key, or of all, in the trust file and in the file beside the key.
+fn delegations(store: Option<&TrustStore>, key_id: KeyId, beside: &Path) -> Vec<Found> {
+    let is_meant = |id: KeyId| id == key_id || key_id == ALL_KEYS;
+    let mut found: Vec<Found> = store
+        .into_iter()
+        .flat_map(TrustStore::delegations)
+        .filter(|(id, _)| is_meant(*id))
+        .map(|(key_id, said)| Found { key_id, epoch: said.epoch, place: "trust file".to_string() })
+        .collect();
+    // What cannot be read there is none.
+    let record = read_record(beside).ok();
+    if let Some((_, Statement::Delegation(said))) = record.as_deref().and_then(Statement::claimed) {
+        let key_id = KeyId::of(&said.public_key);
+        if is_meant(key_id) && !found.iter().any(|one| (one.key_id, one.epoch) == (key_id, said.epoch)) {
+            found.push(Found { key_id, epoch: said.epoch, place: beside.display().to_string() });
+        }
+    }
+    found
 }
 
 /// Options of `key delegate`.
@@ -63,9 +137,8 @@ pub struct DelegateArgs {
     /// The edge node's public key
     #[arg(value_name = "EDGE.pub")]
     key: PathBuf,
-    /// Device classes that it may sign for, 0 to 31, comma separated
-    #[arg(long = "class", value_delimiter = ',', required = true, value_name = "N")]
-    classes: Vec<u8>,
+    #[command(flatten)]
+    classes: ClassArgs,
     /// What it may sign
     #[arg(long = "kind", value_delimiter = ',', value_enum, default_values_t = [Kind::Model, Kind::Policy])]
     kinds: Vec<Kind>,
@@ -90,22 +163,32 @@ pub fn delegate(args: &DelegateArgs) -> Result<()> {
         kinds.0 & !KindMask::EDGE.0 == 0,
         "an edge key signs models and policies only; sign logic and firmware with the root key"
     );
-    let delegation = Delegation {
-        public_key: edge.bytes,
-        kinds,
-        classes: class_mask(&args.classes)?,
-        size_cap: args.size_cap,
-        epoch: args.signer.epoch,
-    };
-    let record = delegation.sign(&root.key);
-    let what = format!("delegation to {} by {}", edge.id(), root.public().id());
-    args.signer.write(&args.key.with_extension("delegation"), &record, &what)
+    let (store, id) = (args.signer.known()?, edge.id());
+    let file = other_ending(&args.key, ".pub", ".delegation");
+    let above =
+        delegations(store.as_ref(), id, &file).iter().map(|found| found.epoch.saturating_add(1)).max();
+    // What was revoked does not come back below the epoch of the revocation.
+    let floor = store.as_ref().map_or(0, |store| {
+        let own = store.revoked().find(|revoked| revoked.key_id == id).map_or(0, |revoked| revoked.epoch);
+        own.max(store.epoch_floor())
+    });
+    let epoch = args.signer.epoch.unwrap_or(above.unwrap_or(1).max(floor));
+    let classes = args.classes.mask()?;
+    let delegation = Delegation { public_key: edge.bytes, kinds, classes, size_cap: args.size_cap, epoch };
+    args.signer.write(Written {
+        default: file,
+        input: &args.key,
+        record: &delegation.sign(&root.key),
+        epoch,
+        what: format!("delegation to {id} by {}, epoch {epoch}", root.public().id()),
+        more: None,
+    })
 }
 
 /// Options of `key revoke`.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  compotastic key revoke hut.pub --by operator --epoch 2      delegations of epoch 1 are void\n  compotastic key revoke all --by operator --epoch 7"
+    after_help = "Examples:\n  compotastic key revoke hut.pub --by operator                what was delegated to it is void\n  compotastic key revoke hut.pub --by operator --epoch 3      delegations of epochs 1 and 2 are void\n  compotastic key revoke all --by operator\n\nDelegations below the epoch are void, those of the epoch and above stay valid: delegate again with that epoch to let the key come back."
 )]
 pub struct RevokeArgs {
     /// Public key of the edge node, its key id (16 digits), or "all"
@@ -124,11 +207,37 @@ pub fn revoke(args: &RevokeArgs) -> Result<()> {
         (_, Some(id)) => (id, Path::new(&args.key)),
         (path, None) => (files::read_public(Path::new(path))?.id(), Path::new(path)),
     };
-    ensure!(args.signer.epoch > 0, "epoch 0 revokes nothing: name the lowest epoch that stays valid");
-    let revocation = Revocation { key_id, epoch: args.signer.epoch };
+    let store = args.signer.known()?;
+    let found = delegations(store.as_ref(), key_id, &other_ending(name, ".pub", ".delegation"));
     let whom = if key_id == ALL_KEYS { "every key".to_string() } else { key_id.to_string() };
-    let what = format!("revocation of {whom} below epoch {}", args.signer.epoch);
-    args.signer.write(&name.with_extension("revocation"), &revocation.sign(&root.key), &what)
+    let highest = found.iter().map(|found| found.epoch).max();
+    let epoch = args.signer.epoch.or(highest.map(|epoch| epoch.saturating_add(1))).ok_or_else(|| {
+        anyhow!(
+            "no delegation of {whom} is known here, neither in {} nor beside the key: name the lowest epoch that stays valid, \
+             --epoch N (2 voids a first delegation)",
+            args.signer.trust.file().unwrap_or_default().display()
+        )
+    })?;
+    ensure!(epoch > 0, "epoch 0 revokes nothing: name the lowest epoch that stays valid");
+    let (voided, kept): (Vec<&Found>, Vec<&Found>) = found.iter().partition(|found| found.epoch < epoch);
+    let list = |found: &[&Found]| found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let mut line = match voided.is_empty() {
+        false => format!("voids the delegation of {}", list(&voided)),
+        true => "voids no delegation that is known here".to_string(),
+    };
+    if let Some(highest) = highest.filter(|_| !kept.is_empty()) {
+        let next = highest.saturating_add(1);
+        line += &format!("; stays valid: {}; --epoch {next} voids that too", list(&kept));
+    }
+    let voids: Vec<u32> = voided.iter().map(|found| found.epoch).collect();
+    args.signer.write(Written {
+        default: other_ending(name, ".pub", ".revocation"),
+        input: name,
+        record: &Revocation { key_id, epoch }.sign(&root.key),
+        epoch,
+        what: format!("revocation of {whom} below epoch {epoch}"),
+        more: Some((line, ("voids", voids.into()))),
+    })
 }
 
 /// Options of `key rotate`.
@@ -156,12 +265,42 @@ pub fn rotate(args: &RotateArgs) -> Result<()> {
         "{} is an edge node's key; a root key is followed by a root key",
         args.key.display()
     );
-    ensure!(args.signer.epoch > 0, "epochs of rotations count from 1");
+    let epoch = match args.signer.epoch {
+        Some(epoch) => epoch,
+        None => args.signer.known_rotation(root.public().id(), args.rank)?.saturating_add(1),
+    };
+    ensure!(epoch > 0, "epochs of rotations count from 1");
     let max = compotastic_bundle::MAX_ROOTS;
     if usize::from(args.rank) >= max {
         return Err(anyhow!("a device has {max} root keys at most: ranks are 0 to {}", max - 1));
     }
-    let rotation = Rotation { rank: args.rank, public_key: key.bytes, epoch: args.signer.epoch };
-    let what = format!("rotation of rank {} to {}", args.rank, key.id());
-    args.signer.write(&args.key.with_extension("rotation"), &rotation.sign(&root.key), &what)
+    args.signer.write(Written {
+        default: other_ending(&args.key, ".pub", ".rotation"),
+        input: &args.key,
+        record: &Rotation { rank: args.rank, public_key: key.bytes, epoch }.sign(&root.key),
+        epoch,
+        what: format!("rotation of rank {} to {}, epoch {epoch}", args.rank, key.id()),
+        more: None,
+    })
+}
+
+impl Signer {
+    /// Highest epoch of a rotation at a rank that counts for what `by` signs; 0 if none is known.
+    fn known_rotation(&self, by: KeyId, rank: u8) -> Result<u32> {
+        let store = self.known()?;
+        let state = store.as_ref().and_then(|store| store.root_state(usize::from(rank)));
+        let trusted = state
+            .map_or(0, |state| if KeyId::of(&state.key) == by { state.own_epoch } else { state.above_epoch });
+        // By which the signer itself came; not every machine has been told.
+        let record = read_record(&with_ending(&self.by, ".rotation")).ok();
+        let came = match record.as_deref().and_then(Statement::claimed) {
+            Some((_, Statement::Rotation(said)))
+                if said.rank == rank && KeyId::of(&said.public_key) == by =>
+            {
+                said.epoch
+            }
+            _ => 0,
+        };
+        Ok(trusted.max(came))
+    }
 }

@@ -6,12 +6,16 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use compotastic_bundle::{MAX_ROOTS, RecordChange, TrustStore};
+use compotastic_bundle::{MAX_ROOTS, RecordChange, RecordError, TrustStore};
+use compotastic_daemon::cli::output;
+use compotastic_sim::files;
 
 use super::files::{PublicKey, hex, unhex};
 
 /// Name of the file in a folder.
 const NAME: &str = "trust";
+/// No trust file is longer, bytes: thousands of records.
+const LONGEST: u64 = 1 << 20;
 const HEAD: &str = "# Whom to believe. Written by `compotastic key trust`: root keys, the highest-ranking first, then records.\n";
 
 /// Root keys and records.
@@ -27,21 +31,25 @@ pub fn path_of(given: Option<&Path>) -> Result<PathBuf> {
     if let Some(given) = given {
         return Ok(if given.is_dir() { given.join(NAME) } else { given.to_path_buf() });
     }
+    let folder = config_folder().ok_or_else(|| {
+        anyhow!("there is no home folder to keep the trust file in: name one by --trust FILE")
+    })?;
+    Ok(folder.join(NAME))
+}
+
+/// The user's own folder for what this program is told to keep in mind.
+pub fn config_folder() -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let folder = set("COMPOTASTIC_CONFIG")
+    set("COMPOTASTIC_CONFIG")
         .or_else(|| Some(set("XDG_CONFIG_HOME")?.join("compotastic")))
         .or_else(|| Some(set("HOME")?.join(".config/compotastic")))
-        .ok_or_else(|| {
-            anyhow!("there is no home folder to keep the trust file in: name one by --trust FILE")
-        })?;
-    Ok(folder.join(NAME))
 }
 
 impl TrustFile {
     /// Reads it; one that does not exist is empty.
     pub fn read(path: PathBuf) -> Result<Self> {
         let mut file = Self { path, ..Self::default() };
-        let text = match fs::read_to_string(&file.path) {
+        let text = match files::read_text(&file.path, LONGEST) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(file),
             Err(error) => {
@@ -120,25 +128,29 @@ impl TrustFile {
     }
 
     /// Adds a record, if the root keys have signed it and it says something new.
-    pub fn add_record(&mut self, record: &[u8]) -> Result<RecordChange> {
-        let change = self.store()?.add_record(record).map_err(|error| anyhow!("{error}"))?;
+    ///
+    /// # Errors
+    /// Why it is not taken, inside; outside, why the file cannot be read or written.
+    pub fn add_record(&mut self, record: &[u8]) -> Result<Result<RecordChange, RecordError>> {
+        let change = match self.store()?.add_record(record) {
+            Ok(change) => change,
+            Err(error) => return Ok(Err(error)),
+        };
         if !matches!(change, RecordChange::Known(_) | RecordChange::Unchanged) {
             self.records.push(record.to_vec());
             self.write()?;
         }
-        Ok(change)
+        Ok(Ok(change))
     }
 
     fn write(&self) -> Result<()> {
         let roots = self.roots.iter().map(|key| format!("root {}\n", hex(key)));
         let records = self.records.iter().map(|record| format!("record {}\n", hex(record)));
         let text: String = std::iter::once(HEAD.to_string()).chain(roots).chain(records).collect();
-        let cannot = || format!("cannot write {}", self.path.display());
         if let Some(folder) = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            fs::create_dir_all(folder).with_context(cannot)?;
+            fs::create_dir_all(folder)
+                .with_context(|| format!("cannot make the folder {}", folder.display()))?;
         }
-        // Beside it first: a full disk must not cost what is trusted.
-        let beside = self.path.with_extension("new");
-        fs::write(&beside, text).and_then(|()| fs::rename(&beside, &self.path)).with_context(cannot)
+        output::write(&self.path, text.as_bytes(), [])
     }
 }
