@@ -56,9 +56,7 @@ enum Command {
     /// Builds, signs, checks and applies bundles: models, policies, logic and firmware with a manifest
     #[command(subcommand)]
     Bundle(cmds::bundle::BundleCommand),
-    /// Predicts what a push will cost on each way, before anything is sent
     Plan(cmds::plan::PlanArgs),
-    /// Pushes a signed bundle to the nodes of the mesh, live or simulated, and shows who has what
     Push(cmds::push::PushArgs),
     /// Lists, pauses, resumes and withdraws what was pushed through the daemon
     Update(cli::update::UpdateArgs),
@@ -74,9 +72,29 @@ enum Command {
     Man(cli::shell::ManArgs),
 }
 
+/// What the standard library's panic says where nothing can be printed.
+const UNPRINTED: &str = "failed printing to stdout: ";
+
+/// Where standard output takes no more (a full disk, a closed descriptor), the program ends with an error like any other, and not with the panic of
+/// `println!`: a bug it is not, and what was asked for was not told.
+fn end_without_output() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let said = info.payload().downcast_ref::<String>();
+        match said.and_then(|said| said.strip_prefix(UNPRINTED)) {
+            Some(why) => {
+                eprintln!("error: cannot write to standard output: {why}");
+                std::process::exit(1);
+            }
+            None => usual(info),
+        }
+    }));
+}
+
 fn main() -> ExitCode {
     // `compotastic ... | head` ends quietly, as other programs do.
     sigpipe::reset();
+    end_without_output();
     let result = match Cli::parse().command {
         Command::Demo(args) => cmds::demo::run(args),
         Command::Up(args) => cmds::up::run(args),

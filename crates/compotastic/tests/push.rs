@@ -249,7 +249,7 @@ fn a_live_mesh_is_planned_for_and_what_was_assumed_is_said_and_kept() {
     let refused = fails(&["plan", &file, "--live", "--api", &listens]);
     assert!(refused.contains("swarm join"), "{refused}");
     let neither = fails(&["plan", &file]);
-    assert!(neither.contains("--scenario"), "{neither}");
+    assert!(neither.contains("--scenario") && neither.contains("--live"), "{neither}");
 }
 
 #[test]
@@ -291,4 +291,64 @@ fn a_plan_says_what_it_costs_and_what_cannot_be() {
         refused.contains("LONG_SLOW cannot carry 60000 bytes to 4 nodes within 6 h: it would take"),
         "{refused}"
     );
+}
+
+#[test]
+fn help_says_what_a_push_and_a_plan_are() {
+    let one_line = |words: &[&str]| succeeds(words).split_whitespace().collect::<Vec<_>>().join(" ");
+    let push = one_line(&["push", "--help"]);
+    for said in ["Pause and cancel happen at the publisher", "Canaries are a device class", "Examples:"] {
+        assert!(push.contains(said), "{said}: {push}");
+    }
+    let plan = one_line(&["plan", "--help"]);
+    for said in ["The push is rehearsed", "ends with status 1", "Examples:"] {
+        assert!(plan.contains(said), "{said}: {plan}");
+    }
+    let all = one_line(&["--help"]);
+    assert!(all.contains("Predicts what a push will cost") && all.contains("shows who has what"), "{all}");
+}
+
+#[test]
+fn a_plan_for_nobody_and_flags_that_do_not_apply_are_refused() {
+    let desk = Desk::new("plan-refused");
+    let (file, mesh) = (desk.at("v2.bundle"), desk.at("mesh.toml"));
+    let plan = |more: &[&str]| fails(&[&["plan", &file, "--scenario", &mesh, "--quick"], more].concat());
+    let nobody = plan(&["--class", "5"]);
+    assert!(nobody.contains("nobody is meant") && nobody.contains("post, class 1"), "{nobody}");
+    let flags = [["--loss", "0.2"], ["--apart", "500"], ["--write", "mine.toml"], ["--api", "localhost:1"]];
+    for flag in flags {
+        let refused = plan(&flag);
+        assert!(refused.contains(flag[0]), "{refused}");
+    }
+    for flag in ["--hours", "--warm-up", "--seed"] {
+        let refused = fails(&["push", &file, "--to", "class:1", flag, "2"]);
+        assert!(refused.contains("--scenario"), "{refused}");
+    }
+    let refused = plan(&["--within", "0.0001"]);
+    let (_, takes) =
+        refused.split_once("within 0.0001 h: it would take ").unwrap_or_else(|| panic!("{refused}"));
+    assert!(!takes.starts_with("0.0 "), "{refused}");
+}
+
+#[test]
+fn a_plan_says_that_it_goes_on() {
+    let desk = Desk::new("plan-progress");
+    let (file, mesh) = (desk.at("v2.bundle"), desk.at("mesh.toml"));
+    let output = common::compotastic(&["plan", &file, "--scenario", &mesh, "--runs", "3", "--json"]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && told.contains("rehearsing: 0 of 3 at most"), "{told}");
+    let quick = common::compotastic(&["plan", &file, "--scenario", &mesh, "--quick"]);
+    assert_eq!(String::from_utf8_lossy(&quick.stderr), "");
+}
+
+#[test]
+fn a_push_to_a_node_says_who_takes_it_too() {
+    let desk = Desk::new("one-node");
+    let (file, mesh, trust) = (desk.at("v2.bundle"), desk.at("mesh.toml"), desk.at("trust"));
+    let told = succeeds(&["push", &file, "--to", "node:a", "--scenario", &mesh, "--trust", &trust]);
+    assert!(
+        told.contains("complete when a has it") && told.contains("of class 1 and 2 take it too"),
+        "{told}"
+    );
+    assert!(told.contains("complete: 1 of 1 nodes"), "{told}");
 }

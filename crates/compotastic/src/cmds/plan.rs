@@ -1,13 +1,17 @@
 //! `compotastic plan`: what a push will cost, before anything is sent.
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use compotastic_daemon::{
     cli::{
         ApiArgs, Client,
         mesh::{LiveMesh, Wanted, live_mesh},
+        output,
     },
     seam::Snapshot,
 };
@@ -21,14 +25,20 @@ use serde_json::json;
 
 use super::{
     bundle::{loaded, verify},
+    classes::ClassFile,
     key::TrustPath,
-    push::{package, read_scenario},
+    push::{package, read_scenario, text},
     sim::base,
 };
+
+/// So often a line says how far the rehearsals are.
+const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// Options of `plan`.
 #[derive(Args)]
 #[command(
+    about = "Predicts what a push will cost on each way, before anything is sent",
+    group = ArgGroup::new("mesh").required(true).args(["scenario", "live"]),
     long_about = "Predicts packets, air time, energy and hours of each way in which a bundle can travel through a scenario's mesh: over the mesh, by Bluetooth \
 from somebody who walks by, or both. Nothing is sent. The push is rehearsed in the simulator, 12 to 48 times on the same mesh under other luck: the \
 figures are means, and eight of ten runs lie in the range beside them. --quick reckons by formulas instead, which may be off by half.\n\n\
@@ -45,10 +55,10 @@ pub struct PlanArgs {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// The mesh
-    #[arg(long, value_name = "SCENARIO", required_unless_present = "live")]
+    #[arg(long, value_name = "SCENARIO", conflicts_with_all = ["loss", "apart", "write"])]
     scenario: Option<PathBuf>,
     /// The mesh as the running daemon knows it
-    #[arg(long, conflicts_with_all = ["scenario", "check"])]
+    #[arg(long, conflicts_with = "check")]
     live: bool,
     /// Where the daemon is
     #[command(flatten)]
@@ -62,9 +72,11 @@ pub struct PlanArgs {
     /// Writes the mesh as a scenario
     #[arg(long, value_name = "FILE", requires = "live")]
     write: Option<PathBuf>,
-    /// Only for this device class [default: all that the bundle is for]
+    /// Only for this device class, by number or name [default: all that the bundle is for]
     #[arg(long, value_name = "N")]
-    class: Option<u8>,
+    class: Option<String>,
+    #[command(flatten)]
+    classes: ClassFile,
     /// A way that takes longer is refused, hours
     #[arg(long, value_name = "H", default_value_t = 24.0)]
     within: f64,
@@ -106,6 +118,20 @@ fn figure(mean: f64, range: Option<Range>, digits: usize) -> String {
     }
 }
 
+/// Hours in the unit in which they say something: minutes, where hours would be 0.0.
+fn span(hours: f64, range: Option<Range>) -> String {
+    if hours >= 0.1 {
+        return figure(hours, range, 1);
+    }
+    let min = |hours: f64| hours * 60.0;
+    figure(min(hours), range.map(|Range { low, high }| Range { low: min(low), high: min(high) }), 1) + " min"
+}
+
+/// The same as a length of time.
+fn lasting(hours: f64) -> String {
+    if hours >= 0.1 { format!("{hours:.1} h") } else { span(hours, None) }
+}
+
 fn basis(way: &Way) -> String {
     let missed = way.rehearsals - way.complete;
     match way.basis {
@@ -129,20 +155,20 @@ fn print(plan: &Plan) {
         plan.share * 100.0
     );
     println!(
-        "{:<29} {:>7} {:>18} {:>18} {:>18} {:>16}",
+        "{:<29} {:>7} {:>18} {:>18} {:>18} {:>18}",
         "way", "reaches", "packets", "air, s", "energy, mWh", "hours"
     );
     for way in &plan.ways {
         let range = way.range.as_ref();
         println!(
-            "{:<29} {:>3}/{:<3} {:>18} {:>18} {:>18} {:>16}{}\n  {}",
+            "{:<29} {:>3}/{:<3} {:>18} {:>18} {:>18} {:>18}{}\n  {}",
             name(way.way),
             way.reaches,
             plan.nodes,
             figure(way.packets, range.map(|range| range.packets), 0),
             figure(way.airtime_s, range.map(|range| range.airtime_s), 0),
             figure(way.energy_mwh, range.map(|range| range.energy_mwh), 1),
-            figure(way.hours, range.map(|range| range.hours), 1),
+            span(way.hours, range.map(|range| range.hours)),
             if way.fits { "" } else { "  refused" },
             basis(way)
         );
@@ -152,7 +178,7 @@ fn print(plan: &Plan) {
     }
     if !plan.landings.is_empty() {
         let landings: Vec<String> =
-            plan.landings.iter().map(|(name, hours)| format!("{name} after {hours:.1} h")).collect();
+            plan.landings.iter().map(|(name, hours)| format!("{name} after {}", lasting(*hours))).collect();
         println!("\nOn the way of both the carrier comes to {}.", landings.join(", "));
     }
     if plan.movers > 0 {
@@ -169,11 +195,37 @@ fn print(plan: &Plan) {
     }
 }
 
-/// A bar while it is rehearsed, unless nobody looks.
-fn bar() -> Result<ProgressBar> {
-    let bar = ProgressBar::new(0);
-    bar.set_style(ProgressStyle::with_template("rehearsing {bar:30} {pos} of {len} at most, {elapsed}")?);
-    Ok(bar)
+/// What is shown while it is rehearsed: a bar, or lines where nobody looks at a terminal.
+struct Rehearsing {
+    bar: ProgressBar,
+    begun: Instant,
+    told: Option<Instant>,
+}
+
+impl Rehearsing {
+    fn new(quick: bool) -> Result<Self> {
+        if quick {
+            return Ok(Self { bar: ProgressBar::hidden(), begun: Instant::now(), told: None });
+        }
+        let bar = ProgressBar::new(0);
+        bar.set_style(ProgressStyle::with_template(
+            "rehearsing {bar:30} {pos} of {len} at most, {elapsed}; --quick reckons at once",
+        )?);
+        // One rehearsal of a large mesh takes long: the clock shows that it goes on.
+        bar.enable_steady_tick(Duration::from_secs(1));
+        Ok(Self { bar, begun: Instant::now(), told: None })
+    }
+
+    fn tell(&mut self, done: usize, most: usize) {
+        self.bar.set_length(most as u64);
+        self.bar.set_position(done as u64);
+        if self.bar.is_hidden() && self.told.is_none_or(|told| told.elapsed() >= LINE_EVERY) {
+            let s = self.begun.elapsed().as_secs();
+            let hint = if self.told.is_none() { "; --quick reckons at once" } else { "" };
+            eprintln!("rehearsing: {done} of {most} at most, {s} s{hint}");
+            self.told = Some(Instant::now());
+        }
+    }
 }
 
 /// What came of it, when it was run.
@@ -186,7 +238,13 @@ struct Outcome {
 /// A figure: its name, what was predicted with its range, and what came of it.
 type Checked = (&'static str, f64, Option<Range>, f64);
 
-fn check(args: &PlanArgs, scenario: &Scenario, package: &Package, mesh: &Way) -> Result<Outcome> {
+fn check(
+    args: &PlanArgs,
+    scenario: &Scenario,
+    package: &Package,
+    class: Option<u8>,
+    mesh: &Way,
+) -> Result<Outcome> {
     let trusted = args.trust.read()?;
     let trust = Trusted { roots: trusted.roots().to_vec(), records: trusted.records().to_vec() };
     let order = PushOrder {
@@ -194,7 +252,7 @@ fn check(args: &PlanArgs, scenario: &Scenario, package: &Package, mesh: &Way) ->
         kept: true,
         limit_h: (mesh.hours * 10.0).clamp(48.0, 2000.0),
         still_h: Some(STILL_H),
-        ..PushOrder::new(package.clone(), args.class.map_or(Target::All, Target::Class), trust)
+        ..PushOrder::new(package.clone(), class.map_or(Target::All, Target::Class), trust)
     };
     let report = scenario::push(scenario, args.seed.into(), base()?, &order, |_, _, _| true)
         .map_err(|error| anyhow!("{}: {error}", args.file.display()))?;
@@ -202,11 +260,11 @@ fn check(args: &PlanArgs, scenario: &Scenario, package: &Package, mesh: &Way) ->
 }
 
 /// The mesh of the running daemon.
-fn live(args: &PlanArgs, package: &Package) -> Result<(Scenario, LiveMesh)> {
+fn live(args: &PlanArgs, package: &Package, class: Option<u8>) -> Result<(Scenario, LiveMesh)> {
     ensure!((0.0..=0.9).contains(&args.loss), "--loss {} is not between 0 and 0.9", args.loss);
     ensure!((1.0..=1e5).contains(&args.apart), "--apart {} is not between 1 and 100000 m", args.apart);
     let classes = package.claimed.claims().classes;
-    let class = match args.class {
+    let class = match class {
         Some(class) => class,
         None => {
             (0..32).find(|class| classes.contains(*class)).context("the bundle is for no device class")?
@@ -217,7 +275,7 @@ fn live(args: &PlanArgs, package: &Package) -> Result<(Scenario, LiveMesh)> {
     let scenario = Scenario::parse(&mesh.toml)
         .map_err(|error| anyhow!("what the daemon tells makes no mesh: {error}"))?;
     if let Some(path) = &args.write {
-        std::fs::write(path, &mesh.toml).with_context(|| format!("cannot write {}", path.display()))?;
+        output::write(path, mesh.toml.as_bytes(), [args.file.as_path()])?;
     }
     Ok((scenario, mesh))
 }
@@ -225,30 +283,31 @@ fn live(args: &PlanArgs, package: &Package) -> Result<(Scenario, LiveMesh)> {
 /// Runs `plan`.
 pub fn run(args: &PlanArgs) -> Result<()> {
     ensure!(args.within > 0.0 && args.walk > 0.0, "--within and --walk are more than 0");
+    ensure!(args.live || !args.api.is_given(), "--api and --token-file are for the daemon's mesh: --live");
     let bundle = loaded::load(&args.file)?;
     if args.check {
         verify::check(&bundle, &args.trust)?;
     }
     let package = package(&args.file, bundle)?;
-    let (scenario, mesh) = match &args.scenario {
-        Some(path) => (read_scenario(path)?, None),
-        None => live(args, &package).map(|(scenario, mesh)| (scenario, Some(mesh)))?,
+    let given = args.scenario.as_deref().map(read_scenario).transpose()?;
+    let names = given.as_ref().map(|scenario| &scenario.class_names);
+    let class = args.class.as_deref().map(|class| args.classes.number(class, names)).transpose()?;
+    let (scenario, mesh) = match given {
+        Some(scenario) => (scenario, None),
+        None => live(args, &package, class).map(|(scenario, mesh)| (scenario, Some(mesh)))?,
     };
     let assumed = mesh.map(|mesh| mesh.assumed);
     let rehearse = match args.quick {
         true => None,
         false => Some(Rehearse { base: base()?, times: args.runs.map(usize::from), threads: None }),
     };
-    let order = PlanOrder { class: args.class, within_h: args.within, walk_m_s: args.walk, rehearse };
-    let bar = bar()?;
-    let plan = plan::plan(&scenario, args.seed, &package, &order, |done, most| {
-        bar.set_length(most as u64);
-        bar.set_position(done as u64);
-    })
-    .map_err(|error| anyhow!("{}: {error}", args.file.display()))?;
-    bar.finish_and_clear();
+    let order = PlanOrder { class, within_h: args.within, walk_m_s: args.walk, rehearse };
+    let mut view = Rehearsing::new(args.quick)?;
+    let plan = plan::plan(&scenario, args.seed, &package, &order, |done, most| view.tell(done, most));
+    view.bar.finish_and_clear();
+    let plan = plan.map_err(|error| anyhow!("{}: {error}", args.file.display()))?;
     let mesh = plan.way(WayName::Mesh).ok_or_else(|| anyhow!("no way over the mesh"))?;
-    let outcome = args.check.then(|| check(args, &scenario, &package, mesh)).transpose()?;
+    let outcome = args.check.then(|| check(args, &scenario, &package, class, mesh)).transpose()?;
     let ratios = outcome.as_ref().map(|outcome| {
         let range = mesh.range;
         [
@@ -276,8 +335,12 @@ pub fn run(args: &PlanArgs) -> Result<()> {
         }
         if let (Some(ratios), Some(outcome)) = (ratios, &outcome) {
             println!(
-                "\n{:<14} {:>10} {:>10} {:>7}   (the run ended: {:?})",
-                "mesh", "predicted", "outcome", "ratio", outcome.end
+                "\n{:<14} {:>10} {:>10} {:>7}   (the run ended: {})",
+                "mesh",
+                "predicted",
+                "outcome",
+                "ratio",
+                text(outcome.end)
             );
             for (what, predicted, range, was) in ratios {
                 let place = match range.map(|range| range.holds(was)) {
@@ -294,13 +357,13 @@ pub fn run(args: &PlanArgs) -> Result<()> {
     }
     if !mesh.fits {
         bail!(
-            "{} cannot carry {} bytes to {} nodes within {} h: it would take {:.1} h; --within allows more, a faster preset, a delta \
+            "{} cannot carry {} bytes to {} nodes within {} h: it would take {}; --within allows more, a faster preset, a delta \
              (`compotastic bundle diff`) or a carrier takes less",
             scenario.preset.get_ref(),
             plan.bytes,
             plan.nodes,
             args.within,
-            mesh.hours
+            lasting(mesh.hours)
         );
     }
     Ok(())

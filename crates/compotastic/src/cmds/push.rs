@@ -20,7 +20,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use super::{
-    bundle::{loaded, verify},
+    bundle::{fields::class_numbers, loaded, verify},
+    classes::ClassFile,
     key::TrustPath,
     sim::base,
 };
@@ -31,17 +32,23 @@ const ROWS: usize = 40;
 /// Options of `push`.
 #[derive(Args)]
 #[command(
+    about = "Pushes a signed bundle to the nodes of the mesh, live or simulated, and shows who has what",
     long_about = "Pushes a signed bundle to the nodes of a mesh, and shows who has what.\n\n\
 The mesh is the running daemon's; with --scenario it is a simulated one. Both ways all nodes take the bundle by themselves, hop by hop.\n\n\
 Through the daemon: what is published stays so until it is withdrawn (`compotastic update`). A node knows of others what their beacons tell, so the view \
 may be some minutes behind.\n\n\
+A bundle is signed for device classes, not for nodes: --to node:ID says whose having it completes the push, and all other nodes of the classes that it is \
+signed for take it too. A class may be named where the name is known: by [classes] of the scenario, or of the file of --classes.\n\n\
 In a scenario: its edge node (or, without one, the first node of ours) publishes; the view of all nodes is the simulator's.\n\n\
-Pause and cancel happen at the publisher: it stops offering and serving. Nodes that hold the whole, or a whole generation, go on passing that on.\n\n\
+Pause and cancel happen at the publisher: it stops offering and serving. Nodes that hold the whole, or a whole generation, go on passing that on, \
+and who holds the whole goes on to run it, the publisher as well.\n\n\
 Canaries are a device class of their own (`class = 2` in the scenario; the edge node is of it too). The candidate is a bundle signed for that class \
 alone, with a lower version, so no other node takes it.\n\n\
 Firmware in a scenario is not only carried: each node makes the new image out of its own, restarts, and runs it on trial before it confirms. The push is \
 complete when it runs on all nodes that are meant; `runs` is what the bytes in their flash say, not what they tell. For a delta, --running names what they run before.",
     after_help = "Examples:\n  compotastic push zephyr.bin.bundle --to class:1\n  compotastic push zephyr.bin.bundle --to class:1 --scenario scenarios/valley-sar.toml\n  \
+compotastic push zephyr.bin.bundle --to class:gauge --classes classes.toml\n  \
+compotastic push zephyr.bin.bundle --to class:1 --scenario mesh.toml --cancel-at 30\n  \
 compotastic push zephyr.bin.bundle --to class:1 --scenario mesh.toml --pause-at 30 --resume-at 90\n  \
 compotastic push 11-12.bundle --to class:1 --scenario mesh.toml --running app-11.bin.bundle --cut '!0f000003@5'\n  \
 compotastic push v2.bundle --to class:1 --scenario mesh.toml --canary v2-rc.bundle --soak 240 --max-failures 1\n  \
@@ -51,9 +58,12 @@ pub struct PushArgs {
     /// The signed bundle
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// For whom: class:N, or node:ID (a number such as !0f000003, or a name of the scenario), which ends when that node has it
+    /// For whom: class:N or class:NAME, or node:ID (a number such as !0f000003, or a name of the scenario), which ends when that node has it; others of
+    /// its class take it too
     #[arg(long, value_name = "WHOM")]
     to: Whom,
+    #[command(flatten)]
+    classes: ClassFile,
     /// Where the daemon is
     #[command(flatten)]
     api: ApiArgs,
@@ -94,36 +104,36 @@ pub struct PushArgs {
     #[arg(long, value_name = "NODE@MIN", requires = "scenario")]
     cut: Vec<Cut>,
     /// Gives up after so many simulated hours
-    #[arg(long, value_name = "H", default_value_t = 72.0)]
+    #[arg(long, value_name = "H", default_value_t = 72.0, requires = "scenario")]
     hours: f64,
     /// The mesh runs for so many simulated hours before, so that nodes know each other
-    #[arg(long, value_name = "H", default_value_t = 6.0)]
+    #[arg(long, value_name = "H", default_value_t = 6.0, requires = "scenario")]
     warm_up: f64,
     /// Seed of all luck
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, requires = "scenario")]
     seed: u64,
     /// One JSON object per event, then one with the outcome
     #[arg(long)]
     json: bool,
 }
 
-/// The value of `--to`: as it is understood, and as it was written.
+/// The value of `--to`.
 #[derive(Clone, Debug)]
-struct Whom(Target, String);
+enum Whom {
+    /// A class, by number or name.
+    Class(String),
+    /// A node, by number or name.
+    Node(String),
+}
 
 impl FromStr for Whom {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
-            Some(("class", number)) => match number.parse() {
-                Ok(class) if class < 32 => Ok(Self(Target::Class(class), text.to_string())),
-                _ => Err(format!("class {number} is not between 0 and 31")),
-            },
-            Some(("node", name)) if !name.is_empty() => {
-                Ok(Self(Target::Node(name.to_string()), text.to_string()))
-            }
-            _ => Err("neither class:N nor node:ID".to_string()),
+            Some(("class", class)) if !class.is_empty() => Ok(Self::Class(class.to_string())),
+            Some(("node", name)) if !name.is_empty() => Ok(Self::Node(name.to_string())),
+            _ => Err("neither class:N nor node:ID; N is a number, 0 to 31, or a name".to_string()),
         }
     }
 }
@@ -164,7 +174,8 @@ pub fn read_scenario(path: &Path) -> Result<Scenario> {
     Scenario::load(path).map_err(|error| anyhow!("{}: {error}", path.display()))
 }
 
-fn text(event: PushEvent) -> &'static str {
+/// What has happened, in words.
+pub fn text(event: PushEvent) -> &'static str {
     match event {
         PushEvent::CanaryPublished => "candidate published",
         PushEvent::CanaryPassed => "canaries passed",
@@ -293,9 +304,12 @@ pub fn run(args: PushArgs) -> Result<()> {
     match &args.scenario {
         Some(path) => simulate(&args, path),
         None => live::run(LivePushArgs {
+            to: match &args.to {
+                Whom::Class(class) => format!("class:{}", args.classes.number(class, None)?),
+                Whom::Node(name) => format!("node:{name}"),
+            },
             api: args.api,
             file: args.file,
-            to: args.to.1,
             follow_s: args.follow_s,
             no_follow: args.no_follow,
             json: args.json,
@@ -313,6 +327,15 @@ fn simulate(args: &PushArgs, path: &Path) -> Result<()> {
     if let (Some(pause), Some(resume)) = (args.pause_at, args.resume_at) {
         ensure!(pause < resume, "--resume-at {resume} is not after --pause-at {pause}");
     }
+    ensure!(
+        !args.api.is_given(),
+        "--api and --token-file are for the daemon's mesh; --scenario simulates one"
+    );
+    let scenario = read_scenario(path)?;
+    let to = match &args.to {
+        Whom::Class(class) => Target::Class(args.classes.number(class, Some(&scenario.class_names))?),
+        Whom::Node(name) => Target::Node(name.clone()),
+    };
     let trusted = args.trust.read()?;
     let package = read(&args.file, &args.trust)?;
     let canary = args.canary.as_ref().map(|path| -> Result<Canary> {
@@ -330,9 +353,16 @@ fn simulate(args: &PushArgs, path: &Path) -> Result<()> {
         cancel_min: args.cancel_at,
         warm_up_h: args.warm_up,
         limit_h: args.hours,
-        ..PushOrder::new(package, args.to.0.clone(), trust)
+        ..PushOrder::new(package, to, trust)
     };
-    let scenario = read_scenario(path)?;
+    if let (Whom::Node(name), false) = (&args.to, args.json) {
+        let classes: Vec<String> =
+            class_numbers(order.package.claimed.claims().classes).iter().map(u8::to_string).collect();
+        println!(
+            "complete when {name} has it; all other nodes of class {} take it too, since bundles are signed for classes",
+            classes.join(" and ")
+        );
+    }
     let mut view = View::new(args.json);
     let report = scenario::push(&scenario, args.seed.into(), base()?, &order, |event, min, rows| {
         view.tell(event, min, rows);

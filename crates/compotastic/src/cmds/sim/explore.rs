@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::PathBuf,
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
@@ -10,9 +9,13 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
+use compotastic_daemon::cli::output;
 use compotastic_edge::teacher::BASE_ENCODER;
 use compotastic_model::BaseEncoder;
-use compotastic_sim::explore::{Outcomes, Plan, Violation, explore, minimise, trace};
+use compotastic_sim::{
+    explore::{Outcomes, Plan, Violation, explore, minimise, trace},
+    files,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -25,6 +28,9 @@ use super::{
 const TWICE_EVERY: u64 = 16;
 /// Plans that are tried to make a failing one smaller.
 const TRIES: u32 = 300;
+
+/// No plan is longer, bytes.
+const LARGEST: u64 = 16 << 20;
 
 /// Options.
 #[derive(Args)]
@@ -99,8 +105,9 @@ fn base() -> Result<BaseEncoder<'static>> {
 pub fn run(args: &ExploreArgs) -> Result<()> {
     // A panic inside a simulated node is a finding, told with its seed; its trace would only be in the way.
     std::panic::set_hook(Box::new(|_| {}));
+    crate::end_without_output();
     if let Some(file) = &args.plan {
-        let text = fs::read_to_string(file).with_context(|| {
+        let text = files::read_text(file, LARGEST).with_context(|| {
             format!("cannot read the plan {}; a failing `sim explore` writes one", file.display())
         })?;
         let plan: Plan =
@@ -212,9 +219,8 @@ fn fail(
                 .is_ok_and(|outcomes| outcomes.violations.iter().any(|one| one.checker == checker))
         });
         let file = args.out.join(format!("explore-{seed}.json"));
-        fs::write(&file, serde_json::to_string_pretty(&smallest)?).with_context(|| {
-            format!("cannot write {}; --out names a folder that can be written", file.display())
-        })?;
+        let plan = serde_json::to_string_pretty(&smallest)?;
+        output::write(&file, plan.as_bytes(), []).context("--out names a folder that can be written")?;
         plan_file = Some(file.display().to_string());
     }
     Ok(Failure {
