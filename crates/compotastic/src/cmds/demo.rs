@@ -1,9 +1,13 @@
 //! `compotastic demo`.
 
-use std::{io::Write as _, path::PathBuf};
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::{Args, ValueEnum};
+use compotastic_daemon::cli::output;
 use compotastic_mesh::lora::{Preset, Region};
 
 use crate::{
@@ -151,6 +155,9 @@ pub fn run(args: DemoArgs) -> Result<()> {
         std::io::stdout().flush().ok();
     }
     let recorded = args.replay.as_deref().map(recording::read).transpose()?;
+    for path in args.record.iter().chain(&args.html) {
+        output::guard(path, args.reads())?;
+    }
     let config = match &recorded {
         Some((_, recorded)) => recorded.config()?,
         None => args.config()?,
@@ -167,8 +174,8 @@ pub fn run(args: DemoArgs) -> Result<()> {
         })?,
     };
     if let Some(path) = &args.html {
-        std::fs::write(path, demo::page::render(&run.outcome, &run.pictures))
-            .with_context(|| format!("cannot write the page {}", path.display()))?;
+        let page = demo::page::render(&run.outcome, &run.pictures);
+        output::write(path, page.as_bytes(), args.reads())?;
     }
     if args.json {
         println!("{}", serde_json::to_string_pretty(&run.outcome)?);
@@ -182,6 +189,11 @@ pub fn run(args: DemoArgs) -> Result<()> {
 }
 
 impl DemoArgs {
+    /// Files that it reads.
+    fn reads(&self) -> impl Iterator<Item = &Path> {
+        [&self.task, &self.reports, &self.replay].into_iter().flatten().map(PathBuf::as_path)
+    }
+
     fn inputs(&self) -> demo::inputs::Wanted {
         demo::inputs::Wanted {
             teacher: self.teacher,

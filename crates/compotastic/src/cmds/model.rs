@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, Subcommand};
+use compotastic_daemon::cli::output;
 use compotastic_edge::{
     distil::{
         corpus::{CorpusConfig, collect},
@@ -102,7 +103,9 @@ fn run_distil(args: &DistilArgs) -> Result<()> {
     let made = distil(&config, &lines, &embeddings, |pass, cosine| {
         eprintln!("pass {pass}: mean cosine {cosine:.3}");
     })?;
-    fs::write(&args.out, &made.file).with_context(|| format!("cannot write {}", args.out.display()))?;
+    let note_path = args.out.with_extension("toml");
+    ensure!(note_path != args.out, "{} is where the note goes: another ending", args.out.display());
+    output::write(&args.out, &made.file, [])?;
     let mut note = format!(
         "# Made by: compotastic model distil --size {}\n# from all-MiniLM-L6-v2 and the texts below.\n\
          sha256 = \"{}\"\nteacher_sha256 = \"{}\"\ncorpus_sha256 = \"{digest}\"\ntexts = {}\nheld_out_cosine = {:.4}\n\n[inputs]\n",
@@ -115,8 +118,7 @@ fn run_distil(args: &DistilArgs) -> Result<()> {
     for (name, hash) in &corpus.inputs {
         note += &format!("\"{name}\" = \"{hash}\"\n");
     }
-    let note_path = args.out.with_extension("toml");
-    fs::write(&note_path, note).with_context(|| format!("cannot write {}", note_path.display()))?;
+    output::write(&note_path, note.as_bytes(), [])?;
     println!(
         "{}: {} bytes from {} texts, cosine {:.3} on texts held out",
         args.out.display(),

@@ -6,9 +6,15 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use compotastic_edge::task::TaskSpec;
-use compotastic_sim::recording::{Reader, Source, Verifier};
+use compotastic_sim::{
+    files,
+    recording::{Reader, Source, Verifier},
+};
 
 use super::{DemoConfig, Run, inputs::Inputs};
+
+/// Largest recording, bytes.
+const LARGEST: u64 = 8 << 30;
 
 /// Settings and inputs of a recorded run.
 #[derive(Serialize, Deserialize)]
@@ -52,7 +58,7 @@ pub fn source(config: &DemoConfig, inputs: &Inputs) -> Result<Source> {
 
 /// Reads a recording of the demo: its bytes, and what the run was made of.
 pub fn read(path: &Path) -> Result<(Vec<u8>, Recorded)> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let bytes = files::read(path, LARGEST).with_context(|| format!("cannot read {}", path.display()))?;
     let (header, _) = Reader::new(&bytes).map_err(|error| anyhow!("{}: {error}", path.display()))?;
     let Source::Demo(json) = header.source else {
         bail!(

@@ -12,6 +12,7 @@ pub use sheet::traffic_colour;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use compotastic_daemon::cli::output;
 use compotastic_sim::scenario::Run;
 
 /// A drawing, or why there is none.
@@ -31,7 +32,7 @@ pub fn write(folder: &Path, run: &Run) -> Result<Vec<String>> {
     let mut notes = Vec::new();
     let save = |name: &str, content: &str| {
         let path = folder.join(name);
-        std::fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))
+        output::write(&path, content.as_bytes(), [])
     };
     for (name, _, drawing) in &drawings {
         let file = format!("{name}.svg");

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 use compotastic_sim::{
+    files,
     recording::{Header, Reader, Source, Verifier, replay_with},
     scenario::{self, Scenario},
 };
@@ -15,6 +16,9 @@ use super::{
     share_bar,
 };
 use crate::{demo, plots};
+
+/// Largest recording, bytes.
+const LARGEST: u64 = 8 << 30;
 
 /// Options of `sim replay`.
 #[derive(Args)]
@@ -37,7 +41,8 @@ pub struct ReplayArgs {
 
 /// Runs it.
 pub fn run(args: &ReplayArgs) -> Result<()> {
-    let bytes = std::fs::read(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
+    let bytes =
+        files::read(&args.file, LARGEST).with_context(|| format!("cannot read {}", args.file.display()))?;
     let bar = share_bar(args.json, "of the recording")?;
     let replayed = replay_with(&bytes, |share| bar.set_position((share * 100.0) as u64));
     bar.finish_and_clear();

@@ -7,9 +7,13 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::{Args, ValueEnum};
+use compotastic_daemon::cli::output;
 use compotastic_edge::teacher::BASE_ENCODER;
 use compotastic_model::BaseEncoder;
-use compotastic_sim::scenario::{self, EnergyReport, Report, Scenario, SwarmReport};
+use compotastic_sim::{
+    files,
+    scenario::{self, EnergyReport, Report, Scenario, SwarmReport},
+};
 use indicatif::ProgressBar;
 
 use super::{
@@ -18,6 +22,9 @@ use super::{
     share_bar,
 };
 use crate::{plots, record_file::recorder, svg};
+
+/// No scenario is longer, bytes.
+const LARGEST: u64 = 256 << 20;
 
 /// Options of `sim run`.
 #[derive(Args)]
@@ -119,7 +126,11 @@ pub fn base() -> Result<Option<BaseEncoder<'static>>> {
 /// Runs `sim run`.
 pub fn run(args: &RunArgs) -> Result<()> {
     let scenario = read(&args.file)?;
-    let text = std::fs::read_to_string(&args.file)?;
+    let text = files::read_text(&args.file, LARGEST)
+        .with_context(|| format!("cannot read {}", args.file.display()))?;
+    if let Some(path) = &args.record {
+        output::guard(path, [args.file.as_path()])?;
+    }
     let bar = share_bar(args.json, "of the simulated time")?;
     let run = scenario::run_with(
         &scenario,
@@ -335,7 +346,7 @@ pub fn sweep(args: &SweepArgs) -> Result<()> {
                 r.event_log_sha256
             );
         }
-        std::fs::write(path, out).with_context(|| format!("cannot write {}", path.display()))?;
+        output::write(path, out.as_bytes(), [args.file.as_path()])?;
     }
     println!("{}: seeds {first} to {last}; means with 95 % confidence\n", scenario.name);
     println!(
@@ -365,7 +376,7 @@ pub fn sweep(args: &SweepArgs) -> Result<()> {
     if let Some(path) = &args.svg {
         let plot =
             svg::band("delivery over loss", ("loss per transmission and receiver", "delivered"), &bands);
-        std::fs::write(path, plot).with_context(|| format!("cannot write {}", path.display()))?;
+        output::write(path, plot.as_bytes(), [args.file.as_path()])?;
     }
     Ok(())
 }
