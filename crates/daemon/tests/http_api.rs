@@ -139,7 +139,15 @@ fn the_swarms_keys_are_for_whoever_reads_the_state_folder() {
     let server = Server::with(None, |args| args.token_file = Some(path.clone()));
     let others = format!("Bearer {}", std::fs::read_to_string(&path).unwrap().trim());
     let owner = format!("Bearer {}", server.control);
-    compotastic_daemon::swarm::make(&server.store, "hill", "EU_868", "LONG_FAST", 3).unwrap();
+    compotastic_daemon::swarm::make(
+        &server.store,
+        "hill",
+        "EU_868",
+        "LONG_FAST",
+        3,
+        compotastic_daemon::swarm::Operators::draw().unwrap(),
+    )
+    .unwrap();
     let ask = |method: &str, path: &str, token: &str, body: &str| {
         about_keys(&server, method, path, &[("authorization", token)], body)
     };
