@@ -36,7 +36,8 @@ impl Try {
     }
 
     fn of(own: u32, config: PeopleConfig) -> Self {
-        let desk = Desk::new(config, own, airtime).unwrap();
+        let mut desk = Desk::new(config).unwrap();
+        desk.handle_state(Snapshot { num: own, preset: "LONG_FAST".to_owned(), ..Snapshot::default() });
         Self { desk, jobs: 0, asked: Vec::new(), sent: Vec::new(), next_id: 1 }
     }
 
@@ -115,6 +116,40 @@ fn a_direct_message_is_answered_as_a_reply_to_its_sender_alone() {
     run.answer(20, 1, "With two sticks and a shirt.");
     let text = "With two sticks and a shirt.".to_owned();
     assert_eq!(run.sent, [OutText { to: ALICE, channel: 0, text, reply_to: Some(id) }]);
+}
+
+/// A shared radio, and one that comes late, tell who they are after the desk has begun; one that is exchanged tells it anew.
+#[test]
+fn who_the_node_is_may_become_known_later_and_change() {
+    let mut run = Try::of(0, config());
+    run.direct(1, ALICE, "are you there?");
+    assert!(run.asked.is_empty(), "nobody knows who is meant");
+    run.desk.handle_state(Snapshot { num: US, ..Snapshot::default() });
+    run.direct(10, ALICE, "and now?");
+    assert_eq!(run.asked.len(), 1);
+    // The node's task starts anew: until its radio has told it has no number.
+    run.desk.handle_state(Snapshot::default());
+    run.direct(90, ALICE, "and then?");
+    assert_eq!(run.asked.len(), 2);
+    run.desk.handle_state(Snapshot { num: US + 1, ..Snapshot::default() });
+    run.direct(200, ALICE, "for the radio before");
+    assert_eq!(run.asked.len(), 2);
+}
+
+/// A text costs the strangers' budget what it costs on the preset that the radio has now.
+#[test]
+fn the_preset_is_the_one_of_now() {
+    let short = PeopleConfig { strangers_airtime_s_per_hour: 6, answers_per_10_min: 99, ..config() };
+    let answered = |preset: &str| {
+        let mut run = Try::of(0, short.clone());
+        let preset = preset.to_owned();
+        run.desk.handle_state(Snapshot { num: US, preset, ..Snapshot::default() });
+        for index in 0..20 {
+            run.direct(index, 0x0c00_0000 + index as u32, "help");
+        }
+        run.texts().iter().filter(|text| text.contains("@ai")).count()
+    };
+    assert_eq!((answered("LONG_SLOW"), answered("SHORT_FAST")), (0, 20));
 }
 
 #[test]

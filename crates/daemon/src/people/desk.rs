@@ -16,6 +16,7 @@ use std::{
 };
 
 use super::{
+    airtime_ms,
     bucket::Bucket,
     config::PeopleConfig,
     words::{self, PACKET_MAX, Wish},
@@ -100,8 +101,8 @@ struct Open {
 pub struct Desk {
     config: PeopleConfig,
     allow: Vec<u32>,
+    /// Number of this node; 0 before it is known.
     own: u32,
-    airtime_ms: Box<dyn Fn(usize) -> f64 + Send>,
     /// By number, and whether the message proved it: who borrows a trusted number spends nothing of its budget.
     senders: BTreeMap<(u32, bool), Sender>,
     strangers: Bucket,
@@ -113,20 +114,15 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// A desk of this node. `airtime_ms` is the time on air of a text of so many bytes. Fails as [`PeopleConfig::check`].
-    pub fn new(
-        config: PeopleConfig,
-        own: u32,
-        airtime_ms: impl Fn(usize) -> f64 + Send + 'static,
-    ) -> anyhow::Result<Self> {
+    /// A desk of a node that is not known yet: [`Self::handle_state`] tells. Fails as [`PeopleConfig::check`].
+    pub fn new(config: PeopleConfig) -> anyhow::Result<Self> {
         let allow = config.check()?;
         let hour = Duration::from_secs(3600);
         let strangers = Bucket::new(f64::from(config.strangers_airtime_s_per_hour) * 1000.0, hour);
         Ok(Self {
             config,
             allow,
-            own,
-            airtime_ms: Box::new(airtime_ms),
+            own: 0,
             senders: BTreeMap::new(),
             strangers,
             seen: VecDeque::new(),
@@ -137,9 +133,18 @@ impl Desk {
         })
     }
 
-    /// How things stand: for `status`, and whether the gate is open.
+    /// How things stand: who this node is, on which preset, and whether the gate is open. To be told again whenever a radio has come.
     pub fn handle_state(&mut self, state: Snapshot) {
+        // A node that starts anew has no number until its radio has told, and is the same one meanwhile.
+        if state.num != 0 {
+            self.own = state.num;
+        }
         self.state = state;
+    }
+
+    /// Time on air of a text of so many bytes, milliseconds.
+    fn airtime_ms(&self, length: usize) -> f64 {
+        airtime_ms(&self.state.preset, length)
     }
 
     fn gate_is_shut(&self) -> bool {
@@ -152,7 +157,7 @@ impl Desk {
         if !self.config.enabled || message.from == self.own || message.reply_to.is_some_and(|id| id != 0) {
             return;
         }
-        let direct = message.to == self.own;
+        let direct = message.to == self.own && self.own != 0;
         let wanted = if direct {
             // Who has the habit writes the trigger here too.
             Some(words::after_trigger(&message.text, &self.config.trigger).unwrap_or(&message.text))
@@ -277,7 +282,7 @@ impl Desk {
 
     /// A short word that nothing else can be done, if this sender was not told lately and there is air for it.
     fn tell_busy(&mut self, now: Duration, asked: &Open) {
-        let cost = (self.airtime_ms)(BUSY.len());
+        let cost = self.airtime_ms(BUSY.len());
         let Some(sender) = self.senders.get_mut(&(asked.from, asked.stranger)) else { return };
         if sender.busy_told.is_some_and(|at| now.saturating_sub(at) < BUSY_EVERY) {
             return;
@@ -293,7 +298,7 @@ impl Desk {
 
     /// Takes what an answer of so many packets costs from the budgets; false where there is not enough.
     fn pay(&mut self, now: Duration, asked: &mut Open, packets: u8) -> bool {
-        let cost = f64::from(packets) * (self.airtime_ms)(PACKET_MAX);
+        let cost = f64::from(packets) * self.airtime_ms(PACKET_MAX);
         let Some(sender) = self.senders.get_mut(&(asked.from, asked.stranger)) else { return false };
         if sender.answers.level(now) < 1.0 || asked.stranger && !self.strangers.take(now, cost) {
             return false;
@@ -305,7 +310,7 @@ impl Desk {
 
     /// What was taken from the strangers' budget and not used.
     fn settle(&mut self, asked: &Open, texts: &[String]) {
-        let used: f64 = texts.iter().map(|text| (self.airtime_ms)(text.len())).sum();
+        let used: f64 = texts.iter().map(|text| self.airtime_ms(text.len())).sum();
         self.strangers.give_back(asked.reserved_ms - used);
     }
 

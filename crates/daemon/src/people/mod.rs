@@ -32,29 +32,33 @@ pub fn airtime_ms(preset: &str, text_len: usize) -> f64 {
 
 /// Answers people until the node's task ends. Fails at once on a configuration that cannot be.
 pub async fn run(node: NodeHandle, config: PeopleConfig) -> Result<()> {
-    config.check()?;
+    let mut desk = Desk::new(config)?;
     let mut events = node.subscribe();
     let start = Instant::now();
     let Ok(state) = node.snapshot().await else { return Ok(()) };
-    let preset = state.preset.clone();
-    let mut desk = Desk::new(config, state.num, move |length| airtime_ms(&preset, length))?;
     desk.handle_state(state);
-    let mut state_at = Instant::now();
+    // When the node was last asked; none where that says nothing any more.
+    let mut state_at = Some(Instant::now());
     let mut tick = tokio::time::interval(STATE_EVERY);
     loop {
         tokio::select! {
             event = events.recv() => match event {
                 Ok(Event::Text(message)) => {
-                    if state_at.elapsed() >= STATE_EVERY {
+                    if state_at.is_none_or(|at| at.elapsed() >= STATE_EVERY) {
                         let Ok(state) = node.snapshot().await else { return Ok(()) };
                         desk.handle_state(state);
-                        state_at = Instant::now();
+                        state_at = Some(Instant::now());
                     }
                     desk.handle_text(start.elapsed(), &message);
                 }
                 Ok(Event::Job(job)) => desk.handle_job(start.elapsed(), job.id, &job.state),
+                // A radio has told who it is, maybe another one than before.
+                Ok(Event::Link(_)) => state_at = None,
                 Ok(_) => {}
-                Err(RecvError::Lagged(lost)) => tracing::warn!(lost, "too many events: some messages were not seen"),
+                Err(RecvError::Lagged(lost)) => {
+                    state_at = None;
+                    tracing::warn!(lost, "too many events: some messages were not seen");
+                }
                 Err(RecvError::Closed) => return Ok(()),
             },
             _ = tick.tick() => desk.handle_timeout(start.elapsed()),
