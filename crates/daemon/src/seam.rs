@@ -193,21 +193,35 @@ pub struct ObjectView {
 /// The air, and what this node may still use of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AirtimeView {
-    /// All air time of the last 60 s, percent.
+    /// All air time of the last 60 s, percent, as far as it is known.
     pub channel_utilization_percent: f32,
+    /// False where it is not known: no radio has told, in the first minute of the node.
+    #[serde(default = "is_known")]
+    pub known: bool,
+    /// Utilisation from which bulk waits, percent; 0 where it is not told.
+    #[serde(default)]
+    pub polite_percent: f32,
+    /// Utilisation from which all but alerts waits, percent; 0 where it is not told.
+    #[serde(default)]
+    pub hard_percent: f32,
     /// Own air time of the last hour, percent.
     pub air_util_tx_percent: f32,
     /// What the region allows, percent.
     pub duty_cycle_percent: f32,
     /// Share of the air that bulk may use now, percent.
     pub bulk_share_percent: f32,
-    /// Which gate holds: `open`, `polite` (no bulk), `hard` (alerts only), `duty-cycle`, `quiet-hours`, `no-telemetry`,
+    /// Which gate holds: `open`, `polite` (no bulk), `hard` (alerts only), `starting` (alerts only, for the first minute), `duty-cycle`, `quiet-hours`, `no-telemetry`,
     /// `lan-share` (the air behind the links is used up).
     pub gate: String,
     /// Factor by which periodic sends are stretched for a crowded mesh.
     pub congestion_factor: f32,
     /// Packets and their air time in milliseconds, by what they were for.
     pub by_purpose: Vec<PurposeView>,
+}
+
+/// A daemon that does not say so tells what it knows.
+fn is_known() -> bool {
+    true
 }
 
 /// Packets of one purpose.

@@ -113,7 +113,7 @@ node        name              short     heard  hops  SNR dB  battery  member  cl
     let out = run(&server, &["status"]);
     for part in [
         "!0f000001 (hosted)",
-        "12.5 % used by all",
+        "12.5 % used by all (15 % polite, 20 % hard)",
         "serial:/dev/ttyUSB0",
         "00c0ffee",
         "1 d 02 h",

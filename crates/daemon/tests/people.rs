@@ -98,7 +98,8 @@ impl Try {
 
     fn gate(&mut self, gate: &str) {
         let airtime = AirtimeView { gate: gate.to_owned(), ..AirtimeView::default() };
-        self.desk.handle_state(Snapshot { airtime, ..Snapshot::default() });
+        let preset = "LONG_FAST".to_owned();
+        self.desk.handle_state(Snapshot { airtime, preset, ..Snapshot::default() });
     }
 }
 
@@ -254,7 +255,7 @@ fn a_sender_has_a_budget_and_is_told_busy_once_in_ten_minutes() {
 
 #[test]
 fn while_the_gate_is_shut_it_is_politely_silent() {
-    for gate in ["hard", "duty-cycle", "quiet-hours", "no-telemetry"] {
+    for gate in ["hard", "duty-cycle", "quiet-hours"] {
         let mut run = Try::new(config());
         run.gate(gate);
         for index in 0..10 {
@@ -267,6 +268,48 @@ fn while_the_gate_is_shut_it_is_politely_silent() {
         run.direct(420, ALICE, "and now?");
         assert_eq!(run.asked.len(), 1);
     }
+}
+
+/// Bulk alone waits for telemetry; and what is asked in the first minute waits at the governor's door, as a refusal would have to.
+#[test]
+fn right_after_the_start_people_are_answered() {
+    for gate in ["starting", "no-telemetry"] {
+        let mut run = Try::new(config());
+        run.gate(gate);
+        run.direct(10, ALICE, "where is north?");
+        run.direct(30, BOB, "help");
+        assert_eq!((run.asked.len(), run.sent.len()), (1, 1), "{gate}");
+        assert!(run.texts()[0].contains("@ai"), "{:?}", run.texts());
+    }
+}
+
+/// What cannot be sent is not thought about.
+#[test]
+fn a_node_that_only_listens_asks_no_model() {
+    let mut run = Try::new(config());
+    run.desk.handle_state(Snapshot { num: US, mode: "listening".into(), ..Snapshot::default() });
+    run.direct(10, ALICE, "where is north?");
+    run.desk.handle_state(Snapshot { num: US, mode: "hosted".into(), ..Snapshot::default() });
+    assert!(run.asked.is_empty() && run.sent.is_empty());
+    run.direct(20, ALICE, "where is north?");
+    assert_eq!(run.asked.len(), 1);
+}
+
+#[test]
+fn who_was_told_busy_may_ask_the_same_again_at_once() {
+    let mut run = Try::new(config());
+    run.gate("hard");
+    run.direct(10, ALICE, "where is north?");
+    assert_eq!(run.texts(), [BUSY]);
+    run.gate("open");
+    run.direct(30, ALICE, "where is north?");
+    assert_eq!(run.asked.len(), 1);
+    run.direct(40, ALICE, "where is north?");
+    assert_eq!(run.asked.len(), 1, "now it is at work");
+    run.desk.handle_job(at(45), 1, &JobState::Failed { reason: "no model".into() });
+    run.drain(45);
+    run.direct(50, ALICE, "where is north?");
+    assert_eq!(run.asked.len(), 2, "it had no answer");
 }
 
 #[test]

@@ -78,11 +78,29 @@ fn a_busy_channel_holds_texts_back_and_lets_them_go() {
     world.utilization = Some(45.0);
     world.run(120);
     let error = send(&mut world, node, text("hello"), 70).unwrap_err();
-    assert!(error.contains("40 % gate"), "{error}");
-    assert_eq!(world.snapshot(node).airtime.gate, "hard");
+    assert!(error.contains("gate at 20 %"), "{error}");
+    let airtime = world.snapshot(node).airtime;
+    assert_eq!((airtime.gate.as_str(), airtime.hard_percent, airtime.known), ("hard", 20.0, true));
     world.utilization = Some(2.0);
     world.run(120);
     assert!(send(&mut world, node, text("hello"), 70).is_ok());
+}
+
+/// Nobody knows how full the air is: no figure, and what is asked for waits for the end of the minute.
+#[test]
+fn in_the_first_minute_texts_wait_and_the_air_is_not_known() {
+    let mut world = World::new("starting");
+    world.utilization = None;
+    let node = world.add(None, true);
+    world.run(5);
+    let begin = world.now;
+    let airtime = world.snapshot(node).airtime;
+    assert_eq!((airtime.gate.as_str(), airtime.known), ("starting", false), "{airtime:?}");
+    assert_eq!(airtime.channel_utilization_percent, 0.0, "what is assumed is not shown as if it were known");
+    send(&mut world, node, text("hello"), 70).unwrap();
+    assert!((50..60).contains(&world.now.saturating_duration_since(begin).as_secs()), "it waited");
+    let airtime = world.snapshot(node).airtime;
+    assert!(airtime.gate == "no-telemetry" && airtime.known, "{airtime:?}");
 }
 
 #[test]

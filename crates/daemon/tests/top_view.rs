@@ -59,7 +59,7 @@ fn all_is_there_at_80_by_24() {
     let shown = picture(&mut view, 80, 24);
     for part in [
         "compotastic !0f000001  hill  hosted  EU_868 LONG_FAST  up 1 d 02 h",
-        "12.5 % of 25/40 %",
+        "12.5 % of 15/20 %",
         "ours 0.75 % of 10 %",
         "node       name      heard hops SNR",
         "!0f000007* Edge on … 12s   1    -7 dB",

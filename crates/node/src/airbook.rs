@@ -20,6 +20,8 @@ const BULK_BELOW_PERMILLE: u64 = 200;
 /// All but alerts and bulk: half of the hard gate. What people wait for cannot wait for telemetry; what is known of the air
 /// lags behind what it is.
 pub(crate) const NORMAL_BELOW_PERMILLE: u64 = 200;
+/// What was on the air before the start has left the window of the channel utilisation by then.
+const ASSUMED_FOR: Duration = Duration::from_micros(MINUTE_US);
 
 /// The latest telemetry, and what was counted since.
 #[derive(Clone, Copy, Debug)]
@@ -39,17 +41,31 @@ pub(crate) struct AirBook {
     own: DutyCycle,
     limit_permille: u16,
     told: Option<Told>,
+    /// Until then what is counted holds what nobody knows: [`Self::assume_busy`].
+    assumed_until: Instant,
 }
 
 impl AirBook {
     pub(crate) fn new(limit_permille: u16) -> Self {
-        Self { counted: ChannelUtilization::default(), own: DutyCycle::new(), limit_permille, told: None }
+        Self {
+            counted: ChannelUtilization::default(),
+            own: DutyCycle::new(),
+            limit_permille,
+            told: None,
+            assumed_until: Instant::ZERO,
+        }
     }
 
     /// What was on the air before is not known: until it is past, the channel counts as busy for all but alerts.
     pub(crate) fn assume_busy(&mut self, now: Instant) {
         let used_us = NORMAL_BELOW_PERMILLE * MINUTE_US / 1000;
         self.counted.record(now, Duration::from_micros(used_us));
+        self.assumed_until = now + ASSUMED_FOR;
+    }
+
+    /// What is on the air is known: the first minute is over, or the radio has told.
+    pub(crate) fn is_known(&self, now: Instant) -> bool {
+        now >= self.assumed_until || self.is_fresh(now)
     }
 
     /// So much was sent in the hour before the start.
@@ -97,7 +113,21 @@ impl AirBook {
     }
 
     fn utilization_with(&self, now: Instant, more: Duration) -> u64 {
-        let counted = u64::from(self.counted.permille_with(now, more));
+        self.utilization_of(now, more, u64::from(self.counted.permille_with(now, more)))
+    }
+
+    /// The same without what is assumed of the time before the start.
+    pub(crate) fn known_utilization(&self, now: Instant) -> u64 {
+        self.known_utilization_with(now, Duration::ZERO)
+    }
+
+    fn known_utilization_with(&self, now: Instant, more: Duration) -> u64 {
+        let assumed = if now < self.assumed_until { NORMAL_BELOW_PERMILLE } else { 0 };
+        let counted = u64::from(self.counted.permille_with(now, more)).saturating_sub(assumed);
+        self.utilization_of(now, more, counted)
+    }
+
+    fn utilization_of(&self, now: Instant, more: Duration, counted: u64) -> u64 {
         let Some(told) = self.told.filter(|_| self.is_fresh(now)) else { return counted };
         let since_us = told.counted_us.saturating_add(more.as_micros());
         // Of what was counted since, only the last minute is still of this minute.
@@ -155,6 +185,12 @@ impl AirBook {
         passes && within
     }
 
+    /// Whether a packet that is no bulk waits for nothing but the end of the first minute.
+    pub(crate) fn is_starting(&self, now: Instant, airtime: Duration, sends: u8) -> bool {
+        now < self.assumed_until
+            && self.known_utilization_with(now, times(airtime, sends)) < NORMAL_BELOW_PERMILLE
+    }
+
     /// Time until a packet has left: its sends, the longest window before each, and longer on busy air.
     pub(crate) fn pace(&self, now: Instant, airtime: Duration, sends: u8, slot_us: u64) -> Duration {
         let busy = self.utilization(now).min(900);
@@ -180,6 +216,25 @@ mod tests {
 
     fn told(channel_utilization_permille: u16, air_util_tx_permille: u16) -> RadioTelemetry {
         RadioTelemetry { channel_utilization_permille, air_util_tx_permille }
+    }
+
+    #[test]
+    fn in_the_first_minute_what_is_assumed_is_told_from_what_is_known() {
+        let mut air = AirBook::new(1000);
+        air.assume_busy(at(0));
+        air.handle_heard(at(5), Duration::from_secs(3));
+        assert_eq!((air.utilization(at(5)), air.known_utilization(at(5))), (250, 50));
+        assert!(!air.is_known(at(5)) && air.is_starting(at(5), SECOND, 1));
+        assert!(!air.allows(at(5), Gate::Normal, SECOND, 1, SECOND));
+        // Ten sends would not fit the air that is known either.
+        assert!(!air.is_starting(at(5), SECOND, 10));
+        air.handle_telemetry(at(20), told(90, 0));
+        assert!(air.is_known(at(20)) && air.is_starting(at(20), SECOND, 1));
+        assert_eq!(air.known_utilization(at(20)), 90);
+        air.handle_telemetry(at(30), told(300, 0));
+        assert!(!air.is_starting(at(30), SECOND, 1), "the air is full");
+        assert!(!air.is_starting(at(60), SECOND, 1) && air.is_known(at(60)));
+        assert_eq!(air.known_utilization(at(60)), air.utilization(at(60)));
     }
 
     #[test]

@@ -33,6 +33,10 @@ use crate::{
 pub const BULK_OUTSTANDING: usize = 2;
 /// Packets that the radio holds at a time; its queue has 16 places, and it relays for others.
 pub const OUTSTANDING: usize = 6;
+/// Channel utilisation from which all but alerts waits behind a stock radio, permille.
+pub const HARD_PERMILLE: u16 = NORMAL_BELOW_PERMILLE as u16;
+/// Channel utilisation from which bulk can be expected to wait there, permille: what may have come since the telemetry is added to it.
+pub const POLITE_PERMILLE: u16 = HARD_PERMILLE / 4 * 3;
 /// A peer may have this part of the hour's air at once, and as much again in the course of an hour.
 pub(crate) const PEER_PART: u64 = 8;
 const HOUR_US: u64 = 3_600_000_000;
@@ -46,6 +50,8 @@ pub enum Hold {
     Polite,
     /// The channel is too busy for all but alerts.
     Hard,
+    /// How busy the channel is nobody knows in the first minute, so all but alerts waits for its end.
+    Starting,
     /// The region's duty cycle is used up.
     DutyCycle,
     /// Only alerts and what is urgent goes now.
@@ -68,6 +74,7 @@ impl Hold {
         match self {
             Self::Polite => "polite",
             Self::Hard => "hard",
+            Self::Starting => "starting",
             Self::DutyCycle => "duty-cycle",
             Self::QuietHours => "quiet-hours",
             Self::NoTelemetry => "no-telemetry",
@@ -81,8 +88,15 @@ impl Hold {
     /// What a person is told.
     pub const fn reason(self) -> &'static str {
         match self {
-            Self::Polite => "the channel is busy (25 % gate): background packets wait",
-            Self::Hard => "the channel is very busy (40 % gate): only alerts go",
+            Self::Polite => {
+                "the channel is busy (gate near 20 % behind a stock radio, at 25 % else): background packets wait"
+            }
+            Self::Hard => {
+                "the channel is very busy (gate at 20 % behind a stock radio, at 40 % else): only alerts go"
+            }
+            Self::Starting => {
+                "how busy the channel is nobody knows in the first minute after the start, and only alerts go: try again in a minute"
+            }
             Self::DutyCycle => "the region's duty cycle is used up: wait, or send less",
             Self::QuietHours => "quiet hours: only alerts and urgent matters go",
             Self::NoTelemetry => {
@@ -118,8 +132,14 @@ pub struct Wish {
 /// What is shown of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MannersState {
-    /// Channel utilisation, permille.
+    /// Channel utilisation as far as it is known, permille.
     pub utilization_permille: u16,
+    /// False where it is not: in the first minute behind a stock radio, until that has told.
+    pub known: bool,
+    /// Utilisation from which bulk waits, permille.
+    pub polite_permille: u16,
+    /// Utilisation from which all but alerts waits, permille.
+    pub hard_permille: u16,
     /// Own air time of the last hour, permille.
     pub own_permille: u16,
     /// What the region allows, permille.
@@ -256,6 +276,7 @@ impl Manners {
             return Err(match wish.gate {
                 Gate::Bulk if !self.air.is_fresh(now) => Hold::NoTelemetry,
                 Gate::Bulk => Hold::Polite,
+                _ if self.air.is_starting(now, wish.airtime, wish.sends) => Hold::Starting,
                 _ => Hold::Hard,
             });
         }
@@ -283,16 +304,19 @@ impl Manners {
         } else if self.is_quiet() {
             Some(Hold::QuietHours)
         } else if !self.air.allows(now, Gate::Normal, small, 1, small) {
-            Some(Hold::Hard)
+            Some(if self.air.is_starting(now, small, 1) { Hold::Starting } else { Hold::Hard })
         } else if !self.air.is_fresh(now) {
             Some(Hold::NoTelemetry)
-        } else if utilization >= NORMAL_BELOW_PERMILLE * 3 / 4 {
+        } else if utilization >= u64::from(POLITE_PERMILLE) {
             Some(Hold::Polite)
         } else {
             None
         };
         MannersState {
-            utilization_permille: utilization as u16,
+            utilization_permille: self.air.known_utilization(now) as u16,
+            known: self.air.is_known(now),
+            polite_permille: POLITE_PERMILLE,
+            hard_permille: HARD_PERMILLE,
             own_permille: (self.air.own_us(now) * 1000 / HOUR_US).min(1000) as u16,
             limit_permille: self.limit_permille,
             bulk_share_permille: if self.air.is_fresh(now) {
@@ -350,10 +374,27 @@ mod tests {
     #[test]
     fn the_first_minute_is_for_alerts() {
         let manners = manners(100);
-        assert_eq!(manners.check(at(1), &wish(TEXT, Gate::Normal)), Err(Hold::Hard));
+        assert_eq!(manners.check(at(1), &wish(TEXT, Gate::Normal)), Err(Hold::Starting));
         assert_eq!(manners.check(at(1), &wish(TEXT, Gate::Alert)), Ok(()));
+        let state = manners.state(at(1));
+        assert_eq!((state.hold, state.known, state.utilization_permille), (Some(Hold::Starting), false, 0));
         assert_eq!(manners.check(at(61), &wish(TEXT, Gate::Normal)), Ok(()));
         assert_eq!(manners.check(at(61), &wish(TEXT, Gate::Bulk)), Err(Hold::NoTelemetry));
+    }
+
+    #[test]
+    fn the_figures_in_words_are_those_of_the_gates() {
+        let percent = |permille: u16| std::format!("{} %", permille / 10);
+        let (polite, hard) = (Hold::Polite.reason(), Hold::Hard.reason());
+        assert!(hard.contains(&percent(HARD_PERMILLE)) && polite.contains(&percent(HARD_PERMILLE)));
+        assert!(hard.contains(&percent(Gate::Normal.limit_permille())), "{hard}");
+        assert!(polite.contains(&percent(Gate::Bulk.limit_permille())), "{polite}");
+        let mut manners = manners(1000);
+        told(&mut manners, 100, HARD_PERMILLE, 0);
+        let state = manners.state(at(100));
+        assert_eq!((state.hold, state.hard_permille), (Some(Hold::Hard), HARD_PERMILLE));
+        told(&mut manners, 200, POLITE_PERMILLE, 0);
+        assert_eq!(manners.state(at(200)).hold, Some(Hold::Polite));
     }
 
     #[test]

@@ -221,6 +221,9 @@ impl<'a, F: NorFlash> Station<'a, F> {
         };
         MannersState {
             utilization_permille: utilization,
+            known: true,
+            polite_permille: Gate::Bulk.limit_permille(),
+            hard_permille: Gate::Normal.limit_permille(),
             own_permille: self.router.duty_cycle_permille(now),
             limit_permille: self.router.limit_permille(),
             bulk_share_permille: Governor::share_permille(utilization) as u16,

@@ -6,7 +6,7 @@ use super::{
     client::{ApiArgs, Client},
     table::{Align, age, clean, table},
 };
-use crate::seam::{ObjectView, Snapshot};
+use crate::seam::{AirtimeView, ObjectView, Snapshot};
 
 /// Shows how the daemon, its links and its air are
 #[derive(Clone, Debug, clap::Args)]
@@ -22,17 +22,31 @@ pub struct StatusArgs {
     pub json: bool,
 }
 
-/// A gate in words.
-pub(super) fn gate_text(gate: &str) -> &str {
-    match gate {
-        "open" => "open",
-        "polite" => "polite: no bulk above 25 %",
-        "hard" => "hard: alerts alone above 40 %",
-        "duty-cycle" => "the region's duty cycle is used up",
-        "quiet-hours" => "quiet hours",
-        "lan-share" => "the share of the air behind the LAN is used up",
-        "no-telemetry" => "no telemetry from the radio: bulk waits",
-        other => other,
+/// The gate in words.
+pub(super) fn gate_text(air: &AirtimeView) -> String {
+    // A daemon of an older version does not tell its figures.
+    let from = |percent: f32| if percent > 0.0 { format!(" from {percent:.0} % on") } else { String::new() };
+    match air.gate.as_str() {
+        "polite" => format!("polite: no bulk{}", from(air.polite_percent)),
+        "hard" => format!("hard: alerts alone{}", from(air.hard_percent)),
+        "starting" => "starting: alerts alone in the first minute".to_owned(),
+        "duty-cycle" => "the region's duty cycle is used up".to_owned(),
+        "quiet-hours" => "quiet hours".to_owned(),
+        "lan-share" => "the share of the air behind the LAN is used up".to_owned(),
+        "no-telemetry" => "no telemetry from the radio: bulk waits".to_owned(),
+        other => clean(other),
+    }
+}
+
+/// How much of the air is used, and where the gates stand.
+pub(super) fn used_text(air: &AirtimeView) -> String {
+    let used = match air.known {
+        true => format!("{:.1} % used by all", air.channel_utilization_percent),
+        false => "not yet known".to_owned(),
+    };
+    match air.hard_percent > 0.0 {
+        true => format!("{used} ({:.0} % polite, {:.0} % hard)", air.polite_percent, air.hard_percent),
+        false => used,
     }
 }
 
@@ -90,12 +104,14 @@ pub(super) fn text(state: &Snapshot) -> String {
             state.nodes.iter().filter(|node| node.member).count()
         ),
         format!(
-            "air       {:.1} % used by all (25 % polite, 40 % hard), {:.2} % by us in the last hour of {:.0} % allowed",
-            air.channel_utilization_percent, air.air_util_tx_percent, air.duty_cycle_percent
+            "air       {}, {:.2} % by us in the last hour of {:.0} % allowed",
+            used_text(air),
+            air.air_util_tx_percent,
+            air.duty_cycle_percent
         ),
         format!(
             "gate      {}; bulk may use {:.1} %, periodic sends are stretched by {:.1}",
-            gate_text(&air.gate),
+            gate_text(air),
             air.bulk_share_percent,
             air.congestion_factor
         ),
@@ -160,4 +176,35 @@ pub fn run(args: StatusArgs) -> Result<()> {
         print!("{}", text(&state));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_those_of_the_gates_and_none_is_shown_of_what_is_not_known() {
+        let air = |gate: &str| AirtimeView {
+            gate: gate.to_owned(),
+            channel_utilization_percent: 21.25,
+            known: true,
+            polite_percent: 15.0,
+            hard_percent: 20.0,
+            ..AirtimeView::default()
+        };
+        assert_eq!(gate_text(&air("hard")), "hard: alerts alone from 20 % on");
+        assert_eq!(gate_text(&air("polite")), "polite: no bulk from 15 % on");
+        assert_eq!(used_text(&air("hard")), "21.2 % used by all (15 % polite, 20 % hard)");
+        let starting = AirtimeView { known: false, channel_utilization_percent: 0.0, ..air("starting") };
+        assert_eq!(used_text(&starting), "not yet known (15 % polite, 20 % hard)");
+        assert!(gate_text(&starting).contains("first minute"));
+        // What a daemon says that knows nothing of this.
+        let old = r#"{"channel_utilization_percent":3,"air_util_tx_percent":0,"duty_cycle_percent":10,"bulk_share_percent":5,"gate":"hard",
+            "congestion_factor":1,"by_purpose":[]}"#;
+        let old: AirtimeView = serde_json::from_str(old).unwrap();
+        assert_eq!(
+            (gate_text(&old), used_text(&old)),
+            ("hard: alerts alone".into(), "3.0 % used by all".into())
+        );
+    }
 }

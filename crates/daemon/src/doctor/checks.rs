@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use compotastic_links::{RadioInfo, Telemetry};
 use compotastic_mesh::lora::{Preset, Region};
 use compotastic_messages::{ModemPreset, RegionCode, Role};
+use compotastic_node::manners::{HARD_PERMILLE, POLITE_PERMILLE};
 
 use super::Finding;
 
@@ -16,9 +17,9 @@ const FIRMWARE_TESTED: (u32, u32) = (2, 7);
 const CHANNELS: usize = 8;
 /// A clock may be off by so much: reports carry it.
 const SKEW_S: u64 = 120;
-/// Channel utilisation at which bulk stops, and at which all but alerts stops, percent.
-const POLITE: f32 = 25.0;
-const HARD: f32 = 40.0;
+/// Channel utilisation at which bulk stops behind such a radio, and at which all but alerts stops, percent.
+const POLITE: f32 = POLITE_PERMILLE as f32 / 10.0;
+const HARD: f32 = HARD_PERMILLE as f32 / 10.0;
 
 /// What was heard while listening.
 #[derive(Clone, Debug, Default)]
@@ -365,8 +366,8 @@ mod tests {
             queue_free: Some(0),
             ..Seen::default()
         };
-        assert!(finding(&healthy(), &seen(30.0, 1.0), "air").what.contains("updates wait"));
-        assert!(finding(&healthy(), &seen(45.0, 1.0), "air").what.contains("only alerts"));
+        assert!(finding(&healthy(), &seen(15.0, 1.0), "air").what.contains("updates wait"));
+        assert!(finding(&healthy(), &seen(20.0, 1.0), "air").what.contains("only alerts"));
         assert!(finding(&healthy(), &seen(1.0, 10.0), "duty-cycle").what.contains("refuses more"));
         assert!(finding(&healthy(), &seen(1.0, 1.0), "queue").what.contains("full"));
     }

@@ -8,7 +8,7 @@
 //!   sent to them, refusals too, comes out of one budget of air time.
 //! - Each sender has a budget of answers. Who writes each time within seconds of our answer is no person, and not answered for an hour.
 //! - While the gate is shut, the models have their hands full or a budget is used up, a sender is told "busy" once in ten minutes,
-//!   and else nothing.
+//!   and else nothing. In the first minute after the start nothing goes, a "busy" neither: what is asked then is answered when it is over.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -148,8 +148,8 @@ impl Desk {
     }
 
     fn gate_is_shut(&self) -> bool {
-        // The polite gate holds bulk back, and people are not bulk.
-        !matches!(self.state.airtime.gate.as_str(), "" | "open" | "polite")
+        // The polite gate and missing telemetry hold bulk back, and people are not bulk.
+        !matches!(self.state.airtime.gate.as_str(), "" | "open" | "polite" | "no-telemetry" | "starting")
     }
 
     /// A message of a person, or of a program.
@@ -167,6 +167,12 @@ impl Desk {
             None
         };
         let Some(text) = wanted.map(str::trim) else { return };
+        if self.state.mode == "listening" {
+            tracing::info!(
+                "a person is not answered, since this node only listens: `compotastic status` says why"
+            );
+            return;
+        }
         let stranger = !(message.proven && self.allow.contains(&message.from));
         let sender = (message.from, stranger);
         if direct && text.is_empty()
@@ -284,6 +290,8 @@ impl Desk {
     fn tell_busy(&mut self, now: Duration, asked: &Open) {
         let cost = self.airtime_ms(BUSY.len());
         let Some(sender) = self.senders.get_mut(&(asked.from, asked.stranger)) else { return };
+        // Who is not answered and asks the same again repeats nothing.
+        sender.last_text.clear();
         if sender.busy_told.is_some_and(|at| now.saturating_sub(at) < BUSY_EVERY) {
             return;
         }

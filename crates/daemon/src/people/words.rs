@@ -65,10 +65,13 @@ pub fn status(state: &Snapshot) -> String {
         "" | "open" => "open".to_owned(),
         held => format!("holds back ({held})"),
     };
+    let air = match state.airtime.known {
+        true => format!("{:.0} %", state.airtime.channel_utilization_percent),
+        false => "not yet known".to_owned(),
+    };
     let text = format!(
-        "{lately} of {nodes} nodes heard in 2 h, {members} in the swarm. Jobs open: {}. Air {:.0} %, gate {gate}. Model: {}.",
+        "{lately} of {nodes} nodes heard in 2 h, {members} in the swarm. Jobs open: {}. Air {air}, gate {gate}. Model: {}.",
         state.open_jobs,
-        state.airtime.channel_utilization_percent,
         state.model.as_deref().unwrap_or("none here")
     );
     cut(&text, usize::MAX, PACKET_MAX)
@@ -147,6 +150,7 @@ mod tests {
             airtime: AirtimeView {
                 gate: "hard".into(),
                 channel_utilization_percent: 41.7,
+                known: true,
                 ..AirtimeView::default()
             },
             ..Snapshot::default()
@@ -155,6 +159,7 @@ mod tests {
             status(&state),
             "2 of 3 nodes heard in 2 h, 1 in the swarm. Jobs open: 2. Air 42 %, gate holds back (hard). Model: llama3.2:3b."
         );
+        assert!(status(&Snapshot::default()).contains("Air not yet known, gate open"));
     }
 
     proptest! {

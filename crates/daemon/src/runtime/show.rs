@@ -97,6 +97,9 @@ impl Core {
         let percent = |permille: u16| f32::from(permille) / 10.0;
         AirtimeView {
             channel_utilization_percent: percent(state.utilization_permille),
+            known: state.known,
+            polite_percent: percent(state.polite_permille),
+            hard_percent: percent(state.hard_permille),
             air_util_tx_percent: percent(state.own_permille),
             duty_cycle_percent: percent(state.limit_permille),
             bulk_share_percent: percent(state.bulk_share_permille),

@@ -179,6 +179,11 @@ impl Core {
                 if self.up { self.admit(now, |modem| foreign.wish(modem)).map_err(Some) } else { Err(None) };
             match verdict {
                 Ok(()) => {}
+                // This passes within a minute, whatever happens: who asked right after the start gets an answer.
+                Err(Some(Hold::Starting)) => {
+                    self.texts.next_at = now + AGAIN;
+                    return;
+                }
                 // These pass by themselves, soon.
                 Err(None | Some(Hold::Queue | Hold::Hard)) if now < self.texts.waiting[0].until => {
                     self.texts.next_at = now + AGAIN;

@@ -98,6 +98,9 @@ pub fn snapshot() -> Snapshot {
         }],
         airtime: AirtimeView {
             channel_utilization_percent: 12.5,
+            known: true,
+            polite_percent: 15.0,
+            hard_percent: 20.0,
             air_util_tx_percent: 0.75,
             duty_cycle_percent: 10.0,
             bulk_share_percent: 5.0,

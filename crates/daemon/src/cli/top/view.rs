@@ -22,9 +22,6 @@ use crate::{
 
 /// Lines of news that are kept.
 const LOG: usize = 500;
-/// Gates of the mesh, percent of the air of the last minute.
-const POLITE: f32 = 25.0;
-const HARD: f32 = 40.0;
 /// Where the gauge of the air ends, percent.
 const GAUGE: f32 = 50.0;
 
@@ -267,15 +264,17 @@ impl View {
         let air = &self.state.airtime;
         let used = air.channel_utilization_percent;
         let colour = match used {
-            used if used >= HARD => Color::Red,
-            used if used >= POLITE => Color::Yellow,
+            used if air.hard_percent > 0.0 && used >= air.hard_percent => Color::Red,
+            used if air.polite_percent > 0.0 && used >= air.polite_percent => Color::Yellow,
             _ => Color::Green,
         };
         let wide = usize::from(area.width.saturating_sub(36)).clamp(10, 50);
         let mut bar = vec![Span::raw("air  "), Span::raw("[")];
         for at in 0..wide {
             let (from, to) = (at as f32 * GAUGE / wide as f32, (at + 1) as f32 * GAUGE / wide as f32);
-            let mark = [POLITE, HARD].iter().any(|gate| (from..to).contains(gate));
+            let mark = [air.polite_percent, air.hard_percent]
+                .iter()
+                .any(|gate| *gate > 0.0 && (from..to).contains(gate));
             let text = match (mark, used > from) {
                 (true, _) => "|",
                 (false, true) => "=",
@@ -284,13 +283,16 @@ impl View {
             bar.push(Span::styled(text, if used > from { self.style(colour) } else { Style::new() }));
         }
         bar.push(Span::raw("] "));
-        bar.push(Span::styled(format!("{used:.1} %"), self.style(colour)));
-        bar.push(Span::raw(" of 25/40 %"));
+        let shown = if air.known { format!("{used:.1} %") } else { "not yet known".to_owned() };
+        bar.push(Span::styled(shown, self.style(colour)));
+        if air.hard_percent > 0.0 {
+            bar.push(Span::raw(format!(" of {:.0}/{:.0} %", air.polite_percent, air.hard_percent)));
+        }
         let own = format!(
             "ours {:.2} % of {:.0} % in the hour; gate {}; bulk {:.1} %",
             air.air_util_tx_percent,
             air.duty_cycle_percent,
-            gate_text(&air.gate),
+            gate_text(air),
             air.bulk_share_percent
         );
         frame.render_widget(
