@@ -178,12 +178,20 @@ fn the_swarm_is_looked_after_beside_the_daemon() {
     }
 
     // No radio of the swarm here, so the plan waits; giving it up and starting anew need no restart.
-    let rotated = swarm(&state, &["rotate", "--without", "!a1b2c3d4", "--hours", "2"]);
+    // Who mistypes the lost radio's number would give it the new keys.
+    for command in [&["rotate", "--without", "!a1b2c3d4"][..], &["remove", "!a1b2c3d4"]] {
+        let said = fails(&[&["swarm"], command, &["--state", path]].concat());
+        assert!(said.contains("!a1b2c3d4 was never heard") && said.contains("--anyway"), "{said}");
+    }
+    let none = swarm(&state, &["members"]);
+    assert!(!none.contains("under way"), "{none}");
+    let rotated = swarm(&state, &["rotate", "--without", "!a1b2c3d4", "--anyway", "--hours", "2"]);
     assert!(rotated.contains("epoch 2") && rotated.contains("!a1b2c3d4"), "{rotated}");
-    let twice = fails(&["swarm", "remove", "!a1b2c3d4", "--state", path]);
+    assert!(rotated.contains("Invitations made before are void"), "{rotated}");
+    let twice = fails(&["swarm", "remove", "!a1b2c3d4", "--anyway", "--state", path]);
     assert!(twice.contains("under way"), "{twice}");
     swarm(&state, &["rotate", "--give-up"]);
-    let removed = swarm(&state, &["remove", "!a1b2c3d4"]);
+    let removed = swarm(&state, &["remove", "!a1b2c3d4", "--anyway"]);
     assert!(removed.contains("without: !a1b2c3d4"), "{removed}");
     let shown: Value = serde_json::from_str(&swarm(&state, &["members", "--json"])).unwrap();
     assert_eq!((&shown["name"], &shown["rotation"]["epoch"]), (&Value::from("hills"), &Value::from(2)));
@@ -195,6 +203,12 @@ fn the_swarm_is_looked_after_beside_the_daemon() {
     assert!(state.join("control.json").exists());
     let members = swarm(&state, &["members"]);
     assert!(members.contains("epoch 2 is under way"), "{members}");
+    // The same without a daemon.
+    swarm(&state, &["rotate", "--give-up"]);
+    let said = fails(&["swarm", "remove", "!a1b2c3d4", "--state", path]);
+    assert!(said.contains("!a1b2c3d4 was never heard") && said.contains("--anyway"), "{said}");
+    let planned = swarm(&state, &["remove", "!a1b2c3d4", "--anyway"]);
+    assert!(planned.contains("planned") && planned.contains("Invitations made before are void"), "{planned}");
 }
 
 /// What the swarm's operator has signed goes through the daemon, be the key the machine's own or one that was made before.

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-use super::{DAY_HOURS, GIVEN_UP, SwarmCommand, node_num, rotation_line, show, tell_members, tell_strangers};
+use super::{
+    DAY_HOURS, GIVEN_UP, INVITE_ANEW, SwarmCommand, rotation_line, show, tell_members, without_members,
+};
 use crate::{
     cli::Client,
     http::{Invitation, bodies::RotationBody, control::Control},
@@ -57,22 +59,22 @@ pub(super) fn run(state: &Path, in_use: InUse, command: SwarmCommand) -> Result<
             println!("{GIVEN_UP}");
             Ok(())
         }
-        SwarmCommand::Rotate(rotate) => begin_rotation(&client, &rotate.without, rotate.hours),
-        SwarmCommand::Remove(remove) => begin_rotation(&client, &[remove.node], DAY_HOURS),
+        SwarmCommand::Rotate(rotate) => begin_rotation(&client, &rotate.without, rotate.hours, rotate.anyway),
+        SwarmCommand::Remove(remove) => begin_rotation(&client, &[remove.node], DAY_HOURS, remove.anyway),
         SwarmCommand::New(_) | SwarmCommand::Operator(_) | SwarmCommand::Join(_) | SwarmCommand::Leave(_) => {
             Err(in_use.into())
         }
     }
 }
 
-fn begin_rotation(client: &Client, without: &[String], hours: u32) -> Result<()> {
-    let without: Vec<u32> = without.iter().map(|word| node_num(word)).collect::<Result<_>>()?;
-    let body = RotationBody { without: without.iter().copied().map(node_id).collect(), hours };
+fn begin_rotation(client: &Client, without: &[String], hours: u32, anyway: bool) -> Result<()> {
+    let without = without_members(without, &client.get("/api/swarm")?, anyway)?;
+    let body = RotationBody { without: without.into_iter().map(node_id).collect(), hours };
     let swarm: SwarmView = client.post("/api/swarm/rotation", &body)?;
-    tell_strangers(&without, &swarm);
     if let Some(rotation) = &swarm.rotation {
         println!("{}", rotation_line(rotation));
     }
+    println!("{INVITE_ANEW}");
     println!("`compotastic swarm members` shows how it stands.");
     Ok(())
 }

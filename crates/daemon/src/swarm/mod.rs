@@ -40,6 +40,7 @@ const KEY_OPERATOR: &str = "swarm operator secret";
 const KEY_UNDO: &str = "swarm undo";
 /// A removed node's keys are worth nothing after this time at the latest.
 const DAY_HOURS: u32 = 24;
+const INVITE_ANEW: &str = "Invitations made before are void once the new keys are in force: make new ones then with `compotastic swarm invite`.";
 const GIVEN_UP: &str = "No rotation is planned any more. Members that have new keys change to them at the deadline: rotate again.";
 /// An invitation is one line; what is longer is something else.
 const INVITATION_BYTES: u64 = 64 << 10;
@@ -145,9 +146,12 @@ struct MembersArgs {
 
 #[derive(Args, Clone, Debug)]
 struct RotateArgs {
-    /// Node that gets no new keys, such as !a1b2c3d4
+    /// Member that gets no new keys, such as !a1b2c3d4
     #[arg(long, value_name = "NODE")]
     without: Vec<String>,
+    /// Also where such a node was never heard as a member
+    #[arg(long, requires = "without")]
+    anyway: bool,
     /// The keys come into force after this time at the latest
     #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=168))]
     hours: u32,
@@ -158,8 +162,11 @@ struct RotateArgs {
 
 #[derive(Args, Clone, Debug)]
 struct RemoveArgs {
-    /// Node, such as !a1b2c3d4
+    /// Member, such as !a1b2c3d4
     node: String,
+    /// Also where it was never heard as a member
+    #[arg(long)]
+    anyway: bool,
 }
 
 /// What was on the radio before it joined.
@@ -307,8 +314,8 @@ fn run_alone(store: &Store, command: SwarmCommand) -> Result<()> {
             println!("{GIVEN_UP}");
             Ok(())
         }
-        SwarmCommand::Rotate(rotate) => plan_rotation(store, &rotate.without, rotate.hours),
-        SwarmCommand::Remove(remove) => plan_rotation(store, &[remove.node], DAY_HOURS),
+        SwarmCommand::Rotate(rotate) => plan_rotation(store, &rotate.without, rotate.hours, rotate.anyway),
+        SwarmCommand::Remove(remove) => plan_rotation(store, &[remove.node], DAY_HOURS, remove.anyway),
     }
 }
 
@@ -580,25 +587,30 @@ fn node_num(word: &str) -> Result<u32> {
 }
 
 /// Plans new keys for all members but some. The next run of the daemon does it.
-pub fn plan_rotation(store: &Store, without: &[String], hours: u32) -> Result<()> {
-    let without: Vec<u32> = without.iter().map(|word| node_num(word)).collect::<Result<_>>()?;
-    rotation::begin(store, without.clone(), crate::http::now_ms(), hours)?;
-    tell_strangers(&without, &view(store)?);
+pub fn plan_rotation(store: &Store, without: &[String], hours: u32, anyway: bool) -> Result<()> {
+    let without = without_members(without, &view(store)?, anyway)?;
+    rotation::begin(store, without, crate::http::now_ms(), hours)?;
     println!(
         "New keys are planned: `compotastic up` brings them to the members (a question, then three frames for each), and all change \
          when all have them, or in {hours} h."
     );
+    println!("{INVITE_ANEW}");
     Ok(())
 }
 
-/// Whoever mistypes a node shuts nobody out.
-fn tell_strangers(without: &[u32], swarm: &SwarmView) {
-    for num in without.iter().filter(|num| swarm.members.iter().all(|member| member.num != **num)) {
-        eprintln!(
-            "{} was not heard as a member here; `compotastic swarm members` lists those that were.",
+/// Numbers of the nodes that are left out. Whoever mistypes one would give the lost radio the new keys: it has to be a member that was heard here, or
+/// (`anyway`) one that is meant all the same.
+fn without_members(words: &[String], swarm: &SwarmView, anyway: bool) -> Result<Vec<u32>> {
+    let without: Vec<u32> = words.iter().map(|word| node_num(word)).collect::<Result<_>>()?;
+    let unknown = without.iter().find(|num| swarm.members.iter().all(|member| member.num != **num));
+    if let Some(num) = unknown.filter(|_| !anyway) {
+        bail!(
+            "{} was never heard as a member here, and leaving out a node that is none shuts nobody out: see `compotastic swarm members`; \
+             if it is the right one, say so with --anyway",
             node_id(*num)
         );
     }
+    Ok(without)
 }
 
 fn rotation_line(rotation: &RotationView) -> String {
@@ -636,4 +648,22 @@ fn tell_members(args: &MembersArgs, swarm: &SwarmView) -> Result<()> {
         println!("{}", rotation_line(rotation));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_is_left_out_is_a_member_or_meant_all_the_same() {
+        let member = NodeView { num: 0x0b00_0001, member: true, ..NodeView::default() };
+        let swarm = SwarmView { members: vec![member], ..SwarmView::default() };
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        assert_eq!(without_members(&words(&["!0b000001"]), &swarm, false).unwrap(), [0x0b00_0001]);
+        let typo = words(&["!0b000001", "!0b0000ff"]);
+        let error = without_members(&typo, &swarm, false).unwrap_err().to_string();
+        assert!(error.contains("!0b0000ff was never heard") && error.contains("--anyway"), "{error}");
+        assert_eq!(without_members(&typo, &swarm, true).unwrap(), [0x0b00_0001, 0x0b00_00ff]);
+        assert!(without_members(&words(&["hut"]), &swarm, true).is_err());
+    }
 }
