@@ -274,6 +274,25 @@ fn what_the_operator_signs_is_published() {
     assert!(said.contains("swarm operator --out"), "{said}");
 }
 
+/// A radio that is broken does not keep its machine in a swarm; and what `--yes` agrees to is told.
+#[test]
+fn a_machine_leaves_without_its_radio_and_yes_tells_what_changes() {
+    let state = new_folder("up-leave");
+    let path = state.to_str().unwrap();
+    swarm(&state, &["new", "hills", "--region", "EU_868"]);
+    let line = swarm(&state, &["invite"]);
+    let sim = concat!("sim:", env!("CARGO_MANIFEST_DIR"), "/../../scenarios/two-huts.toml");
+    let joined = swarm(&state, &["join", line.trim(), "--radio", sim, "--yes"]);
+    assert!(joined.contains("Channel slot 1: empty -> `hills`") && joined.contains("is in the swarm"), "{joined}");
+    let gone = format!("tcp:127.0.0.1:{}", free_port());
+    let said = fails(&["swarm", "leave", "--radio", &gone, "--state", path]);
+    assert!(said.contains("127.0.0.1") && said.contains("swarm leave --forget"), "{said}");
+    let left = swarm(&state, &["leave", "--forget"]);
+    assert!(left.contains("has left the swarm") && left.contains("radio was not asked"), "{left}");
+    assert!(fails(&["swarm", "leave", "--forget", "--state", path]).contains("no swarm is joined here"));
+    swarm(&state, &["new", "other", "--region", "EU_868"]);
+}
+
 fn refused(radio: &str) -> String {
     let state = new_folder("up-refused");
     fails(&[

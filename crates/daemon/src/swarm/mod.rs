@@ -71,7 +71,7 @@ enum SwarmCommand {
     /// Brings a radio into a swarm: shows what changes on it, asks, and can undo it
     Join(JoinArgs),
     /// Takes the radio out again: what was in its channel slot before is put back
-    Leave(RadioArgs),
+    Leave(LeaveArgs),
     /// Lists the members that were heard, and how a rotation stands
     Members(MembersArgs),
     /// New keys for all members but those that are left out: a lost radio is shut out over the air. A running daemon begins at once
@@ -124,9 +124,18 @@ struct RadioArgs {
     /// Link to the radio; without it the attached one
     #[arg(long, value_name = "URL")]
     radio: Option<String>,
-    /// Do not ask
+    /// Do not ask; what changes is told all the same
     #[arg(long)]
     yes: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+struct LeaveArgs {
+    #[command(flatten)]
+    radio: RadioArgs,
+    /// Only this machine leaves, and no radio is asked: for one that is broken or gone
+    #[arg(long, conflicts_with = "radio")]
+    forget: bool,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -289,20 +298,28 @@ fn run_alone(store: &Store, command: SwarmCommand) -> Result<()> {
             let swarm = read_invitation(&join.invitation)?;
             let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             tokio.block_on(async {
-                match open(join.radio.radio.as_deref()).await? {
+                match open(join.radio.radio.as_deref(), "compotastic swarm join LINE").await? {
                     Some(mut radio) => {
-                        join_radio(store, &swarm, &mut radio, |plan| join.radio.yes || confirm(plan)).await
+                        join_radio(store, &swarm, &mut radio, |plan| confirm(plan, join.radio.yes)).await
                     }
                     None => join_without_radio(store, &swarm),
                 }
             })
         }
+        SwarmCommand::Leave(leave) if leave.forget => {
+            forget(store)?;
+            println!(
+                "Its radio was not asked: where it still has the swarm's channel, it can read along until that is removed or the keys are rotated."
+            );
+            Ok(())
+        }
         SwarmCommand::Leave(leave) => {
             let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             tokio.block_on(async {
-                match open(leave.radio.as_deref()).await? {
+                let radio = open(leave.radio.radio.as_deref(), "compotastic swarm leave").await;
+                match radio.map_err(gone)? {
                     Some(mut radio) => {
-                        leave_radio(store, &mut radio, |plan| leave.yes || confirm(plan)).await
+                        leave_radio(store, &mut radio, |plan| confirm(plan, leave.radio.yes)).await
                     }
                     None => forget(store),
                 }
@@ -469,11 +486,11 @@ pub fn read_invitation(word: &str) -> Result<EnrolmentRecord> {
     EnrolmentRecord::from_text(&text).map_err(anyhow::Error::from)
 }
 
-/// The radio; none for links that carry packets of a node of our own, where nothing has to be set.
-async fn open(radio: Option<&str>) -> Result<Option<RadioHandle>> {
+/// The radio; none for links that carry packets of a node of our own, where nothing has to be set. `command` is what is run.
+async fn open(radio: Option<&str>, command: &str) -> Result<Option<RadioHandle>> {
     let url: LinkUrl = match radio {
         Some(word) => word.parse()?,
-        None => up::attached()?,
+        None => up::attached(command)?,
     };
     if !url.is_radio() {
         return Ok(None);
@@ -481,8 +498,17 @@ async fn open(radio: Option<&str>) -> Result<Option<RadioHandle>> {
     up::open_link(&url, SessionConfig::default()).await.map(Some)
 }
 
-fn confirm(plan: &str) -> bool {
+/// No radio answers that could be taken out of the swarm.
+fn gone(error: anyhow::Error) -> anyhow::Error {
+    anyhow!("{error:#}\nWhere the radio is broken or gone, `compotastic swarm leave --forget` takes this machine out without it.")
+}
+
+/// Tells what changes, and asks whether it may, unless it was said before.
+fn confirm(plan: &str, yes: bool) -> bool {
     println!("{plan}");
+    if yes {
+        return true;
+    }
     print!("Go on? [y/N] ");
     let mut answer = String::new();
     // Where nobody can be asked, nothing is changed.
@@ -553,7 +579,7 @@ pub async fn leave_radio(
     agrees: impl FnOnce(&str) -> bool,
 ) -> Result<()> {
     let swarm = joined(store)?.context("no swarm is joined here")?;
-    let info = slot::contact(radio).await?;
+    let info = slot::contact(radio).await.map_err(gone)?;
     let undo: Option<Undo> = store.get::<Undo>(KEY_UNDO)?.filter(|undo| undo.num == info.num);
     let id = node_id(info.num);
     let there = facts::find_channel(&info.channels, &swarm).ok().filter(|channel| channel.index > 0);

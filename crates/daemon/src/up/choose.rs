@@ -4,20 +4,24 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use compotastic_links::{Found, LinkUrl};
 
 /// What is offered where there is no radio.
-const NO_RADIO: &str = "no radio is attached (no USB serial port of one was found). Plug one in, or name a link:\n  \
-    compotastic up --radio tcp:HOST          a radio on the network\n  \
-    compotastic up --radio ble:NAME          a radio over Bluetooth\n  \
-    compotastic up --radio sim:              a simulated mesh, to try things out";
+fn no_radio(command: &str) -> String {
+    format!(
+        "no radio is attached (no USB serial port of one was found). Plug one in, or name a link:\n  \
+         {command} --radio tcp:HOST          a radio on the network\n  \
+         {command} --radio ble:NAME          a radio over Bluetooth\n  \
+         {command} --radio sim:              a simulated mesh, to try things out"
+    )
+}
 
 /// The links that were named.
 pub fn parse(words: &[String]) -> Result<Vec<LinkUrl>> {
     words.iter().map(|word| word.parse::<LinkUrl>().map_err(anyhow::Error::from)).collect()
 }
 
-/// The one radio that is attached; an error that a person can act on where there is none, or more than one.
-pub fn attached(found: &[Found]) -> Result<LinkUrl> {
+/// The one radio that is attached; an error that a person can act on where there is none, or more than one. `command` is what wants it.
+pub fn attached(found: &[Found], command: &str) -> Result<LinkUrl> {
     match found {
-        [] => bail!(NO_RADIO),
+        [] => bail!(no_radio(command)),
         [one] => {
             if let Some(problem) = &one.problem {
                 return Err(anyhow!("{} is attached and cannot be opened: {problem}", one.url()));
@@ -26,7 +30,7 @@ pub fn attached(found: &[Found]) -> Result<LinkUrl> {
         }
         many => {
             let lines: Vec<String> =
-                many.iter().map(|found| format!("  compotastic up --radio {}", found.url())).collect();
+                many.iter().map(|found| format!("  {command} --radio {}", found.url())).collect();
             bail!("{} radios may be attached; say which one:\n{}", many.len(), lines.join("\n"))
         }
     }
@@ -38,22 +42,30 @@ mod tests {
 
     use super::*;
 
+    const UP: &str = "compotastic up";
+
     fn found(name: &str, problem: Option<&str>) -> Found {
         Found { path: PathBuf::from(name), by_id: None, problem: problem.map(str::to_owned) }
     }
 
     #[test]
     fn one_is_taken_none_and_several_are_explained() {
-        let one = attached(&[found("/dev/ttyUSB0", None)]).unwrap();
+        let one = attached(&[found("/dev/ttyUSB0", None)], UP).unwrap();
         assert_eq!(one.to_string(), "serial:/dev/ttyUSB0");
-        let none = attached(&[]).unwrap_err().to_string();
-        assert!(none.contains("--radio sim:"), "{none}");
-        let several =
-            attached(&[found("/dev/ttyUSB0", None), found("/dev/ttyACM1", None)]).unwrap_err().to_string();
+        let none = attached(&[], UP).unwrap_err().to_string();
+        assert!(none.contains("compotastic up --radio sim:"), "{none}");
+        let leave = attached(&[], "compotastic swarm leave").unwrap_err().to_string();
+        assert!(
+            leave.contains("compotastic swarm leave --radio tcp:HOST") && !leave.contains("up --"),
+            "{leave}"
+        );
+        let several = attached(&[found("/dev/ttyUSB0", None), found("/dev/ttyACM1", None)], UP)
+            .unwrap_err()
+            .to_string();
         assert!(several.contains("compotastic up --radio serial:/dev/ttyUSB0"), "{several}");
         assert!(several.contains("compotastic up --radio serial:/dev/ttyACM1"), "{several}");
         let locked =
-            attached(&[found("/dev/ttyUSB0", Some("join the group dialout"))]).unwrap_err().to_string();
+            attached(&[found("/dev/ttyUSB0", Some("join the group dialout"))], UP).unwrap_err().to_string();
         assert!(locked.contains("dialout"), "{locked}");
     }
 

@@ -53,7 +53,7 @@ pub fn run(args: UpArgs, brain: SharedBrain) -> Result<()> {
     args.people.config().check()?;
     let mut links = choose::parse(&args.radios)?;
     if links.is_empty() {
-        let url = attached()?;
+        let url = attached("compotastic up")?;
         eprintln!("Found a radio: {url}");
         links.push(url);
     }
@@ -87,9 +87,9 @@ fn models(args: &UpArgs, own: SharedBrain) -> Result<SharedBrain> {
     }))
 }
 
-/// The radio that is attached, where there is exactly one.
-pub fn attached() -> Result<LinkUrl> {
-    choose::attached(&discover())
+/// The radio that is attached, where there is exactly one; `command` is what wants it.
+pub fn attached(command: &str) -> Result<LinkUrl> {
+    choose::attached(&discover(), command)
 }
 
 /// Opens a link to a radio, a simulated one among them.
