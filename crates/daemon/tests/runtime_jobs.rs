@@ -4,7 +4,10 @@ mod mesh_of_cores;
 
 use std::sync::Arc;
 
-use compotastic_daemon::seam::{Command, Event, JobKind, JobSpec, JobState};
+use compotastic_daemon::{
+    brain::TaskNames,
+    seam::{Brain as _, Command, Event, JobKind, JobSpec, JobState},
+};
 use mesh_of_cores::{Echo, World, spec};
 
 /// A node with models and one without.
@@ -32,7 +35,7 @@ fn each_kind_of_job_is_answered_by_the_other_node() {
         assert_eq!(answer.by, world.nodes[edge].radio.num);
         assert!(answer.attempts >= 1 && answer.latency_ms > 0, "{answer:?}");
         match kind {
-            // Names of classes are the task's, which a node without a model does not have.
+            // Names of classes are the task's, which this node was not told.
             JobKind::Classify => assert_eq!(answer.class.as_deref(), Some("class 1")),
             JobKind::Chat => assert_eq!(answer.text.as_deref(), Some("you said: where is the spring")),
             JobKind::Embed => assert_eq!(answer.embedding.map(|vector| vector.len()), Some(8)),
@@ -52,6 +55,23 @@ fn each_kind_of_job_is_answered_by_the_other_node() {
         })
         .collect();
     assert_eq!(told, ["queued", "running", "done"]);
+}
+
+/// A node without a model that knows the task names the class, and still asks the other one.
+#[test]
+fn classes_have_the_names_of_the_task_also_without_a_model() {
+    let mut world = World::new("names");
+    let edge = world.add(Some(Arc::new(Echo)), true);
+    let names = TaskNames::new(Echo.classes());
+    let asker = world.add(Some(Arc::new(names)), true);
+    world.run(300);
+    assert_eq!(world.snapshot(asker).model, None);
+    let job = world.submit(asker, spec(JobKind::Classify, "fire below the hut")).unwrap();
+    let JobState::Done(answer) = world.finish(asker, job.id, 900).state else { panic!("not answered") };
+    assert_eq!((answer.by, answer.class.as_deref()), (world.nodes[edge].radio.num, Some("fire")));
+    let here = world.nodes[asker].radio.num;
+    let shown = world.snapshot(edge).nodes.into_iter().find(|node| node.num == here).unwrap();
+    assert!(shown.member && !shown.foundation_model, "it offers nothing: {shown:?}");
 }
 
 #[test]

@@ -5,12 +5,16 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use compotastic_daemon::{
+    brain::TaskNames,
     seam::SharedBrain,
     up::{self, UpArgs},
 };
 
 use super::demo::TeacherChoice;
 use crate::{brain::EdgeBrain, demo::inputs};
+
+/// Number of the task that is in the program.
+const OWN_TASK: u8 = 1;
 
 /// Options of `up`: the daemon's, and which of this program's models answer.
 #[derive(Args)]
@@ -20,8 +24,8 @@ pub struct UpCommand {
     /// No model of this program answers: what is asked here goes to others
     #[arg(long)]
     no_model: bool,
-    /// Task of your own (CSV, see `compotastic demo --help`)
-    #[arg(long, value_name = "FILE.csv", conflicts_with = "no_model")]
+    /// Task of your own (CSV, see `compotastic demo --help`); with --no-model it names the classes of answers
+    #[arg(long, value_name = "FILE.csv")]
     task_file: Option<PathBuf>,
     /// Urgent classes, comma separated
     #[arg(long, value_delimiter = ',', conflicts_with = "no_model")]
@@ -34,7 +38,13 @@ pub struct UpCommand {
 /// Runs it.
 pub fn run(args: UpCommand) -> Result<()> {
     let brain: SharedBrain = if args.no_model {
-        None
+        // The task in the program is number 1; of others nothing is known but by their file.
+        let is_known = args.task_file.is_some() || args.up.task == OWN_TASK;
+        let task = is_known.then(|| inputs::read_task(args.task_file.as_ref(), &[])).transpose()?;
+        task.map(|task| {
+            let names = task.classes.into_iter().map(|class| class.name).collect();
+            std::sync::Arc::new(TaskNames::new(names)) as _
+        })
     } else {
         let task = inputs::read_task(args.task_file.as_ref(), &args.urgent)?;
         let (encoder, note) = inputs::encoder(args.teacher, false, false)?;

@@ -12,6 +12,8 @@ use crate::seam::{Brain, ChatMessage, Classified, JobKind};
 pub use fit::{beginning, cut, tidy};
 pub use openai::{ModelArgs, OpenAiBrain, OpenAiConfig};
 
+const NO_MODEL: &str = "there is no model here: start without --no-model, or name a server with --model-url";
+
 /// Several brains as one: each kind of job goes to the first that has a model for it.
 #[derive(Clone, Default)]
 pub struct Brains {
@@ -37,6 +39,42 @@ impl Brains {
             return Err("this node has no models: give it a model server with --model-url".to_owned());
         }
         Err(reasons.join("; "))
+    }
+}
+
+/// The classes of the mission's task, for a node that has no model for it: answers come as numbers over the air.
+pub struct TaskNames(Vec<String>);
+
+impl TaskNames {
+    /// Of these classes, by index.
+    pub fn new(classes: Vec<String>) -> Self {
+        Self(classes)
+    }
+
+    fn none<T>() -> anyhow::Result<T> {
+        Err(anyhow!(NO_MODEL))
+    }
+}
+
+impl Brain for TaskNames {
+    fn model(&self, _: JobKind) -> Result<String, String> {
+        Err(NO_MODEL.to_owned())
+    }
+
+    fn classes(&self) -> Vec<String> {
+        self.0.clone()
+    }
+
+    fn classify(&self, _: &str) -> anyhow::Result<Classified> {
+        Self::none()
+    }
+
+    fn chat(&self, _: &[ChatMessage], _: usize, _: Duration) -> anyhow::Result<String> {
+        Self::none()
+    }
+
+    fn embed(&self, _: &str) -> anyhow::Result<Vec<f32>> {
+        Self::none()
     }
 }
 
