@@ -8,7 +8,10 @@ use std::{
 };
 
 use clap::{CommandFactory as _, Parser};
-use compotastic_daemon::cli::{ask, job, nodes, push, shell, status, top, update};
+use compotastic_daemon::{
+    cli::{ask, job, nodes, push, shell, status, top, update},
+    doctor::{self, DoctorArgs},
+};
 use fake_node::{Folder, Server};
 use serde_json::{Value, json};
 
@@ -26,6 +29,7 @@ enum Program {
     Status(status::StatusArgs),
     Update(update::UpdateArgs),
     Top(top::TopArgs),
+    Doctor(DoctorArgs),
     Completions(shell::CompletionsArgs),
     Man(shell::ManArgs),
 }
@@ -44,6 +48,7 @@ fn program() {
         Program::Status(args) => status::run(args),
         Program::Update(args) => update::run(args),
         Program::Top(args) => top::run(args),
+        Program::Doctor(args) => doctor::run(args),
         Program::Completions(args) => shell::run_completions(&args, Program::command()),
         Program::Man(args) => shell::run_man(&args, Program::command()),
     };
@@ -227,6 +232,20 @@ fn a_bundle_is_pushed_and_one_sees_who_has_it() {
             && run(&server, &["update", "withdraw", "00c0ffee"]).ok
     );
     assert!(run(&server, &["update", "resume", "11111111"]).stderr.contains("was not published here"));
+}
+
+#[test]
+fn the_doctor_does_not_push_the_daemon_out() {
+    let server = Server::start();
+    let report = json(&run(&server, &["doctor", "--radio", "serial:/dev/ttyUSB0", "--json"]));
+    let findings = &report["links"][0]["findings"];
+    assert_eq!((&report["broken"], &findings[0]["severity"]), (&json!(0), &json!("warning")), "{report}");
+    assert!(findings[0]["what"].as_str().unwrap().contains("`compotastic up` has it (node !0f000001"), "{report}");
+    assert!(findings[0]["mend"].as_str().unwrap().contains("--share") && findings[1].is_null(), "{report}");
+    // Another one is looked at.
+    let report = run(&server, &["doctor", "--radio", "serial:/dev/ttyUSB_none", "--json"]).stdout;
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["broken"], 1, "{report}");
 }
 
 #[test]

@@ -1,15 +1,20 @@
 //! `compotastic doctor` against devices, servers and ports that are wrong in one way each.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use compotastic_client::{
     device::{About, Device, Fresh, Nodes, Part, Settings},
     framing::{Deframer, Item, frame},
 };
-use compotastic_daemon::doctor::{DoctorArgs, Finding, Report, Severity, examine};
+use compotastic_daemon::{
+    doctor::{DoctorArgs, Finding, Report, Severity, examine},
+    serve::{Options, Server},
+};
+use compotastic_links::{RadioEvent, RadioLink, SessionConfig};
 use compotastic_messages::{
     Channel, ChannelRole, ChannelSettings, HardwareModel, LoRaConfig, Message, NodeInfo, RegionCode, Role,
 };
+use compotastic_sim::scenario::Scenario;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -159,6 +164,25 @@ async fn a_web_server_is_no_radio() {
         }
     });
     complaint(&url, Severity::Broken, "link", "web server", "4403").await;
+}
+
+/// `compotastic up` on the same radio, at an address that the doctor does not know it by: they push each other out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_radio_that_another_program_takes_is_not_blamed() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scenarios/two-huts.toml");
+    let options = Options { warm_up_s: Some(0), ..Options::default() };
+    let mut server = Server::start(Scenario::load(Path::new(file)).unwrap(), options).await.unwrap();
+    let ports = server.listen("127.0.0.1".parse().unwrap(), 0, 1).await.unwrap();
+    let url = format!("tcp:{}", ports[0].1);
+    let mut daemon = RadioLink::spawn(&url.parse().unwrap(), SessionConfig::default()).unwrap();
+    while !matches!(daemon.events.recv().await, Some(RadioEvent::Up(_))) {}
+    let args = DoctorArgs { radios: vec![url.parse().unwrap()], mqtt_ca: None, listen: 30, json: false };
+    let report = tokio::time::timeout(Duration::from_secs(60), examine(&args)).await.expect("it ends");
+    let all = complaints(&report);
+    let [found] = all.as_slice() else { panic!("{report:#?}") };
+    assert_eq!((found.severity, found.check, report.broken), (Severity::Warning, "busy", 0), "{found:?}");
+    assert!(found.what.contains("another program took it") && found.mend.contains("--share"), "{found:?}");
+    drop(daemon);
 }
 
 #[tokio::test]

@@ -87,6 +87,12 @@ impl Client {
         Ok(Self { agent: agent(Some(PATIENCE)), patient: agent(None), base, token })
     }
 
+    /// Out of the environment, for who can do without a daemon and does not wait for it.
+    pub fn quick() -> Result<Self> {
+        const PATIENCE: Duration = Duration::from_secs(2);
+        Ok(Self { agent: agent(Some(PATIENCE)), ..Self::new(&ApiArgs::default())? })
+    }
+
     /// For an address and a token that are known.
     pub fn with_token(base: String, token: String) -> Self {
         Self { agent: agent(Some(PATIENCE)), patient: agent(None), base, token: Some(token) }

@@ -10,6 +10,7 @@ use compotastic_sim::scenario::Scenario;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Finding, Seen, check_radio};
+use crate::{cli::Client, seam::Snapshot};
 
 /// A radio that does not tell its state within this time has something wrong with it; the link itself says so sooner.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -22,8 +23,40 @@ pub async fn probe(url: &LinkUrl, listen: Duration, mqtt_ca: Option<&Path>) -> V
     match url {
         LinkUrl::Sim { scenario, node } => vec![simulated(scenario, *node)],
         LinkUrl::Udp { .. } | LinkUrl::Mqtt { .. } => packets(url, listen, mqtt_ca).await,
-        _ => radio(url, listen).await,
+        _ => match held(url).await {
+            Some(finding) => vec![finding],
+            None => radio(url, listen).await,
+        },
     }
+}
+
+/// A radio that was reached has given this link up.
+fn taken(url: &LinkUrl, fault: &Fault) -> Finding {
+    if fault.kind != FaultKind::Closed {
+        return self::fault(fault);
+    }
+    Finding::warning(
+        "busy",
+        format!(
+            "{url} closed the connection: another program took it, since it serves one at a time, or it was started anew"
+        ),
+        "is it the radio of `compotastic up`? Stop that and look again, or look at the address of its --share; `compotastic status` shows how it is",
+    )
+}
+
+/// The daemon of this machine, where it has this link: a look at it would push the daemon out.
+async fn held(url: &LinkUrl) -> Option<Finding> {
+    let state = tokio::task::spawn_blocking(|| Client::quick()?.get::<Snapshot>("/api/status"));
+    let state = state.await.ok()?.ok()?;
+    let link = state.links.iter().find(|link| link.url == url.to_string())?;
+    Some(Finding::warning(
+        "busy",
+        format!(
+            "`compotastic up` has it (node {}, link {}: {}), and is not pushed out",
+            state.id, link.state, link.detail
+        ),
+        "`compotastic status` shows how it is; to look at the radio itself stop `compotastic up`, or look at the address of its --share",
+    ))
 }
 
 fn fault(fault: &Fault) -> Finding {
@@ -101,7 +134,7 @@ async fn radio(url: &LinkUrl, listen: Duration) -> Vec<Finding> {
                 findings.push(Finding::warning("notice", notice, "the radio itself says so"));
             }
             RadioEvent::Down { reason } => {
-                findings.push(fault(&reason));
+                findings.push(taken(url, &reason));
                 break;
             }
             _ => {}

@@ -547,7 +547,9 @@ fn closed(strange: &Strange, connector: &impl Connector) -> Fault {
     match (strange.known, strange.count) {
         (true, _) => {
             let what = format!("{} closed the connection", connector.name());
-            Fault::new(FaultKind::Closed, what, "it is opened anew")
+            let mend =
+                "another program took it, since it serves one, or it was started anew; it is opened anew";
+            Fault::new(FaultKind::Closed, what, mend)
         }
         (false, 0) => connector.closed(),
         (false, _) => connector.nonsense(&strange.first),
