@@ -129,3 +129,58 @@ fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Words as a shell would split them, up to a pipe or the description behind.
+    fn words(line: &str) -> Vec<String> {
+        let mut words = vec![String::new()];
+        let (mut quote, mut spaces) = (None, 0);
+        for letter in line.trim().chars() {
+            match (quote, letter) {
+                (None, '|' | '>' | '&') => break,
+                (None, ' ') if spaces == 1 => break,
+                (None, ' ') => spaces += 1,
+                (None, '"' | '\'') => quote = Some(letter),
+                (Some(open), letter) if letter == open => quote = None,
+                (_, letter) => {
+                    if std::mem::take(&mut spaces) > 0 {
+                        words.push(String::new());
+                    }
+                    if let Some(word) = words.last_mut() {
+                        word.push(letter);
+                    }
+                }
+            }
+        }
+        words
+    }
+
+    fn check(command: &clap::Command, seen: &mut usize) {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        for line in help.lines().filter(|line| line.trim_start().starts_with("compotastic ")) {
+            let parsed = Cli::command().try_get_matches_from(words(line));
+            assert!(
+                parsed.is_ok(),
+                "the help of `{}` says {line:?}: {}",
+                command.get_name(),
+                parsed.unwrap_err()
+            );
+            *seen += 1;
+        }
+        command.get_subcommands().for_each(|command| check(command, seen));
+    }
+
+    #[test]
+    fn what_the_help_says_is_taken() {
+        assert_eq!(
+            words("  compotastic ask --kind chat \"a b\"    words"),
+            ["compotastic", "ask", "--kind", "chat", "a b"]
+        );
+        let mut seen = 0;
+        check(&Cli::command(), &mut seen);
+        assert!(seen > 30, "{seen} examples");
+    }
+}

@@ -11,7 +11,7 @@ use crate::seam::{AirtimeView, ObjectView, Snapshot};
 /// Shows how the daemon, its links and its air are
 #[derive(Clone, Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  compotastic status\n  compotastic status --json | jq .airtime.gate\n  compotastic --api http://192.168.1.7:4480 status --token-file token"
+    after_help = "Examples:\n  compotastic status\n  compotastic status --json | jq .airtime.gate\n  compotastic status --api http://192.168.1.7:4480 --token-file token"
 )]
 pub struct StatusArgs {
     /// Where the daemon is
