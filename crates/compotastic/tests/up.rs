@@ -47,10 +47,10 @@ impl Daemon {
 
     fn start_on(radio: &str, state: &PathBuf, port: u16) -> Self {
         let child = Command::new(PROGRAM)
-            .args(["up", "--radio", radio, "--teacher", "in-tree", "--log", "warn"])
+            .args(["up", "--radio", radio, "--teacher", "in-tree"])
             .args(["--listen", &format!("127.0.0.1:{port}"), "--state"])
             .arg(state)
-            .stderr(Stdio::piped())
+            .stderr(fs::File::create(state.join("log")).unwrap())
             .spawn()
             .unwrap();
         let mut daemon = Self { child, api: format!("http://127.0.0.1:{port}") };
@@ -123,6 +123,12 @@ fn a_job_outlives_a_daemon_that_is_killed() {
     let mut daemon = daemon;
     assert!(Command::new("kill").arg(daemon.child.id().to_string()).status().unwrap().success());
     assert!(daemon.child.wait().unwrap().success());
+
+    // Its log is for people and programs: no colours in a file, and a line for a job.
+    let log = fs::read_to_string(state.join("log")).unwrap();
+    assert!(log.contains("told to stop") && !log.contains('\x1b'), "{log}");
+    let line = log.lines().find(|line| line.contains("a job has ended")).unwrap_or_else(|| panic!("{log}"));
+    assert!(line.contains("answered here") && !line.contains("JobAnswer"), "{line}");
 }
 
 /// What `swarm` prints beside whatever runs on this state.

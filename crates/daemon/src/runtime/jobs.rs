@@ -19,6 +19,7 @@ use compotastic_node::{
 };
 
 use super::{
+    book::node_id,
     core::{Core, Mode, Output},
     work::{Done, Product, Work, WorkKey},
 };
@@ -209,7 +210,7 @@ impl Core {
     }
 
     fn end(&mut self, id: u64, state: JobState) {
-        tracing::info!(job = id, state = ?state, "a job has ended");
+        tracing::info!(job = id, "a job has ended: {}", ended(&state));
         self.move_to(id, Where::Waiting, state);
         self.jobs.open.remove(&id);
     }
@@ -472,6 +473,24 @@ impl Core {
     }
 }
 
+/// How a job ended, in a line; what was said is for who asked.
+fn ended(state: &JobState) -> String {
+    let answer = match state {
+        JobState::Done(answer) => answer,
+        JobState::Failed { reason } => return format!("no answer, since {reason}"),
+        JobState::Cancelled => return "taken back".to_owned(),
+        JobState::Queued | JobState::Running { .. } => return "not yet".to_owned(),
+    };
+    let what = match answer {
+        JobAnswer { class: Some(class), .. } => format!("class {class:?}"),
+        JobAnswer { text: Some(text), .. } => format!("{} bytes of text", text.len()),
+        JobAnswer { embedding: Some(vector), .. } => format!("a vector of {} numbers", vector.len()),
+        _ => "nothing".to_owned(),
+    };
+    let by = if answer.attempts == 0 { "here".to_owned() } else { format!("by {}", node_id(answer.by)) };
+    format!("{what}, answered {by} after {:.1} s ({:?})", answer.latency_ms as f64 / 1000.0, answer.model)
+}
+
 fn failure(failure: JobFailure) -> &'static str {
     match failure {
         JobFailure::NoExecutor => {
@@ -492,6 +511,29 @@ fn failure(failure: JobFailure) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_end_is_one_line_in_the_log() {
+        let answer = JobAnswer {
+            by: 0x0b00_0001,
+            model: "all-MiniLM-L6-v2".into(),
+            latency_ms: 12_340,
+            attempts: 2,
+            ..JobAnswer::default()
+        };
+        let done = |answer| ended(&JobState::Done(answer));
+        let vector = JobAnswer { embedding: Some(vec![0.5; 384]), ..answer.clone() };
+        assert_eq!(
+            done(vector),
+            "a vector of 384 numbers, answered by !0b000001 after 12.3 s (\"all-MiniLM-L6-v2\")"
+        );
+        let text = JobAnswer { text: Some("one\ntwo".into()), attempts: 0, ..answer.clone() };
+        assert!(done(text).starts_with("7 bytes of text, answered here after"));
+        let class = JobAnswer { class: Some("med\nical".into()), ..answer };
+        assert!(done(class).starts_with("class \"med\\nical\", answered by"));
+        let failed = ended(&JobState::Failed { reason: "nobody was heard of".into() });
+        assert_eq!(failed, "no answer, since nobody was heard of");
+    }
 
     #[test]
     fn answers_are_cut_at_a_word() {
