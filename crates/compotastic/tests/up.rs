@@ -289,7 +289,10 @@ fn a_machine_leaves_without_its_radio_and_yes_tells_what_changes() {
     let line = swarm(&state, &["invite"]);
     let sim = concat!("sim:", env!("CARGO_MANIFEST_DIR"), "/../../scenarios/two-huts.toml");
     let joined = swarm(&state, &["join", line.trim(), "--radio", sim, "--yes"]);
-    assert!(joined.contains("Channel slot 1: empty -> `hills`") && joined.contains("is in the swarm"), "{joined}");
+    assert!(
+        joined.contains("Channel slot 1: empty -> `hills`") && joined.contains("is in the swarm"),
+        "{joined}"
+    );
     let gone = format!("tcp:127.0.0.1:{}", free_port());
     let said = fails(&["swarm", "leave", "--radio", &gone, "--state", path]);
     assert!(said.contains("127.0.0.1") && said.contains("swarm leave --forget"), "{said}");
@@ -371,6 +374,18 @@ fn swarms_and_questions_that_cannot_be() {
     let name =
         fails(&["swarm", "new", "a name that is far too long", "--region", "EU_868", "--state", state]);
     assert!(name.contains("11 bytes"), "{name}");
+    let name = fails(&["swarm", "new", "LongFast", "--region", "EU_868", "--state", state]);
+    assert!(name.contains("take another name"), "{name}");
+    let empty = fails(&["swarm", "invite", "--state", state]);
+    assert!(empty.contains("swarm new NAME --region REGION"), "{empty}");
+    let mistyped = format!("{state}-mistyped");
+    // Of an earlier run that failed.
+    let _ = fs::remove_dir_all(&mistyped);
+    for command in [&["members"][..], &["invite"], &["rotate"], &["leave", "--forget"]] {
+        let said = fails(&[&["swarm"], command, &["--state", &mistyped]].concat());
+        assert!(said.contains(&mistyped) && said.contains("is --state right?"), "{said}");
+        assert!(!Path::new(&mistyped).exists(), "{command:?} made it");
+    }
     let join = fails(&[
         "swarm",
         "join",

@@ -241,6 +241,9 @@ async fn what_cannot_work_ends_with_what_to_do() {
     assert!(error.contains("in use"), "{error}");
     let error = fails(&folder, &[], &["tcp:127.0.0.1:1"]).await;
     assert!(error.contains("127.0.0.1:1") && error.contains(';'), "{error}");
+    // Before the radio, and with nothing made.
+    let error = fails(&folder, &["--listen", "0.0.0.0:0"], &["tcp:127.0.0.1:1"]).await;
+    assert!(error.contains("--token-file"), "{error}");
     // A web server is no radio.
     let web = TcpListener::bind("127.0.0.1:0").unwrap();
     let web_url = format!("tcp:{}", web.local_addr().unwrap());
@@ -325,6 +328,24 @@ async fn a_broker_over_tls_is_reached_with_its_authority() {
     assert!(state.starts_with("up mqtts://127.0.0.1:"), "{state}");
     stop.send(()).unwrap();
     daemon.await.unwrap().unwrap();
+}
+
+#[test]
+fn figures_that_cannot_be_are_refused() {
+    for words in [
+        &["--public-channel", "8"][..],
+        &["--share", "127.0.0.1:0", "--share-airtime", "0"],
+        &["--share", "127.0.0.1:0", "--share-airtime", "101"],
+        &["--share", "127.0.0.1:0", "--share-airtime", "NaN"],
+    ] {
+        let error = Cli::try_parse_from([&["up"], words].concat()).err().map(|error| error.to_string());
+        assert!(
+            error.as_ref().is_some_and(|error| error.contains(words[words.len() - 2])),
+            "{words:?}: {error:?}"
+        );
+    }
+    let least = args(&["--share", "127.0.0.1:0", "--share-airtime", "0.1", "--public-channel", "7"]);
+    assert_eq!((least.share.config().airtime_permille, least.people.public_channel), (1, vec![7]));
 }
 
 #[test]

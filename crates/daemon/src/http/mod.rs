@@ -106,8 +106,7 @@ pub fn now_ms() -> u64 {
 impl Api {
     /// Checks the arguments and makes the token file where it is missing. Inside a tokio runtime.
     pub fn new(node: NodeHandle, store: Store, brain: SharedBrain, args: &HttpArgs) -> Result<Self> {
-        let token = args.token_file.as_deref().map(Token::load_or_create).transpose()?;
-        let guard = Guard::new(args.listen, token)?;
+        let guard = guard(args)?;
         let started_ms = now_ms();
         let (feed, pump) = Feed::start(&node, store.clone(), started_ms);
         let (stopper, stop) = watch::channel(false);
@@ -166,6 +165,16 @@ impl Api {
             .layer(middleware::from_fn(listen::mark_running))
             .with_state(self)
     }
+}
+
+fn guard(args: &HttpArgs) -> Result<Guard> {
+    let token = args.token_file.as_deref().map(Token::load_or_create).transpose()?;
+    Guard::new(args.listen, token)
+}
+
+/// Finds what is wrong with the arguments, for who has other things to do before [`Api::new`]. Makes the token file where it is missing.
+pub fn check_args(args: &HttpArgs) -> Result<()> {
+    guard(args).map(drop)
 }
 
 /// Takes the address, with a message for a person where it is not to be had.

@@ -29,7 +29,7 @@ pub(super) fn routes() -> Router<Api> {
 }
 
 fn nowhere() -> Problem {
-    let detail = "no swarm is joined here: stop the daemon, `compotastic swarm join LINE` or `swarm new NAME`, and start it again";
+    let detail = "no swarm is joined here: stop the daemon, `compotastic swarm join LINE` or `swarm new NAME --region REGION`, and start it again";
     Problem::new(StatusCode::NOT_FOUND, detail)
 }
 

@@ -64,8 +64,19 @@ pub struct ShareOptions {
     #[arg(long, requires = "share", value_name = "N", default_value_t = CLIENTS)]
     pub share_clients: usize,
     /// Most air time of each program on the shared radio, percent
-    #[arg(long, requires = "share", value_name = "PERCENT", default_value_t = 5.0)]
+    #[arg(long, requires = "share", value_name = "PERCENT", default_value_t = 5.0, value_parser = airtime_percent)]
     pub share_airtime: f64,
+}
+
+/// A share of the air that lets something through: the hub counts in tenths of a percent.
+fn airtime_percent(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(percent) if (0.1..=100.0).contains(&percent) => Ok(percent),
+        Ok(_) => {
+            Err("0.1 to 100 percent are possible; --share-read-only lets programs send nothing".to_owned())
+        }
+        Err(_) => Err("it is no number".to_owned()),
+    }
 }
 
 impl ShareOptions {
@@ -77,7 +88,7 @@ impl ShareOptions {
             read_only: self.share_read_only,
             no_admin: self.share_no_admin,
             clients: self.share_clients.max(1),
-            airtime_permille: (self.share_airtime.clamp(0.1, 100.0) * 10.0).round() as u32,
+            airtime_permille: (self.share_airtime * 10.0).round() as u32,
         }
     }
 }

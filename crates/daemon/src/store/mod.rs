@@ -23,7 +23,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use redb::{Builder, Database, DatabaseError};
+use redb::{Builder, Database, DatabaseError, StorageError};
 
 use self::rows::{Rows, Table, View, When, key};
 pub use self::{
@@ -224,8 +224,22 @@ fn open_database(path: &Path) -> Result<Database> {
         tracing::warn!("{} could be read by others (mode {:o}): mended", path.display(), mode & 0o777);
         file.set_permissions(fs::Permissions::from_mode(0o600))?;
     }
-    Builder::new().set_cache_size(CACHE_BYTES).create_file(file).map_err(|error| match error {
+    Builder::new().set_cache_size(CACHE_BYTES).create_file(file).map_err(|error| not_opened(path, error))
+}
+
+/// Why the file is not opened, and what to do.
+fn not_opened(path: &Path, error: DatabaseError) -> anyhow::Error {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    match error {
         DatabaseError::DatabaseAlreadyOpen => InUse { path: path.to_path_buf(), owner: owner(path) }.into(),
+        DatabaseError::Storage(StorageError::Io(error))
+            if matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge) =>
+        {
+            anyhow!(
+                "there is no room for the store {} ({error}): free some on its disk, or name another place with --state; what is in it is not lost",
+                path.display()
+            )
+        }
         DatabaseError::UpgradeRequired(version) => anyhow!(
             "the store {} is in another format of its database ({version}): use the program that wrote it, or another store with --state",
             path.display()
@@ -234,7 +248,7 @@ fn open_database(path: &Path) -> Result<Database> {
             "{} cannot be opened as a store ({error}): move it away to begin anew, or name the right one with --state",
             path.display()
         ),
-    })
+    }
 }
 
 /// Serialised for the file.
@@ -247,4 +261,26 @@ fn decode<T: serde::de::DeserializeOwned>(what: &str, bytes: &[u8]) -> Option<T>
     serde_json::from_slice(bytes)
         .inspect_err(|error| tracing::warn!("a row of {what} in the store cannot be read: {error}"))
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_no_damaged_store() {
+        let said = |error: std::io::Error| {
+            not_opened(Path::new("/state/store"), DatabaseError::Storage(StorageError::Io(error))).to_string()
+        };
+        // ENOSPC and EDQUOT, as the system tells them.
+        for code in [28, 122] {
+            let full = said(std::io::Error::from_raw_os_error(code));
+            assert!(
+                full.contains("no room") && full.contains("--state") && !full.contains("move it away"),
+                "{full}"
+            );
+        }
+        let other = said(std::io::ErrorKind::InvalidData.into());
+        assert!(other.contains("move it away"), "{other}");
+    }
 }

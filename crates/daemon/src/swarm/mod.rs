@@ -232,6 +232,12 @@ pub fn line(swarm: &EnrolmentRecord) -> Result<String> {
 /// Runs a command.
 pub fn run(args: SwarmArgs) -> Result<()> {
     let state = up::state_dir(args.state)?;
+    // Who mistypes the folder does not want a new one.
+    ensure!(
+        matches!(args.command, SwarmCommand::New(_) | SwarmCommand::Join(_)) || up::has_store(&state),
+        "there is no state of a node in {}: is --state right? `compotastic swarm new NAME --region REGION` makes a swarm, `swarm join` joins one",
+        state.display()
+    );
     match up::open_store(Some(state.clone())) {
         Ok(store) => run_alone(&store, args.command),
         Err(error) => match error.downcast::<InUse>() {
@@ -291,7 +297,7 @@ fn run_alone(store: &Store, command: SwarmCommand) -> Result<()> {
         }
         SwarmCommand::Invite(invite) => {
             let swarm =
-                joined(store)?.context("no swarm is joined here: `compotastic swarm new NAME` makes one")?;
+                joined(store)?.context("no swarm is joined here: `compotastic swarm new NAME --region REGION` makes one, `swarm join` joins one")?;
             show(&line(&swarm)?, &invite)
         }
         SwarmCommand::Join(join) => {
@@ -400,6 +406,30 @@ impl Operators {
     }
 }
 
+/// Names that firmware gives a meaning of their own.
+const RESERVED: [&str; 4] = ["admin", "gpio", "serial", "mqtt"];
+
+/// The name of a new swarm's channel: 1 to 11 bytes that people can read, and none that radios or people take for another channel.
+fn new_name(name: &str) -> Result<&str> {
+    let trimmed = name.trim_matches(' ');
+    ensure!((1..=11).contains(&trimmed.len()), "{name:?} is no name of a channel: 1 to 11 bytes");
+    ensure!(
+        !trimmed.contains(char::is_control),
+        "{name:?} has a line feed or another control character in it: take letters, digits and signs"
+    );
+    ensure!(
+        !RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(trimmed)),
+        "a channel `{trimmed}` has a meaning of its own in Meshtastic's firmware: take another name"
+    );
+    if let Ok(preset) = trimmed.parse::<Preset>() {
+        bail!(
+            "`{trimmed}` is what the mesh's own channel is called on the preset {}: take another name",
+            preset.name()
+        );
+    }
+    Ok(trimmed)
+}
+
 /// Makes a swarm with new keys, and joins it as far as this machine's state goes.
 pub fn make(
     store: &Store,
@@ -430,10 +460,9 @@ pub fn make(
         preset.name(),
         region.name()
     );
-    let trimmed = name.trim();
-    let channel_name = trimmed.try_into().ok().filter(|_| !trimmed.is_empty());
+    let channel_name = new_name(name)?;
     let channel_name =
-        channel_name.with_context(|| format!("`{name}` is no name of a channel: 1 to 11 bytes"))?;
+        channel_name.try_into().map_err(|_| anyhow!("{name:?} is no name of a channel: 1 to 11 bytes"))?;
     let long = || anyhow!("a name is too long");
     let swarm = EnrolmentRecord {
         swarm_id: random()?,
@@ -500,7 +529,9 @@ async fn open(radio: Option<&str>, command: &str) -> Result<Option<RadioHandle>>
 
 /// No radio answers that could be taken out of the swarm.
 fn gone(error: anyhow::Error) -> anyhow::Error {
-    anyhow!("{error:#}\nWhere the radio is broken or gone, `compotastic swarm leave --forget` takes this machine out without it.")
+    anyhow!(
+        "{error:#}\nWhere the radio is broken or gone, `compotastic swarm leave --forget` takes this machine out without it."
+    )
 }
 
 /// Tells what changes, and asks whether it may, unless it was said before.
@@ -679,6 +710,30 @@ fn tell_members(args: &MembersArgs, swarm: &SwarmView) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_mean_another_channel_are_refused() {
+        for (name, said) in [
+            ("admin", "meaning of its own"),
+            ("Admin", "meaning of its own"),
+            ("LongFast", "the mesh's own channel"),
+            ("long_fast", "the mesh's own channel"),
+            ("hi\nlls", "line feed"),
+            ("hills\n", "line feed"),
+            ("\x1b[2J", "control character"),
+            ("", "1 to 11 bytes"),
+            ("   ", "1 to 11 bytes"),
+            ("twelve bytes", "1 to 11 bytes"),
+        ] {
+            let error = new_name(name).expect_err(name).to_string();
+            assert!(error.contains(said) && !error.contains(['\n', '\x1b']), "{error}");
+        }
+        for (name, taken) in
+            [("hills", "hills"), (" hills ", "hills"), ("Hütte 3", "Hütte 3"), ("administer", "administer")]
+        {
+            assert_eq!(new_name(name).unwrap(), taken);
+        }
+    }
 
     #[test]
     fn a_node_that_is_left_out_is_a_member_or_meant_all_the_same() {

@@ -79,7 +79,7 @@ pub struct PeopleArgs {
     #[arg(long)]
     pub no_strangers: bool,
     /// Channel in which answers go to everybody; elsewhere they go to whoever asked
-    #[arg(long, value_name = "INDEX")]
+    #[arg(long, value_name = "INDEX", value_parser = clap::value_parser!(u8).range(0..=7))]
     pub public_channel: Vec<u8>,
 }
 

@@ -5,7 +5,12 @@ mod choose;
 mod log;
 mod sim;
 
-use std::{collections::VecDeque, env, path::PathBuf, sync::Arc};
+use std::{
+    collections::VecDeque,
+    env,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Context as _, Result, bail};
 use compotastic_links::{
@@ -40,6 +45,11 @@ pub fn state_dir(named: Option<PathBuf>) -> Result<PathBuf> {
     let folders = directories::ProjectDirs::from("", "", "compotastic")
         .context("there is no home folder: name the folder of the state with --state DIR")?;
     Ok(folders.data_local_dir().to_path_buf())
+}
+
+/// Whether a node has left its state in this folder.
+pub fn has_store(state: &Path) -> bool {
+    state.join(STORE).exists()
 }
 
 /// Opens the store of a state folder.
@@ -212,6 +222,7 @@ pub async fn serve(
     let store = open_store(Some(state.clone()))?;
     let swarm: Option<EnrolmentRecord> = swarm::joined(&store)?;
     // What cannot work is said before a radio is touched.
+    http::check_args(&args.http)?;
     let listener = http::bind(args.http.listen).await?;
     let share = match args.share.share {
         Some(address) => Some(share::spawn(address, args.share.config()).await?),
