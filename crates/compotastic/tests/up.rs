@@ -184,6 +184,10 @@ fn the_swarm_is_looked_after_beside_the_daemon() {
     }
 
     // No radio of the swarm here, so the plan waits; giving it up and starting anew need no restart.
+    // Nobody can be asked, and that is said while the question waits.
+    let said = fails(&["ask", "--kind", "chat", "--deadline", "3", "hello", "--api", &daemon.api]);
+    assert!(said.contains("waits: nobody can be asked") && said.contains("only listens"), "{said}");
+
     // Who mistypes the lost radio's number would give it the new keys.
     for command in [&["rotate", "--without", "!a1b2c3d4"][..], &["remove", "!a1b2c3d4"]] {
         let said = fails(&[&["swarm"], command, &["--state", path]].concat());

@@ -158,6 +158,9 @@ pub struct NodeView {
     pub load: Option<u8>,
     /// Device class of the swarm's record.
     pub device_class: Option<u8>,
+    /// Kinds of jobs that it takes, as its beacons tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<JobKind>,
     /// Members that it hears directly, as its last beacon names them: ids, or `?` and four hexadecimal digits (the halves of the
     /// number XORed) where no such node is known here. Beacons name 24 at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]

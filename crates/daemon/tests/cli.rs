@@ -166,7 +166,11 @@ fn a_question_is_followed_to_its_answer() {
         (&steps[0]["state"], &steps.last().unwrap()["text"]),
         (&"queued".into(), &"You asked: hi".into())
     );
-    assert_eq!(run(&server, &["ask", "--kind", "embed", "abc"]).stdout, "[0.6,-0.8,3.0]\n");
+    assert!(!out.stderr.contains("waits"), "no words beside JSON: {}", out.stderr);
+    let out = run(&server, &["ask", "--kind", "embed", "--deadline", "600", "abc"]);
+    assert_eq!(out.stdout, "[0.6,-0.8,3.0]\n");
+    let waits = "job 3: waits: none of the 2 members that were heard answers `embed`; it goes on looking for 10 min\n";
+    assert!(out.stderr.contains(waits), "{}", out.stderr);
     let out = run(&server, &["ask", "this will fail"]);
     assert!(!out.ok && out.stdout.is_empty() && out.stderr.contains("nobody answered"), "{}", out.stderr);
     let out = run(&server, &["ask", "refuse this"]);
@@ -240,7 +244,10 @@ fn the_doctor_does_not_push_the_daemon_out() {
     let report = json(&run(&server, &["doctor", "--radio", "serial:/dev/ttyUSB0", "--json"]));
     let findings = &report["links"][0]["findings"];
     assert_eq!((&report["broken"], &findings[0]["severity"]), (&json!(0), &json!("warning")), "{report}");
-    assert!(findings[0]["what"].as_str().unwrap().contains("`compotastic up` has it (node !0f000001"), "{report}");
+    assert!(
+        findings[0]["what"].as_str().unwrap().contains("`compotastic up` has it (node !0f000001"),
+        "{report}"
+    );
     assert!(findings[0]["mend"].as_str().unwrap().contains("--share") && findings[1].is_null(), "{report}");
     // Another one is looked at.
     let report = run(&server, &["doctor", "--radio", "serial:/dev/ttyUSB_none", "--json"]).stdout;

@@ -22,7 +22,9 @@ fn two(name: &str) -> (World, usize, usize) {
 fn each_kind_of_job_is_answered_by_the_other_node() {
     let (mut world, edge, asker) = two("kinds");
     world.run(300);
-    assert!(world.snapshot(asker).nodes.iter().any(|node| node.member && node.foundation_model));
+    let known =
+        world.snapshot(asker).nodes.into_iter().find(|node| node.member && node.foundation_model).unwrap();
+    assert_eq!(known.answers, [JobKind::Classify, JobKind::Chat, JobKind::Embed]);
     for (kind, text) in [
         (JobKind::Classify, "fire below the hut"),
         (JobKind::Chat, "where is the spring"),
@@ -71,7 +73,7 @@ fn classes_have_the_names_of_the_task_also_without_a_model() {
     assert_eq!((answer.by, answer.class.as_deref()), (world.nodes[edge].radio.num, Some("fire")));
     let here = world.nodes[asker].radio.num;
     let shown = world.snapshot(edge).nodes.into_iter().find(|node| node.num == here).unwrap();
-    assert!(shown.member && !shown.foundation_model, "it offers nothing: {shown:?}");
+    assert!(shown.member && !shown.foundation_model && shown.answers.is_empty(), "{shown:?}");
 }
 
 #[test]

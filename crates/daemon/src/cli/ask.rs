@@ -1,16 +1,17 @@
 //! `compotastic ask`: a question, and its way to the answer.
 
-use std::io::IsTerminal as _;
+use std::{io::IsTerminal as _, sync::mpsc, time::Duration};
 
 use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
 
 use super::{
     client::{ApiArgs, Client},
-    job::{answer_text, outcome, state_name},
-    table::clean,
+    job::{answer_text, kind_name, outcome, state_name},
+    status::gate_text,
+    table::{age, clean},
 };
-use crate::seam::{JobKind, JobPriority, JobSpec, JobState, JobView};
+use crate::seam::{JobKind, JobPriority, JobSpec, JobState, JobView, Snapshot};
 
 /// Asks the mesh: a class, an answer in words, or a vector
 #[derive(Clone, Debug, clap::Args)]
@@ -92,11 +93,97 @@ impl From<Priority> for JobPriority {
 }
 
 fn progress(job: &JobView) {
-    let outcome = match &job.state {
-        JobState::Running { .. } => format!(" {}", clean(&outcome(&job.state))),
-        _ => String::new(),
-    };
-    eprintln!("job {}: {}{outcome}", job.id, state_name(&job.state));
+    let outcome = clean(&outcome(&job.state));
+    eprintln!("{}", format!("job {}: {} {outcome}", job.id, state_name(&job.state)).trim_end());
+}
+
+/// What an open job waits for, as far as the daemon's state tells; none where the job itself says where it is.
+fn waits_for(job: &JobView, state: &Snapshot) -> Option<String> {
+    if job.state.is_final() || matches!(job.state, JobState::Running { by: Some(_) }) {
+        return None;
+    }
+    if state.mode == "listening" {
+        return Some(
+            "nobody can be asked, since this node only listens: `compotastic status` says why".into(),
+        );
+    }
+    let mut waits = Vec::new();
+    if !state.links.is_empty() && state.links.iter().all(|link| link.state != "up") {
+        waits.push("the link to the mesh is down".to_owned());
+    }
+    let members = state.nodes.iter().filter(|node| node.member);
+    let able: Vec<&str> = members
+        .clone()
+        .filter(|node| node.answers.contains(&job.spec.kind))
+        .map(|node| node.id.as_str())
+        .collect();
+    if able.is_empty() {
+        let kind = kind_name(job.spec.kind);
+        let until = match job.spec.deadline_s {
+            Some(seconds) => format!("for {}", age(seconds.into())),
+            None => "until its deadline".to_owned(),
+        };
+        waits.push(match members.count() {
+            0 => format!(
+                "no member of the swarm was heard yet; it looks for one that answers `{kind}` {until}"
+            ),
+            1 => {
+                format!("the one member that was heard does not answer `{kind}`; it goes on looking {until}")
+            }
+            heard => format!(
+                "none of the {heard} members that were heard answers `{kind}`; it goes on looking {until}"
+            ),
+        });
+    }
+    let gate = state.airtime.gate.as_str();
+    let urgent = job.spec.priority == JobPriority::Urgent;
+    if matches!(gate, "starting" | "hard" | "duty-cycle" | "lan-share") || gate == "quiet-hours" && !urgent {
+        waits.push(format!("the gate holds it back ({})", gate_text(&state.airtime)));
+    }
+    if waits.is_empty() {
+        waits.push(match job.state {
+            JobState::Queued => "its turn".to_owned(),
+            _ => format!("the answer of {}", clean(&able.join(" or "))),
+        });
+    }
+    Some(waits.join("; "))
+}
+
+/// Tells what a job waits for, whenever that has changed.
+struct Waiting {
+    client: Client,
+    job: JobView,
+    told: String,
+}
+
+impl Waiting {
+    fn tell(&mut self) {
+        // A daemon that is restarted says nothing for a moment.
+        let Ok(state) = self.client.get::<Snapshot>("/api/status") else { return };
+        let Some(waits) = waits_for(&self.job, &state) else { return };
+        if waits != self.told {
+            eprintln!("job {}: waits: {waits}", self.job.id);
+            self.told = waits;
+        }
+    }
+}
+
+/// Looks every few seconds until the other end of the channel is dropped; a job that comes over it is the one as it stands now.
+fn tell_waits(client: Client, job: JobView) -> mpsc::Sender<JobView> {
+    const LOOK: Duration = Duration::from_secs(3);
+    let (news, changed) = mpsc::channel();
+    let mut waiting = Waiting { client, job, told: String::new() };
+    waiting.tell();
+    std::thread::spawn(move || {
+        loop {
+            match changed.recv_timeout(LOOK) {
+                Ok(job) => waiting.job = job,
+                Err(mpsc::RecvTimeoutError::Timeout) => waiting.tell(),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    });
+    news
 }
 
 /// Runs `ask`. The answer is on standard output, all else on standard error.
@@ -123,6 +210,7 @@ pub fn run(args: AskArgs) -> Result<()> {
     if !args.json && std::io::stderr().is_terminal() {
         eprintln!("Ctrl-C leaves the job running; `compotastic job show {}` shows it then", job.id);
     }
+    let news = (!args.json && !job.state.is_final()).then(|| tell_waits(client.clone(), job.clone()));
     let mut failed = Ok(());
     let job = client.follow(job, |job| {
         if args.json {
@@ -132,6 +220,10 @@ pub fn run(args: AskArgs) -> Result<()> {
             }
         } else if !job.state.is_final() {
             progress(job);
+        }
+        if let Some(news) = &news {
+            // The thread that listens ends with this function.
+            let _ = news.send(job.clone());
         }
     })?;
     failed?;
@@ -153,5 +245,59 @@ pub fn run(args: AskArgs) -> Result<()> {
         }
         JobState::Failed { reason } => bail!("job {} ended without an answer: {}", job.id, clean(&reason)),
         _ => bail!("job {} was cancelled", job.id),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seam::{AirtimeView, NodeView};
+
+    #[test]
+    fn what_a_job_waits_for_is_told_in_words() {
+        let job = |kind, deadline_s| JobView {
+            id: 1,
+            spec: JobSpec {
+                kind,
+                text: "?".into(),
+                priority: JobPriority::Normal,
+                deadline_s,
+                max_chars: None,
+            },
+            submitted_ms: 0,
+            state: JobState::Running { by: None },
+        };
+        let ask = job(JobKind::Classify, None);
+        let mut state = Snapshot { mode: "hosted".into(), ..Snapshot::default() };
+        let waits = |job: &JobView, state: &Snapshot| waits_for(job, state).unwrap_or_default();
+        assert_eq!(
+            waits(&ask, &state),
+            "no member of the swarm was heard yet; it looks for one that answers `classify` until its deadline"
+        );
+        let edge = NodeView {
+            id: "!0b000001".into(),
+            member: true,
+            answers: vec![JobKind::Classify],
+            ..NodeView::default()
+        };
+        state.nodes = vec![edge, NodeView { member: true, ..NodeView::default() }, NodeView::default()];
+        assert_eq!(waits(&ask, &state), "the answer of !0b000001");
+        assert_eq!(
+            waits(&job(JobKind::Chat, Some(600)), &state),
+            "none of the 2 members that were heard answers `chat`; it goes on looking for 10 min"
+        );
+        state.airtime = AirtimeView { gate: "starting".into(), ..AirtimeView::default() };
+        assert!(waits(&ask, &state).contains("first minute"), "{}", waits(&ask, &state));
+        let mut urgent = ask.clone();
+        urgent.spec.priority = JobPriority::Urgent;
+        state.airtime.gate = "quiet-hours".into();
+        assert_eq!(
+            (waits(&ask, &state).contains("quiet hours"), waits(&urgent, &state).contains("quiet")),
+            (true, false)
+        );
+        state.mode = "listening".into();
+        assert!(waits(&ask, &state).contains("only listens"));
+        let at = JobView { state: JobState::Running { by: Some(7) }, ..ask };
+        assert_eq!(waits_for(&at, &state), None);
     }
 }

@@ -33,6 +33,7 @@ impl Core {
         let Some(entry) = agent.registry().get(NodeNum(view.num)) else { return };
         view.member = true;
         view.foundation_model = entry.beacon.flags & (Beacon::FOUNDATION_MODEL | Beacon::CHAT) != 0;
+        view.answers = self.answers_of(&entry.beacon);
         view.model_version = (entry.beacon.model_version > 0).then_some(entry.beacon.model_version);
         view.load = Some(entry.beacon.load);
         view.device_class = Some(entry.beacon.device_class);
@@ -42,6 +43,19 @@ impl Core {
                 |short: &u16| names.get(short).map_or_else(|| format!("?{short:04x}"), |num| node_id(*num));
             named.names().iter().map(id).collect()
         });
+    }
+
+    /// Kinds of jobs that a member takes: in words and vectors what it offers, classes by its foundation model or by a student of our task.
+    fn answers_of(&self, beacon: &Beacon) -> Vec<JobKind> {
+        let has = |flag: u8| beacon.flags & flag != 0;
+        let student = has(Beacon::STUDENT) && beacon.task == self.options.task;
+        let classify = has(Beacon::EXECUTES) && (has(Beacon::FOUNDATION_MODEL) || student);
+        let kinds = [
+            (JobKind::Classify, classify),
+            (JobKind::Chat, has(Beacon::CHAT)),
+            (JobKind::Embed, has(Beacon::EMBED)),
+        ];
+        kinds.into_iter().filter_map(|(kind, there)| there.then_some(kind)).collect()
     }
 
     pub(super) fn snapshot(&self, now: Instant) -> Snapshot {

@@ -65,6 +65,7 @@ pub fn snapshot() -> Snapshot {
         model_version: Some(3),
         load: Some(2),
         device_class: Some(1),
+        answers: if num == EXECUTOR { vec![JobKind::Classify, JobKind::Chat] } else { Vec::new() },
         neighbours: None,
     };
     Snapshot {
