@@ -226,7 +226,7 @@ fn a_bundle_is_pushed_and_one_sees_who_has_it() {
         "published"
     );
     assert!(run(&server, &["push", file, "--to", "all"]).stderr.contains("class:N"));
-    assert!(run(&server, &["push", "/nowhere", "--to", "class:1"]).stderr.contains("cannot open"));
+    assert!(run(&server, &["push", "/nowhere", "--to", "class:1"]).stderr.contains("cannot read"));
     std::fs::write(folder.0.join("bad"), b"BAD").unwrap();
     let out = run(&server, &["push", folder.0.join("bad").to_str().unwrap(), "--to", "class:1"]);
     assert!(!out.ok && out.stderr.contains("signature"), "{}", out.stderr);

@@ -130,7 +130,7 @@ fn a_daemon_that_runs_begins_at_once() {
     assert_eq!((done.epoch, done.rotation), (2, None));
     // Who is no operator cannot.
     let refused = world.command(MEMBER, |reply| Command::Rotate(vec![lost], 24, reply)).try_recv().unwrap();
-    assert!(refused.unwrap_err().contains("operator's key is not here"));
+    assert!(refused.unwrap_err().contains("no operator's secret key"));
 }
 
 #[test]
