@@ -223,6 +223,10 @@ impl<F: NorFlash> Agent<'_, F> {
     }
 
     fn make_image(&mut self, now: Instant) {
+        if self.firmware_is_held_back() {
+            self.upkeep.at = Some(now + RESTART_LOOK);
+            return;
+        }
         let made = if self.update.is_making() { self.write_part() } else { self.begin_image() };
         match made {
             Ok(Made::More) => self.upkeep.at = Some(now + STEP),
@@ -235,6 +239,12 @@ impl<F: NorFlash> Agent<'_, F> {
             Ok(Made::Nothing) => {}
             Err(error) => self.image_failed(now, &error),
         }
+    }
+
+    /// Whoever holds the object back, or has given it up, does not try it either.
+    fn firmware_is_held_back(&self) -> bool {
+        let component = self.update.component_for(ComponentKind::Firmware, 0);
+        component.is_some_and(|component| self.objects.all[component].paused)
     }
 
     /// Announces the image that the object here makes, and takes the memory for it.
@@ -284,6 +294,11 @@ impl<F: NorFlash> Agent<'_, F> {
             let server = &self.objects.all[component].server;
             server.is_serving() || server.offer_at().is_some()
         });
+        let tried = self.update.native().is_some_and(|native| native.firmware().candidate().is_some());
+        if tried && self.firmware_is_held_back() {
+            self.upkeep.at = Some(now + RESTART_LOOK);
+            return;
+        }
         let busy = serves || !self.jobs.is_empty() || self.promises.running() > 0;
         if busy && now.saturating_duration_since(ready) < RESTART_WAIT {
             self.upkeep.at = Some(now + RESTART_LOOK);

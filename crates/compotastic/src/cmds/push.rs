@@ -41,7 +41,7 @@ A bundle is signed for device classes, not for nodes: --to node:ID says whose ha
 signed for take it too. A class may be named where the name is known: by [classes] of the scenario, or of the file of --classes.\n\n\
 In a scenario: its edge node (or, without one, the first node of ours) publishes; the view of all nodes is the simulator's.\n\n\
 Pause and cancel happen at the publisher: it stops offering and serving. Nodes that hold the whole, or a whole generation, go on passing that on, \
-and who holds the whole goes on to run it, the publisher as well.\n\n\
+and who holds the whole goes on to run it; the publisher itself does not.\n\n\
 Canaries are a device class of their own (`class = 2` in the scenario; the edge node is of it too). The candidate is a bundle signed for that class \
 alone, with a lower version, so no other node takes it.\n\n\
 Firmware in a scenario is not only carried: each node makes the new image out of its own, restarts, and runs it on trial before it confirms. The push is \
