@@ -7,7 +7,7 @@ mod plots;
 mod record_file;
 mod svg;
 
-use std::process::ExitCode;
+use std::{io::Write as _, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use compotastic_daemon::{cli, doctor::DoctorArgs, swarm::SwarmArgs};
@@ -75,7 +75,7 @@ enum Command {
 /// What the standard library's panic says where nothing can be printed.
 const UNPRINTED: &str = "failed printing to stdout: ";
 
-/// Where standard output takes no more (a full disk, a closed descriptor), the program ends with an error like any other, and not with the panic of
+/// Where standard output takes no more (a full disk), the program ends with an error like any other, and not with the panic of
 /// `println!`: a bug it is not, and what was asked for was not told.
 fn end_without_output() {
     let usual = std::panic::take_hook();
@@ -83,7 +83,8 @@ fn end_without_output() {
         let said = info.payload().downcast_ref::<String>();
         match said.and_then(|said| said.strip_prefix(UNPRINTED)) {
             Some(why) => {
-                eprintln!("error: cannot write to standard output: {why}");
+                // Which may be full, too.
+                let _ = writeln!(std::io::stderr(), "error: cannot write to standard output: {why}");
                 std::process::exit(1);
             }
             None => usual(info),

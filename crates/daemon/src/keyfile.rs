@@ -121,11 +121,16 @@ pub fn write(path: &Path, secret: &SecretKey) -> Result<()> {
         let hint = if there { ": a key is never overwritten, choose another name" } else { "" };
         anyhow::Error::new(error).context(format!("cannot make {}{hint}", path.display()))
     })?;
-    writeln!(file, "{SECRET} {} {}", role.word(), hex(&secret.key.to_bytes()))
-        .and_then(|()| file.sync_all())
-        .with_context(|| format!("cannot write {}", path.display()))?;
     let line = format!("{PUBLIC} {} {}\n", role.word(), hex(&secret.public().bytes));
-    output::write(&beside, line.as_bytes(), [])
+    let written = writeln!(file, "{SECRET} {} {}", role.word(), hex(&secret.key.to_bytes()))
+        .and_then(|()| file.sync_all())
+        .with_context(|| format!("cannot write {}", path.display()))
+        .and_then(|()| output::write(&beside, line.as_bytes(), []));
+    if written.is_err() {
+        // It was made here, and half a key would stand in the way of the next try.
+        let _ = fs::remove_file(path);
+    }
+    written
 }
 
 /// The words of a key file: what it is, role, digits.

@@ -148,6 +148,36 @@ fn a_rotation_that_is_given_up_brings_no_more_keys() {
     assert!(world.run_until(6 * 3600, |world| epoch(world, MEMBER) == 2));
 }
 
+/// Keys that were brought before a rotation was given up come into force yet, while the next one asks somebody who does not answer.
+#[test]
+fn keys_of_a_rotation_that_was_given_up_do_not_end_the_next_one() {
+    let mut world = world("rotation-after-another");
+    let lost = world.nodes[LOST].radio.num;
+    let rotate = |world: &mut World, without: Vec<u32>, hours| {
+        world.command(OPERATOR, |reply| Command::Rotate(without, hours, reply)).try_recv().unwrap().unwrap()
+    };
+    rotate(&mut world, Vec::new(), 1);
+    for _ in 0..60 {
+        world.run(30);
+        if view(&mut world).rotation.is_some_and(|rotation| rotation.phase == "bringing") {
+            break;
+        }
+    }
+    assert_eq!(view(&mut world).rotation.unwrap().phase, "bringing");
+    world.command(OPERATOR, Command::GiveUpRotation).try_recv().unwrap().unwrap();
+    let silent = world.add_with(options(None, true, 99), radio(0x0a00_0009));
+    set_joined(&world.nodes[silent].store, &swarm()).unwrap();
+    world.run(600);
+    world.nodes[silent].radio.num = 0x0a00_0010;
+    rotate(&mut world, vec![lost], 48);
+    let apart = |world: &mut World| {
+        let keys = [OPERATOR, MEMBER, LOST]
+            .map(|index| joined(&world.nodes[index].store).unwrap().unwrap().channel_key);
+        keys[0] == keys[1] && keys[0] != keys[2] && keys[0] != swarm().channel_key
+    };
+    assert!(world.run_until(60 * 3600, apart), "{:?}", view(&mut world));
+}
+
 #[test]
 fn a_node_that_only_listens_begins_when_its_radio_is_ready() {
     let mut world = World::new("rotation-listening");

@@ -93,6 +93,12 @@ impl Client {
         Ok(Self { agent: agent(Some(PATIENCE)), ..Self::new(&ApiArgs::default())? })
     }
 
+    /// Whether its daemon is on this machine, by its address.
+    pub fn is_here(&self) -> bool {
+        let host = self.base.split("//").nth(1).unwrap_or_default();
+        ["127.", "localhost", "[::1]"].iter().any(|here| host.starts_with(here))
+    }
+
     /// For an address and a token that are known.
     pub fn with_token(base: String, token: String) -> Self {
         Self { agent: agent(Some(PATIENCE)), patient: agent(None), base, token: Some(token) }

@@ -46,9 +46,14 @@ fn taken(url: &LinkUrl, fault: &Fault) -> Finding {
 
 /// The daemon of this machine, where it has this link: a look at it would push the daemon out.
 async fn held(url: &LinkUrl) -> Option<Finding> {
-    let state = tokio::task::spawn_blocking(|| Client::quick()?.get::<Snapshot>("/api/status"));
+    let state = tokio::task::spawn_blocking(|| {
+        let client = Client::quick()?;
+        anyhow::ensure!(client.is_here(), "its ports are not this machine's");
+        client.get::<Snapshot>("/api/status")
+    });
     let state = state.await.ok()?.ok()?;
-    let link = state.links.iter().find(|link| link.url == url.to_string())?;
+    // One that is down is looked at: nobody is pushed out.
+    let link = state.links.iter().find(|link| link.url == url.to_string() && link.state == "up")?;
     Some(Finding::warning(
         "busy",
         format!(

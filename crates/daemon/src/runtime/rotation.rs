@@ -338,7 +338,15 @@ impl Core {
         swarm::set_joined(&self.store, &new)?;
         self.options.swarm = Some(new.clone());
         self.keep_pending(now)?;
-        if let Some(running) = self.rotation.take() {
+        if let Some(running) = self.rotation.take_if(|running| running.plan.channel_key != channel_key) {
+            // Keys of a rotation that was given up, or another operator's: those that are left out here have them, perhaps.
+            let now_ms = (self.wall)();
+            let hours = running.plan.deadline_ms.saturating_sub(now_ms).div_ceil(3_600_000).max(1) as u32;
+            let plan = Plan::new(&new, running.plan.without, now_ms, hours)?;
+            tracing::warn!(epoch = plan.epoch, "other new keys came into force: the rotation begins anew");
+            set_plan(&self.store, Some(&plan))?;
+            self.rotation = Some(Running { plan, started: now, asked: None, rollout: None });
+        } else if let Some(running) = self.rotation.take() {
             let missing: Vec<String> =
                 running.rollout.iter().flat_map(Rollout::missing).map(|num| node_id(num.0)).collect();
             if missing.is_empty() {

@@ -12,7 +12,11 @@ pub fn start(filter: &str, json: bool) -> Result<()> {
     // Colours are for terminals: a file or a journal is read by other programs too.
     let colours =
         std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
-    let log = fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
+    let log = fmt()
+        .log_internal_errors(false)
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_writer(std::io::stderr);
     // Where a test or another command has set a log up before, that one stays.
     let _ = if json { log.json().try_init() } else { log.with_target(false).try_init() };
     Ok(())
