@@ -224,9 +224,6 @@ impl<F: NorFlash> Agent<'_, F> {
 
     fn make_image(&mut self, now: Instant) {
         if self.firmware_is_held_back() {
-            // Whatever else comes needs the memory; the image is begun afresh then.
-            self.update.drop_maker();
-            self.next_object(now);
             self.upkeep.at = Some(now + RESTART_LOOK);
             return;
         }
@@ -382,10 +379,7 @@ impl<F: NorFlash> Agent<'_, F> {
             && self.update.holds_object(component)
             && self.update.native().is_some_and(|native| {
                 let confirmed = native.firmware().confirmed();
-                // The same image under a new version is tried like any other.
-                native.held().is_some_and(|held| {
-                    held.image().digest == confirmed.digest && held.sequence == confirmed.sequence
-                })
+                native.held().is_some_and(|held| held.image().digest == confirmed.digest)
             })
     }
 

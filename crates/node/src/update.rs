@@ -502,31 +502,26 @@ impl<F: NorFlash> Update<F> {
 
     /// Takes from what is in force whatever the object that was begun has in common with it: all, where the same content comes under a new
     /// version, and nothing else. What cannot be read comes over the air.
-    pub(crate) fn take_over(
-        &mut self,
-        component: usize,
-        object: &ObjectIdentity,
-    ) -> Result<(), BundleRefusal> {
-        let Some(part) = self.components.get(component) else { return Ok(()) };
+    pub(crate) fn take_over(&mut self, component: usize, object: &ObjectIdentity) {
+        let Some(part) = self.components.get_mut(component) else { return };
         // Firmware's objects have one place, which the new one has taken.
         if !matches!(part.holder, Holder::Slots(_)) {
-            return Ok(());
+            return;
         }
         if part.holder.manifest().and_then(|manifest| manifest.object().ok()) != Some(*object) {
-            return Ok(());
+            return;
         }
         let encoder = Encoder::new(object.layout, object.tag());
         let mut piece = [0; MAX_SYMBOL];
         for generation in (0..object.layout.generations()).rev() {
             for id in (0..object.layout.generation_len(generation)).rev() {
-                let Some(mut source) = self.components[component].holder.source() else { return Ok(()) };
-                let Ok(length) = encoder.symbol(generation, id, &mut source, &mut piece) else {
-                    return Ok(());
-                };
-                self.handle_symbol(component, generation, id, &piece[..length])?;
+                let Some(mut source) = self.components[component].holder.source() else { return };
+                let Ok(length) = encoder.symbol(generation, id, &mut source, &mut piece) else { return };
+                if self.handle_symbol(component, generation, id, &piece[..length]).is_err() {
+                    return;
+                }
             }
         }
-        Ok(())
     }
 
     /// Switches to the object that is complete. A model is tried, and confirmed or given up; anything else is kept for whoever

@@ -415,28 +415,6 @@ impl<F: NorFlash> Agent<'_, F> {
         }
         let admitted = self.update.admit(&self.config, verified);
         let component = admitted.map_err(BundleRefusal::Manifest)?;
-        // What is being received makes room, and goes on afterwards.
-        self.set_receivers_aside();
-        let version = match self.store_published(now, component, verified, stream) {
-            Ok(version) => version,
-            Err(refusal) => {
-                self.update.forget(component);
-                self.next_object(now);
-                return Err(refusal);
-            }
-        };
-        self.offer_published(now, component, verified, delegation, manifest);
-        self.next_object(now);
-        Ok(version)
-    }
-
-    fn store_published(
-        &mut self,
-        now: Instant,
-        component: usize,
-        verified: &VerifiedManifest,
-        stream: &[u8],
-    ) -> Result<u32, BundleRefusal> {
         self.update.begin(component, &self.config, verified)?;
         let layout = verified.object().layout;
         let source = Encoder::new(layout, verified.object().tag());
@@ -446,13 +424,21 @@ impl<F: NorFlash> Agent<'_, F> {
                 let length = source
                     .symbol(generation, id, &mut SliceSource(stream), &mut piece)
                     .map_err(|_| BundleRefusal::Content)?;
-                self.update.handle_symbol(component, generation, id, &piece[..length])?;
+                if let Err(refusal) = self.update.handle_symbol(component, generation, id, &piece[..length]) {
+                    self.update.forget(component);
+                    return Err(refusal);
+                }
             }
         }
         if !self.update.is_complete(component) {
+            self.update.forget(component);
             return Err(BundleRefusal::Content);
         }
-        self.install(now, component)
+        let version = self.install(now, component)?;
+        self.offer_published(now, component, verified, delegation, manifest);
+        // What was on its way before goes on.
+        self.next_object(now);
+        Ok(version)
     }
 
     /// Holds an object back, or lets it go on: while it is held back, this node neither offers it nor gives away its manifest or symbols, by

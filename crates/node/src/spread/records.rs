@@ -190,17 +190,12 @@ impl<F: NorFlash> Agent<'_, F> {
                     self.objects.incoming = failed.manifest;
                     self.objects.storage_again = Some(now + STORAGE_AGAIN);
                     self.push_event(AgentEvent::BundleRefused(refusal));
-                    // What made room for it goes on.
-                    self.next_object(now);
                     return;
                 }
                 self.push_event(AgentEvent::ObjectWanted { tag });
-                // A restart may have come between the last piece and the switch, or the content was here already.
+                // A restart may have come between the last piece and the switch.
                 if self.update.is_complete(component) {
-                    self.finish_at_once(now, component);
-                    if let Some(by) = offered_by {
-                        self.handle_offer_of_object(now, component, by);
-                    }
+                    self.finish_object(now, component);
                     return;
                 }
                 self.take_early(now, component);
@@ -253,10 +248,7 @@ impl<F: NorFlash> Agent<'_, F> {
         let verified = verify(&self.objects.all[component].manifest.bytes, &self.config.trust)
             .map_err(BundleRefusal::Manifest)?;
         self.update.begin(component, &self.config, &verified)?;
-        if let Err(refusal) = self.update.take_over(component, verified.object()) {
-            self.update.forget(component);
-            return Err(refusal);
-        }
+        self.update.take_over(component, verified.object());
         let wait = self.objects.jitter(super::client::FIRST_ASK);
         let object = &mut self.objects.all[component];
         object.queued = false;
@@ -275,18 +267,9 @@ impl<F: NorFlash> Agent<'_, F> {
             .min_by_key(|component| self.update.kind(*component).map_or(u8::MAX, rank));
         let Some(component) = next else { return };
         match self.begin_object(now, component) {
-            Ok(()) if self.update.is_complete(component) => self.finish_at_once(now, component),
+            Ok(()) if self.update.is_complete(component) => self.finish_object(now, component),
             Ok(()) => {}
             Err(refusal) => self.set_back(now, component, refusal),
-        }
-    }
-
-    /// What was whole as it began. No generation of it came over the air, so that its offer is drawn here: all who hear the manifest may be
-    /// in the same place.
-    fn finish_at_once(&mut self, now: Instant, component: usize) {
-        self.finish_object(now, component);
-        if self.update.holds_object(component) {
-            self.restart_offer(now, component);
         }
     }
 
