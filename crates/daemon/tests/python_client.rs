@@ -5,7 +5,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Output, Stdio},
     time::Duration,
 };
 
@@ -24,14 +24,27 @@ fn beside(name: &str) -> PathBuf {
 
 /// Runs a program to its end; what it printed. A failure, or no end, fails the test.
 async fn run(program: &str, args: &[&str]) -> String {
-    let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::null()).kill_on_drop(true).env("PYTHONUNBUFFERED", "1");
-    let done = tokio::time::timeout(PATIENCE, command.output()).await;
-    let output = done.unwrap_or_else(|_| panic!("{program} {args:?} did not end")).expect("it starts");
+    let mut output = ended(program, args).await;
+    // A packet that comes while the client writes what it knows as JSON ends it (2.7.11, one time in some): `--info` changes nothing, so it is asked again.
+    let race = |output: &Output| {
+        let said = [&output.stdout[..], &output.stderr[..]].concat();
+        !output.status.success()
+            && String::from_utf8_lossy(&said).contains("Object of type bytes is not JSON serializable")
+    };
+    if args.contains(&"--info") && race(&output) {
+        output = ended(program, args).await;
+    }
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {args:?}: {}\n{text}\n{errors}", output.status);
     text
+}
+
+async fn ended(program: &str, args: &[&str]) -> Output {
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::null()).kill_on_drop(true).env("PYTHONUNBUFFERED", "1");
+    let done = tokio::time::timeout(PATIENCE, command.output()).await;
+    done.unwrap_or_else(|_| panic!("{program} {args:?} did not end")).expect("it starts")
 }
 
 /// The client's command against the node at this port.
