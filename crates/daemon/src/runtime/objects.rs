@@ -63,15 +63,6 @@ fn mark_name(tag: &str) -> String {
     format!("object {tag}")
 }
 
-fn kind_name(kind: ComponentKind) -> &'static str {
-    match kind {
-        ComponentKind::Model => "model",
-        ComponentKind::Policy => "policy",
-        ComponentKind::Logic => "logic",
-        ComponentKind::Firmware => "firmware",
-    }
-}
-
 /// Why a bundle is refused, and what to do.
 fn refusal_text(refusal: BundleRefusal) -> String {
     let hint = match refusal {
@@ -107,7 +98,7 @@ fn add_component(
     if agent.has_component(kind, task) {
         return Ok(());
     }
-    let name = format!("component {} {task}", kind_name(kind));
+    let name = format!("component {kind} {task}");
     // The same from run to run, whatever the pieces of an object.
     let geometry = Geometry::packed::<StoreFlash>(0, CONTENT_MAX, DEFAULT_PIECE_SIZE, SPARE)
         .filter(|geometry| geometry.end() as usize <= COMPONENT_LEN)
@@ -116,8 +107,7 @@ fn add_component(
     let slots = Slots::open(flash, geometry).map_err(|error| anyhow!("the store of {name}: {error:?}"))?;
     ensure!(
         agent.add_component(kind, task, slots),
-        "this node has no room for objects of another component ({} of task {task}): it keeps those of four",
-        kind_name(kind)
+        "this node has no room for objects of another component ({kind} of task {task}): it keeps those of four"
     );
     let mut known: Vec<(u8, u8)> = store.get(COMPONENTS)?.unwrap_or_default();
     if !known.contains(&(kind as u8, task)) {
@@ -141,7 +131,7 @@ pub(super) fn prepare(store: &Store, agent: &mut Agent<'static, StoreFlash>) -> 
 fn view_of(manifest: &Manifest) -> ObjectView {
     ObjectView {
         tag: format!("{:08x}", manifest.tag().0),
-        kind: kind_name(manifest.kind).into(),
+        kind: manifest.kind.to_string(),
         task: manifest.task,
         version: manifest.sequence,
         bytes: manifest.size,
@@ -187,7 +177,7 @@ impl Core {
     pub(super) fn make_room(&mut self, kind: ComponentKind, task: u8) {
         let Some(agent) = self.mode.agent() else { return };
         match add_component(&self.store, agent, kind, task) {
-            Ok(()) => tracing::info!(kind = kind_name(kind), task, "objects of this component are kept too"),
+            Ok(()) => tracing::info!(%kind, task, "objects of this component are kept too"),
             Err(error) => tracing::warn!("an object is not kept: {error:#}"),
         }
     }
